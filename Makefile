@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+# The harness only: this file is never copied into a kernel tree.
+#
+# Everything runs in a Debian build root that tools/enter makes on first use;
+# the work is done by the Rust program in tools/.
+
+LU := ./tools/enter lu
+.DEFAULT_GOAL := help
+.PHONY: help run test check tree build patches install-into uninstall-from shell clean
+
+# Read by tools/enter, which passes them on.
+export J KSRC
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## Live Update of passthrough devices.  Commands:
+##   make run               boot a VM, carry an igb on vfio-pci through a kexec, say what happened
+##   make test [T=name]     everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name
+##   make check             formatting, clippy, checkpatch, rustdoc, layering, the patch series per commit
+##   make tree              the patched kernel tree alone (FORCE=1 drops commits not in patches/)
+##   make build             the kernel and the kselftests alone
+##   make patches           regenerate patches/ from the commits in that tree
+##   make install-into KSRC=/path     put our code and patches into your own 7.3.y tree
+##   make uninstall-from KSRC=/path   take them out again
+##   make shell             a shell in the build root (checkout at /src, cache at /cache)
+##   make clean             remove the cache, after naming it
+## Variables:
+##   KSRC=/path             use this 7.3.y tree instead of Debian's newest linux-source-7.3
+##   J=n                    parallel jobs (default: all processors)
+##   LIVEUPDATE_RS_CACHE=/path        where all outputs go (default: ~/.cache/liveupdate_rs)
+
+run:
+	@$(LU) run
+
+test:
+	@$(LU) test $(T)
+
+check:
+	@$(LU) check
+
+tree:
+	@$(LU) tree $(if $(FORCE),--force)
+
+build:
+	@$(LU) build
+
+patches:
+	@$(LU) patches
+
+install-into:
+	@$(LU) $(if $(REVERT),uninstall-from,install-into)
+
+uninstall-from:
+	@$(LU) uninstall-from
+
+shell:
+	@./tools/enter bash
+
+clean:
+	@./tools/enter --clean

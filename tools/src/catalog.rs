@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The VM tests.
+
+use std::time::Duration;
+
+use crate::judges;
+use crate::machine::{Device, Machine};
+use crate::vm::{Do, Stage, VmTest};
+
+/// An `igb`, alone behind its root port.
+const IGB: Machine = Machine { devices: &[Device { model: "igb", fed: false }], ..Machine::PLAIN };
+
+/// The same, fed with frames from outside, under QEMU's eyes.
+const FED_IGB: Machine = Machine {
+    devices: &[Device { model: "igb", fed: true }],
+    traces: &[
+        "pci_cfg_write",
+        "igb_rx_desc_buff_write",
+        "vtd_dmar_fault",
+        "vtd_dmar_enable",
+        "vtd_reg_write_gcmd",
+    ],
+    ..Machine::PLAIN
+};
+
+/// The test that `make run` shows.
+pub const SHOWN: &str = "vfio-kexec-igb";
+
+/// All tests, in the order in which they run.
+pub const TESTS: &[VmTest] = &[
+    VmTest {
+        name: "luo-kexec",
+        about: "the kernel's own Live Update test: a memfd survives a kexec",
+        machine: Machine::PLAIN,
+        stages: &[
+            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_kexec_simple -s 1")] },
+            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_kexec_simple -s 2")] },
+        ],
+        timeout: Duration::from_secs(120),
+        judge: None,
+    },
+    VmTest {
+        name: "rust-sample",
+        about: "files and shared data of the Rust sample handler survive a kexec",
+        machine: Machine::PLAIN,
+        stages: &[
+            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_rust_sample -s 1")] },
+            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_rust_sample -s 2")] },
+        ],
+        timeout: Duration::from_secs(120),
+        judge: None,
+    },
+    VmTest {
+        name: "kunit",
+        about: "every KUnit suite that is built in",
+        machine: Machine::PLAIN,
+        stages: &[Stage { cmdline: "kunit.enable=1 kunit.autorun=1", commands: &[] }],
+        timeout: Duration::from_secs(300),
+        judge: Some(judges::kunit),
+    },
+    VmTest {
+        name: "vfio-driver",
+        about: "the kernel's own VFIO test: DMA and interrupts of an igb",
+        machine: IGB,
+        stages: &[Stage {
+            cmdline: "",
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_driver_test -v iommufd 0000:01:00.0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+        }],
+        timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
+        name: SHOWN,
+        about: "an igb on vfio-pci, receiving frames, survives a kexec and does DMA again",
+        machine: FED_IGB,
+        stages: &[
+            Stage {
+                cmdline: "",
+                commands: &[
+                    Do::Need("cd /sys/bus/pci/devices/0000:01:00.0 && cat vendor device"),
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_uapi_test 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 --rx 0000:01:00.0"),
+                ],
+            },
+            Stage {
+                cmdline: "",
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+            },
+        ],
+        timeout: Duration::from_secs(300),
+        judge: Some(judges::quiesced_igb),
+    },
+];

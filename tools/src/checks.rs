@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The checks of `make check`; the cheap ones are part of `make test`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::context::Context;
+use crate::hooks;
+use crate::kernel;
+use crate::layering;
+use crate::overlay::Overlay;
+use crate::series;
+use crate::stage::{Stage, elapsed, output};
+use crate::tree;
+use crate::verdict::Case;
+
+/// Which checks to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that take seconds.
+    Cheap,
+    /// Those that build kernels, too.
+    All,
+}
+
+/// One check: fails with what it found.
+type Check = fn(&Context, &mut Stage) -> Result<()>;
+
+const CHEAP: [(&str, Check); 6] = [
+    ("rustfmt", rustfmt),
+    ("layering", layering_rule),
+    ("clippy", clippy),
+    ("checkpatch-series", checkpatch_series),
+    ("checkpatch-files", checkpatch_files),
+    ("hook-lines", hook_lines),
+];
+
+const EXPENSIVE: [(&str, Check); 3] =
+    [("kernel-clippy", kernel_clippy), ("rustdoc", rustdoc), ("series", series::builds_per_commit)];
+
+/// Notes of checkpatch that do not apply here, and why.
+const IGNORED: [(&str, &str); 5] = [
+    ("EMBEDDED_FILENAME", "a Kconfig line that sources another file has to name its directory"),
+    ("FILE_PATH_CHANGES", "new files are covered by the MAINTAINERS file of the checkout"),
+    (
+        "EXPORT_SYMBOL",
+        "exports of functions that are defined in Rust have no C definition to follow",
+    ),
+    ("VOLATILE", "a helper has the parameter types of the inline function that it stands for"),
+    (
+        "COMPLEX_MACRO",
+        "kselftest fixture macros are declarations, and are written so all over the tree",
+    ),
+];
+
+/// Runs the checks; one line each.
+pub fn run(ctx: &Context, which: Which) -> Result<Vec<Case>> {
+    tree::update(ctx, false)?;
+    let expensive = if which == Which::All { &EXPENSIVE[..] } else { &[] };
+    let mut cases = Vec::new();
+    for (name, check) in CHEAP.iter().chain(expensive) {
+        let start = Instant::now();
+        let log = format!("check-{name}");
+        let mut stage = Stage::start(ctx, &log, "checking")?;
+        let result = check(ctx, &mut stage);
+        stage.quiet();
+        let (took, shown) = (elapsed(start.elapsed()), ctx.show(&ctx.log(&log)));
+        cases.push(match result {
+            Ok(()) => {
+                println!("ok   {name} ({took})");
+                Case::check(*name, true, String::new)
+            }
+            Err(error) => {
+                println!("FAIL {name} ({took}), log: {shown}\n{error:#}");
+                Case::failed(*name, error.to_string())
+            }
+        });
+    }
+    Ok(cases)
+}
+
+/// Our files with this extension: where they are, and what they are called in the kernel.
+fn sources(ctx: &Context, extensions: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let mut files = Overlay::of(&ctx.src)?.files;
+    files.retain(|(_, to)| {
+        to.extension().and_then(OsStr::to_str).is_some_and(|ext| extensions.contains(&ext))
+    });
+    Ok(files)
+}
+
+/// The cargo workspaces of the checkout.
+fn workspaces(ctx: &Context) -> Vec<PathBuf> {
+    let dirs = ["tools", "host"].map(|dir| ctx.src.join(dir));
+    dirs.into_iter().filter(|dir| dir.join("Cargo.toml").exists()).collect()
+}
+
+fn rustfmt(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    let files = sources(ctx, &["rs"])?;
+    if !files.is_empty() {
+        let config = ctx.tree().join(".rustfmt.toml");
+        stage.run(
+            Command::new("rustfmt")
+                .args(["--check", "--edition", "2021", "--config-path"])
+                .arg(config)
+                .args(files.iter().map(|(from, _)| from)),
+        )?;
+    }
+    for dir in workspaces(ctx) {
+        stage.run(Command::new("cargo").args(["fmt", "--all", "--check"]).current_dir(dir))?;
+    }
+    Ok(())
+}
+
+fn layering_rule(ctx: &Context, _: &mut Stage) -> Result<()> {
+    let files = sources(ctx, &["rs"])?;
+    let found = layering::scan(files.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
+    ensure!(found.is_empty(), "  {}", found.join("\n  "));
+    Ok(())
+}
+
+fn clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    for dir in workspaces(ctx) {
+        stage.run(
+            Command::new("cargo")
+                .args([
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--locked",
+                    "--",
+                    "-D",
+                    "warnings",
+                ])
+                .current_dir(dir),
+        )?;
+    }
+    Ok(())
+}
+
+fn checkpatch(ctx: &Context) -> Command {
+    let tree = ctx.tree();
+    let ignored: Vec<&str> = IGNORED.iter().map(|(name, _)| *name).collect();
+    let mut command = Command::new("perl");
+    command.arg(tree.join("scripts/checkpatch.pl")).arg(format!("--root={}", tree.display())).args(
+        ["--strict", "--show-types", "--no-summary", "--quiet", "--ignore", &ignored.join(",")],
+    );
+    command
+}
+
+fn checkpatch_series(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    let patches = Overlay::of(&ctx.src)?.patches;
+    if patches.is_empty() {
+        return Ok(());
+    }
+    stage.run(checkpatch(ctx).args(patches))
+}
+
+fn checkpatch_files(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    let files = sources(ctx, &["c", "h"])?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    // In the tree, because checkpatch wants paths below its root.
+    stage.run(
+        checkpatch(ctx).arg("--file").args(files.iter().map(|(_, to)| to)).current_dir(ctx.tree()),
+    )
+}
+
+fn hook_lines(ctx: &Context, _: &mut Stage) -> Result<()> {
+    let mut added = 0;
+    for patch in Overlay::of(&ctx.src)?.patches {
+        added += hooks::added_lines(&fs::read_to_string(patch)?);
+    }
+    eprintln!("hook-lines: {added} of at most {}", hooks::LIMIT);
+    ensure!(
+        added <= hooks::LIMIT,
+        "the patches add {added} lines of C hooks, more than {}",
+        hooks::LIMIT
+    );
+    Ok(())
+}
+
+/// Clippy on our kernel code, in a build directory of its own.
+fn kernel_clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    let out = ctx.cache.join("build/clippy");
+    let tree = ctx.tree();
+    kernel::configure(ctx, &tree, &out, &kernel::fragment(ctx)?)?;
+    let targets = leaf_targets(ctx)?;
+    stage.run(kernel::make(ctx, &tree, &out).arg("CLIPPY=1").arg("prepare"))?;
+    if !targets.is_empty() {
+        stage.run(kernel::make(ctx, &tree, &out).arg("CLIPPY=1").args(targets))?;
+    }
+    no_warnings(ctx, "check-kernel-clippy")
+}
+
+fn rustdoc(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    kernel::build(ctx)?;
+    stage.run(kernel::make(ctx, &ctx.tree(), &ctx.build()).arg("rustdoc"))?;
+    no_warnings(ctx, "check-rustdoc")
+}
+
+/// kbuild's targets for the directories with our Rust crates.
+fn leaf_targets(ctx: &Context) -> Result<Vec<String>> {
+    let mut dirs: Vec<String> = sources(ctx, &["rs"])?
+        .iter()
+        .filter(|(_, to)| to.starts_with("drivers") || to.starts_with("kernel"))
+        .filter_map(|(_, to)| to.parent().map(|dir| format!("{}/", dir.display())))
+        .collect();
+    dirs.sort();
+    dirs.dedup();
+    Ok(dirs)
+}
+
+/// Fails if the log of a build that succeeded has a compiler's warning.
+fn no_warnings(ctx: &Context, log: &str) -> Result<()> {
+    let text = fs::read_to_string(ctx.log(log))?;
+    let first =
+        text.lines().position(|line| line.starts_with("warning:") || line.starts_with("warning["));
+    if let Some(at) = first {
+        bail!("  {}", text.lines().skip(at).take(8).collect::<Vec<_>>().join("\n  "));
+    }
+    Ok(())
+}
+
+/// The directories with source files that a commit touches, as kbuild targets.
+pub fn touched_dirs(tree: &Path, commit: &str) -> Result<Vec<String>> {
+    let names = output(crate::stage::git(tree).args([
+        "diff-tree",
+        "-r",
+        "--no-commit-id",
+        "--name-only",
+        commit,
+    ]))
+    .context("listing what a commit touches")?;
+    let mut dirs: Vec<String> = names
+        .lines()
+        .filter(|name| {
+            name.ends_with(".c")
+                || name.ends_with(".rs")
+                || name.ends_with("Makefile")
+                || name.ends_with("Kconfig")
+        })
+        .filter(|name| {
+            !name.starts_with("tools/")
+                && !name.starts_with("rust/")
+                && !name.starts_with("include/")
+        })
+        .filter_map(|name| Some(format!("{}/", Path::new(name).parent()?.display())))
+        .filter(|dir| dir != "/")
+        .collect();
+    dirs.sort();
+    dirs.dedup();
+    Ok(dirs)
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a VM run left behind, for judges to look at.
+
+use std::time::Duration;
+
+use crate::serial::{Line, message};
+use crate::trace::Event;
+
+/// The kernel's last words before it jumps into the next one.
+pub const STARTING_NEW_KERNEL: &str = "kexec_core: Starting new kernel";
+
+/// Everything that was seen of one run, in host time.
+#[derive(Default)]
+pub struct Evidence {
+    /// The kernels' messages.
+    pub console: Vec<Line>,
+    /// What the init and the tests said.
+    pub output: Vec<Line>,
+    /// What QEMU saw.
+    pub trace: Vec<Event>,
+    /// When a frame was offered to the NIC.
+    pub frames: Vec<f64>,
+    /// Whether the VM had to be stopped.
+    pub timed_out: bool,
+}
+
+/// One boot, as its init announced it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Boot {
+    /// 1, or 2 after the live update.
+    pub stage: usize,
+    /// Release and build of the kernel.
+    pub kernel: String,
+    /// When init ran, in host time.
+    pub at: f64,
+    /// What ended when; in the order of time.
+    pub phases: Vec<Phase>,
+    /// The commands that were started.
+    pub runs: Vec<Run>,
+}
+
+/// A named part of a boot, from a line `LU-PHASE name start duration`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// How long it took, by the VM's clock.
+    pub took: Duration,
+    /// When it had ended, in host time.
+    pub at: f64,
+}
+
+/// One command of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// The command.
+    pub command: String,
+    /// Its exit status, unless it never ended.
+    pub status: Option<i32>,
+    /// What it said.
+    pub lines: Vec<String>,
+}
+
+impl Evidence {
+    /// The boots of this run.
+    pub fn boots(&self) -> Vec<Boot> {
+        let mut boots: Vec<Boot> = Vec::new();
+        for line in &self.output {
+            let (word, rest) = line.text.split_once(' ').unwrap_or((&line.text, ""));
+            if word == "LU-STAGE" {
+                let (stage, kernel) = rest.split_once(' ').unwrap_or((rest, ""));
+                boots.push(Boot {
+                    stage: stage.parse().unwrap_or(0),
+                    kernel: kernel.to_owned(),
+                    at: line.at,
+                    phases: Vec::new(),
+                    runs: Vec::new(),
+                });
+            } else if let Some(boot) = boots.last_mut() {
+                boot.take(word, rest, line);
+            }
+        }
+        boots
+    }
+
+    /// When the first boot asked for the live update, in host time.
+    pub fn update_asked(&self) -> Option<f64> {
+        self.output.iter().find(|line| line.text == "LU-KEXEC").map(|line| line.at)
+    }
+
+    /// When the first kernel had shut its devices down and jumped.
+    pub fn jump(&self) -> Option<f64> {
+        self.console
+            .iter()
+            .find(|line| message(&line.text).starts_with(STARTING_NEW_KERNEL))
+            .map(|line| line.at)
+    }
+
+    /// When `phase` of boot `stage` ended, in host time.
+    pub fn end_of(&self, stage: usize, phase: &str) -> Option<f64> {
+        let boot = self.boots().into_iter().find(|boot| boot.stage == stage)?;
+        boot.phases.iter().find(|end| end.name == phase).map(|end| end.at)
+    }
+
+    /// What went wrong in the VM itself, in the init's words.
+    pub fn errors(&self) -> Vec<&str> {
+        self.output.iter().filter_map(|line| line.text.strip_prefix("LU-ERROR ")).collect()
+    }
+
+    /// Whether the last stage came to its end.
+    pub fn ended(&self) -> bool {
+        self.output.iter().any(|line| line.text == "LU-END")
+    }
+}
+
+impl Boot {
+    fn take(&mut self, word: &str, rest: &str, line: &Line) {
+        match word {
+            "LU-PHASE" => {
+                if let [name, _start, took] = rest.split_whitespace().collect::<Vec<_>>()[..] {
+                    let took = Duration::from_nanos(took.parse().unwrap_or(0));
+                    self.phases.push(Phase { name: name.to_owned(), took, at: line.at });
+                }
+            }
+            "LU-RUN" => {
+                self.runs.push(Run { command: rest.to_owned(), status: None, lines: Vec::new() })
+            }
+            "LU-EXIT" => {
+                if let Some(run) = self.runs.last_mut() {
+                    run.status = rest.trim().parse().ok();
+                }
+            }
+            _ => {
+                // Markers of the init are no output of the command before them.
+                if let Some(run) = self.runs.last_mut().filter(|run| run.status.is_none()) {
+                    run.lines.push(line.text.clone());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(at: f64, text: &str) -> Line {
+        Line { at, text: text.to_owned() }
+    }
+
+    #[test]
+    fn boots_have_their_own_phases_and_runs() {
+        let output = [
+            "LU-STAGE 1 7.3.4 #1 SMP",
+            "LU-PHASE boot 0 1500000000",
+            "LU-RUN true",
+            "ok 1 x",
+            "LU-EXIT 0",
+            "LU-STAGE 2 7.3.5 #1 SMP",
+            "LU-RUN hangs",
+        ];
+        let output = output.iter().zip(0..).map(|(text, at)| line(f64::from(at), text)).collect();
+        let evidence = Evidence { output, ..Evidence::default() };
+        let boots = evidence.boots();
+        assert_eq!(boots.len(), 2);
+        assert_eq!(
+            boots[0].runs,
+            [Run { command: "true".into(), status: Some(0), lines: vec!["ok 1 x".into()] }]
+        );
+        assert_eq!(boots[1].kernel, "7.3.5 #1 SMP");
+        assert_eq!(boots[1].runs[0].status, None);
+        assert_eq!(boots[0].phases[0].took, Duration::from_millis(1500));
+        assert_eq!(evidence.end_of(1, "boot"), Some(1.0));
+        assert_eq!(evidence.end_of(2, "boot"), None);
+        assert!(!evidence.ended());
+    }
+
+    #[test]
+    fn jump_is_the_kernels_last_line() {
+        let console =
+            vec![line(1.0, "[    2.0] x"), line(2.0, "[    3.0] kexec_core: Starting new kernel")];
+        assert_eq!(Evidence { console, ..Evidence::default() }.jump(), Some(2.0));
+    }
+}

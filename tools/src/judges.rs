@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Judges: what the outside of the VM says about a run.
+
+use crate::evidence::Evidence;
+use crate::ktap;
+use crate::serial::message;
+use crate::verdict::Case;
+
+/// Suites that must have run: one that silently vanished from the build is a failure.
+const SUITES: &[&str] = &[
+    "rust_doctests_kernel",
+    "rust_liveupdate_abi",
+    "rust_liveupdate_block",
+    "rust_liveupdate_file",
+    "rust_liveupdate_flb",
+    "rust_liveupdate_kho",
+    "rust_liveupdate_memory",
+];
+
+/// Where the devices under test are, as QEMU writes it in traces.
+const DEVICE: &str = "01:00.0";
+
+/// The command register, and its bus-master bit.
+const COMMAND: (u32, u32) = (0x04, 1 << 2);
+
+/// Device Control in an `igb`'s PCI Express capability (at 0xa0), and the bit
+/// that starts a function-level reset.
+const DEVICE_CONTROL: (u32, u32) = (0xa8, 1 << 15);
+
+/// No DMA of an armed, fed `igb` crosses the kexec, because its kernel quiesced
+/// and reset it after the point of no return.
+pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
+    let times = (evidence.update_asked(), evidence.jump(), evidence.end_of(2, "bind"));
+    let (Some(asked), Some(jump), Some(bound)) = times else {
+        return vec![Case::failed("DMA across the kexec", "no complete live update to look at")];
+    };
+    let received = |from: f64, to: f64| {
+        evidence
+            .trace
+            .iter()
+            .filter(|event| {
+                event.name == "igb_rx_desc_buff_write" && event.at >= from && event.at < to
+            })
+            .count()
+    };
+    let fed = evidence.frames.iter().filter(|at| (jump..bound).contains(*at)).count();
+    let writes: Vec<_> = evidence
+        .trace
+        .iter()
+        .filter(|event| event.at < jump)
+        .filter_map(|event| {
+            event.config_write().filter(|write| write.bdf == DEVICE).map(|write| (event.at, write))
+        })
+        .collect();
+    let reset = writes
+        .iter()
+        .find(|(at, write)| {
+            *at >= asked && write.offset == DEVICE_CONTROL.0 && write.value & DEVICE_CONTROL.1 != 0
+        })
+        .map(|(at, _)| *at);
+    let command = writes
+        .iter()
+        .rev()
+        .find(|(_, write)| write.offset == COMMAND.0)
+        .map(|(_, write)| write.value);
+    let before = received(0.0, jump);
+    let within = received(reset.unwrap_or(jump), bound);
+    vec![
+        Case::check("the NIC did DMA before the kexec", before > 0, || {
+            "QEMU saw no received frame".into()
+        }),
+        Case::check("frames were offered between the kernels", fed > 0, || {
+            "the harness could not offer any".into()
+        }),
+        Case::check("no DMA between device shutdown and the next bind", within == 0, || {
+            format!("QEMU saw {within} received frames written to memory")
+        }),
+        Case::check("function-level reset in device shutdown", reset.is_some(), || {
+            "QEMU saw no write that starts one between the kexec call and the jump".into()
+        }),
+        Case::check(
+            "bus mastering is off at the jump",
+            command.is_some_and(|value| value & COMMAND.1 == 0),
+            || format!("last write to the command register: {command:x?}"),
+        ),
+    ]
+}
+
+/// Reads the KUnit results that the kernel printed on its console.
+pub fn kunit(evidence: &Evidence) -> Vec<Case> {
+    let lines = evidence.console.iter().map(|line| message(&line.text));
+    let start = lines.clone().position(|line| line.starts_with("KTAP version"));
+    let Some(start) = start else {
+        return vec![Case::failed("KUnit", "no KTAP on the console: is CONFIG_KUNIT on?")];
+    };
+    let mut cases = ktap::cases(lines.skip(start));
+    for suite in SUITES {
+        let found = cases.iter().any(|case| case.name.starts_with(&format!("{suite}.")));
+        cases.push(Case::check(format!("suite {suite} ran"), found, || "no result of it".into()));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serial::Line;
+    use crate::trace::event;
+
+    /// A complete update in which the device is shut down properly; `more` is added to the trace.
+    fn update(more: &[&str]) -> Evidence {
+        let line = |at: f64, text: &str| Line { at, text: text.to_owned() };
+        let trace = [
+            "1970-01-01T00:00:05.0Z igb_rx_desc_buff_write buffer #0",
+            "1970-01-01T00:00:11.0Z pci_cfg_write igb 01:00.0 @0xa8 <- 0x8810",
+            "1970-01-01T00:00:11.1Z pci_cfg_write igb 01:00.0 @0x4 <- 0x0",
+            "1970-01-01T00:00:31.0Z igb_rx_desc_buff_write buffer #0",
+        ];
+        Evidence {
+            console: vec![line(12.0, "[    9.000000] kexec_core: Starting new kernel")],
+            output: vec![
+                line(1.0, "LU-STAGE 1 7.3.4"),
+                line(10.0, "LU-KEXEC"),
+                line(20.0, "LU-STAGE 2 7.3.4"),
+                line(30.0, "LU-PHASE bind 1 1"),
+            ],
+            trace: trace.iter().chain(more).filter_map(|text| event(text)).collect(),
+            frames: vec![5.0, 15.0],
+            timed_out: false,
+        }
+    }
+
+    fn failed(evidence: &Evidence) -> Vec<String> {
+        quiesced_igb(evidence).into_iter().filter(Case::has_failed).map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn quiesced_device_passes() {
+        assert!(failed(&update(&[])).is_empty());
+    }
+
+    #[test]
+    fn frame_received_between_the_kernels_fails() {
+        let evidence = update(&["1970-01-01T00:00:15.0Z igb_rx_desc_buff_write buffer #1"]);
+        assert_eq!(failed(&evidence), ["no DMA between device shutdown and the next bind"]);
+    }
+
+    #[test]
+    fn frame_received_after_the_reset_fails() {
+        let evidence = update(&["1@11.5:igb_rx_desc_buff_write buffer #1"]);
+        assert_eq!(failed(&evidence), ["no DMA between device shutdown and the next bind"]);
+    }
+
+    #[test]
+    fn bus_mastering_left_on_fails() {
+        let evidence = update(&["1970-01-01T00:00:11.5Z pci_cfg_write igb 01:00.0 @0x4 <- 0x406"]);
+        assert_eq!(failed(&evidence), ["bus mastering is off at the jump"]);
+    }
+
+    #[test]
+    fn missing_reset_and_another_devices_reset_fail() {
+        let mut evidence = update(&[
+            "1970-01-01T00:00:11.0Z pci_cfg_write pcie-root-port 00:01.0 @0xa8 <- 0x8000",
+        ]);
+        evidence.trace.remove(1);
+        assert_eq!(failed(&evidence), ["function-level reset in device shutdown"]);
+    }
+
+    #[test]
+    fn run_that_could_not_have_failed_fails() {
+        let mut evidence = update(&[]);
+        evidence.trace.remove(0);
+        evidence.frames = vec![5.0];
+        assert_eq!(failed(&evidence).len(), 2);
+        assert_eq!(failed(&Evidence::default()).len(), 1);
+    }
+
+    /// The failures in a run of all listed suites, of which `odd` has this result.
+    fn failures(odd: &str, result: &str) -> usize {
+        let mut console = vec!["KTAP version 1".to_owned(), format!("1..{}", SUITES.len())];
+        for suite in SUITES {
+            let test = if *suite == odd { result } else { "ok 1 x" };
+            console.extend([format!("    1..1\n    {test}"), format!("ok 1 {suite}")]);
+        }
+        let lines = console.iter().flat_map(|text| text.lines());
+        let line = |text| Line { at: 0.0, text: format!("[    1.000000] {text}") };
+        let evidence = Evidence { console: lines.map(line).collect(), ..Evidence::default() };
+        kunit(&evidence).iter().filter(|case| case.has_failed()).count()
+    }
+
+    #[test]
+    fn kunit_needs_results_and_every_listed_suite() {
+        assert_eq!(failures("none", ""), 0);
+        assert_eq!(failures("rust_liveupdate_kho", "not ok 1 x"), 1);
+        // A suite without results breaks its plan, and then it did not run.
+        assert_eq!(failures("rust_liveupdate_kho", "# nothing"), 1);
+        assert_eq!(kunit(&Evidence::default()).len(), 1);
+    }
+
+    #[test]
+    fn suite_that_vanished_fails() {
+        let text = "KTAP version 1\n1..1\n    1..1\n    ok 1 x\nok 1 rust_doctests_kernel";
+        let console = text.lines().map(|text| Line { at: 0.0, text: text.into() }).collect();
+        let cases = kunit(&Evidence { console, ..Evidence::default() });
+        assert_eq!(cases.iter().filter(|case| case.has_failed()).count(), SUITES.len() - 1);
+    }
+}

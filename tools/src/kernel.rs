@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Configures and builds the kernel and the kselftests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::context::Context;
+use crate::digest::Stamp;
+use crate::kconfig;
+use crate::stage::{self, Stage};
+use crate::tree;
+
+/// The kselftest collections that the VM tests use.
+pub const COLLECTIONS: [&str; 2] = ["liveupdate", "vfio"];
+
+/// The fragments that are laid on `allnoconfig`, relative to the checkout.
+const FRAGMENTS: [&str; 2] = ["kernel/configs/liveupdate_rs.config", "tools/vm/vm.config"];
+
+/// About how many objects a kernel of this configuration has: the length of the
+/// progress bar of a first build.
+const OBJECTS: u64 = 1750;
+
+/// What a build leaves behind for the VM.
+pub struct Built {
+    /// The kernel image.
+    pub image: PathBuf,
+    /// The kernel's own tool that makes initramfs images.
+    pub gen_init_cpio: PathBuf,
+    /// The directory with one subdirectory per kselftest collection.
+    pub selftests: PathBuf,
+    /// The kernel source that was built.
+    pub tree: PathBuf,
+}
+
+/// Builds what changed since the last time.
+pub fn build(ctx: &Context) -> Result<Built> {
+    let tree = tree::update(ctx, false)?;
+    let out = ctx.build();
+    fs::create_dir_all(&out)?;
+    let content = tree::content_digest(&tree)?;
+    let fragment = fragment(ctx)?;
+    let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
+    if stamp.is_current() {
+        stage::skipped("kernel", "unchanged");
+    } else {
+        stamp.clear();
+        configure(ctx, &tree, &out, &fragment)?;
+        build_image(ctx, &tree, &out)?;
+        stamp.set()?;
+    }
+    let stamp = Stamp::new(ctx, &name_of(&out, "selftests"), (content, &fragment));
+    if stamp.is_current() {
+        stage::skipped("kselftests", "unchanged");
+    } else {
+        stamp.clear();
+        build_selftests(ctx, &tree, &out)?;
+        stamp.set()?;
+    }
+    Ok(Built {
+        image: out.join("arch/x86/boot/bzImage"),
+        gen_init_cpio: out.join("usr/gen_init_cpio"),
+        selftests: ctx.selftests(),
+        tree,
+    })
+}
+
+/// `make` in the kernel tree with the flags that every build of ours has.
+pub fn make(ctx: &Context, tree: &Path, out: &Path) -> Command {
+    let mut command = Command::new("make");
+    command
+        .arg("-C")
+        .arg(tree)
+        .arg(format!("O={}", out.display()))
+        .arg(format!("-j{}", ctx.jobs))
+        .args([
+            "LLVM=1",
+            "CC=ccache clang",
+            // Two builds of one source are the same file, and the release says no
+            // more than the version.
+            "KBUILD_BUILD_TIMESTAMP=@0",
+            "KBUILD_BUILD_USER=liveupdate_rs",
+            "KBUILD_BUILD_HOST=vm",
+            "LOCALVERSION=",
+        ]);
+    command
+}
+
+/// Configures `out` from `allnoconfig` and `fragment`, and checks the result.
+pub fn configure(ctx: &Context, tree: &Path, out: &Path, fragment: &str) -> Result<()> {
+    let mut stage = Stage::start(ctx, &name_of(out, "config"), "configuring the kernel")?;
+    fs::create_dir_all(out)?;
+    let path = out.join("fragment.config");
+    fs::write(&path, fragment)?;
+    stage.run(make(ctx, tree, out).arg("allnoconfig").env("KCONFIG_ALLCONFIG", &path))?;
+    let config = fs::read_to_string(out.join(".config"))?;
+    let lost = kconfig::lost(fragment, &config);
+    if !lost.is_empty() {
+        bail!(
+            "config: did not survive olddefconfig, a dependency is off or the name is wrong:\n  {}\n  result: {}",
+            lost.join("\n  "),
+            ctx.show(&out.join(".config"))
+        );
+    }
+    stage.done("every requested option survived");
+    Ok(())
+}
+
+/// The requested options of a VM kernel.
+pub fn fragment(ctx: &Context) -> Result<String> {
+    FRAGMENTS
+        .iter()
+        .map(|name| {
+            fs::read_to_string(ctx.src.join(name))
+                .map_err(|error| anyhow::anyhow!("reading {name}: {error}"))
+        })
+        .collect()
+}
+
+fn build_image(ctx: &Context, tree: &Path, out: &Path) -> Result<()> {
+    let mut stage = Stage::start(ctx, &name_of(out, "kernel"), "building")?;
+    if !out.join("vmlinux").exists() {
+        stage.expect(OBJECTS)?;
+    }
+    let objects = stage.run_watched(make(ctx, tree, out).arg("bzImage"), is_object)?;
+    stage.done(&format!("{objects} objects"));
+    Ok(())
+}
+
+/// Whether a line of kbuild's output tells of one compiled object.
+fn is_object(line: &str) -> bool {
+    matches!(
+        line.split_whitespace().collect::<Vec<_>>().as_slice(),
+        ["CC" | "AS" | "RUSTC", ..] | ["RUSTDOC" | "BINDGEN" | "EXPORTS", ..]
+    )
+}
+
+fn build_selftests(ctx: &Context, tree: &Path, out: &Path) -> Result<()> {
+    let mut stage = Stage::start(ctx, &name_of(out, "kselftests"), "building")?;
+    stage.run(make(ctx, tree, out).arg("headers"))?;
+    for collection in COLLECTIONS {
+        let dir = ctx.selftests().join(collection);
+        fs::create_dir_all(&dir)?;
+        // Static, because the VM has no libraries for them; stripped, because
+        // the image is loaded twice.
+        stage.run(
+            Command::new("make")
+                .arg("-C")
+                .arg(tree.join("tools/testing/selftests").join(collection))
+                .arg(format!("-j{}", ctx.jobs))
+                .arg(format!("OUTPUT={}", dir.display()))
+                .arg(format!("KHDR_INCLUDES=-isystem {}/usr/include", out.display()))
+                .args(["LDFLAGS=-static -s", "CC=ccache gcc"]),
+        )?;
+    }
+    stage.done(&COLLECTIONS.join(", "));
+    Ok(())
+}
+
+/// A stage's name for one of several build directories.
+fn name_of(out: &Path, stage: &str) -> String {
+    match out.file_name().and_then(|name| name.to_str()) {
+        Some("main") | None => stage.to_owned(),
+        Some(other) => format!("{stage}-{other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_object;
+
+    #[test]
+    fn counts_compiled_objects_only() {
+        assert!(is_object("  CC      mm/slub.o"));
+        assert!(is_object("  RUSTC L rust/kernel.o"));
+        assert!(!is_object("  LD      vmlinux.o"));
+        assert!(!is_object("make[1]: Entering directory '/cache'"));
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fetches, builds, boots and judges: the test harness of liveupdate_rs.
+//!
+//! Started by `tools/enter` inside the build root; `make help` lists the commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod catalog;
+mod checks;
+mod context;
+mod digest;
+mod evidence;
+mod feed;
+mod hooks;
+mod initramfs;
+mod install;
+mod judges;
+mod kconfig;
+mod kernel;
+mod ktap;
+mod layering;
+mod libtest;
+mod lines;
+mod machine;
+mod overlay;
+mod qmp;
+mod report;
+mod serial;
+mod series;
+mod splat;
+mod stage;
+mod suite;
+mod trace;
+mod tree;
+mod verdict;
+mod vm;
+
+use context::Context;
+
+/// The test harness of liveupdate_rs.
+#[derive(Parser)]
+#[command(name = "lu", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+/// What to do; each is a target of the Makefile.
+#[derive(Subcommand)]
+enum Task {
+    /// Make or update the patched kernel tree.
+    Tree {
+        /// Drop commits and edits in the tree that patches/ does not have.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Build the kernel and the kselftests.
+    Build,
+    /// Carry an igb through a live update and tell how it went.
+    Run,
+    /// Check formatting, lints, documentation, layering and the patch series.
+    Check,
+    /// Put our files and patches into the tree that KSRC names.
+    InstallInto,
+    /// Take them out again.
+    UninstallFrom,
+    /// Run everything, or the VM tests with these names.
+    Test {
+        /// Names of VM tests; `--list` shows them.
+        names: Vec<String>,
+        /// List the VM tests instead of running any.
+        #[arg(long)]
+        list: bool,
+        /// Another kernel image for the first boot of the named tests.
+        #[arg(long, requires = "names")]
+        kernel: Option<PathBuf>,
+        /// Another kernel image to live-update to.
+        #[arg(long, requires = "names")]
+        next_kernel: Option<PathBuf>,
+    },
+    /// Regenerate patches/ from the commits in the tree.
+    Patches,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("liveupdate_rs: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one task and says whether its verdict is good.
+fn run(task: Task) -> Result<bool> {
+    let ctx = Context::from_env()?;
+    match task {
+        Task::Tree { force } => tree::update(&ctx, force).map(|_| true),
+        Task::Build => kernel::build(&ctx).map(|_| true),
+        Task::Test { list: true, .. } => {
+            suite::list();
+            Ok(true)
+        }
+        Task::Run => suite::show(&ctx),
+        Task::Check => suite::check(&ctx),
+        Task::InstallInto => install::install(&ctx).map(|()| true),
+        Task::UninstallFrom => install::uninstall(&ctx).map(|()| true),
+        Task::Test { names, .. } if names.is_empty() => suite::run_all(&ctx),
+        Task::Test { names, kernel, next_kernel, .. } => {
+            suite::run_vm_tests(&ctx, &names, kernel, next_kernel)
+        }
+        Task::Patches => tree::export_patches(&ctx).map(|()| true),
+    }
+}

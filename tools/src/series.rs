@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Does each commit of the patch series build, with our options on and off?
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::checks::touched_dirs;
+use crate::context::Context;
+use crate::kernel;
+use crate::lines;
+use crate::stage::{Stage, git, output};
+use crate::tree;
+
+/// The options that the hooks depend on.
+const OPTIONS: [&str; 2] = ["CONFIG_PCI_LIVEUPDATE", "CONFIG_VFIO_PCI_LIVEUPDATE"];
+
+/// Builds the directories that each commit touches, right after it.
+pub fn builds_per_commit(ctx: &Context, stage: &mut Stage) -> Result<()> {
+    let tree = ctx.tree();
+    let (base, head) = tree::hook_commits(&tree)?;
+    let listed = output(git(&tree).args(["rev-list", "--reverse", &format!("{base}..{head}")]))?;
+    let scratch = ctx.cache.join("series");
+    if !scratch.exists() {
+        stage
+            .run(git(&tree).args(["worktree", "add", "-q", "--detach"]).arg(&scratch).arg(&base))?;
+    }
+    let checked = listed.lines().try_for_each(|commit| {
+        stage.run(git(&scratch).args(["checkout", "-q", "--detach", commit]))?;
+        for on in [true, false] {
+            build(ctx, stage, &scratch, commit, on).with_context(|| {
+                let subject = output(git(&tree).args(["log", "-1", "--format=%s", commit]))
+                    .unwrap_or_default();
+                format!(
+                    "`{subject}` does not build with the options {}",
+                    if on { "on" } else { "off" }
+                )
+            })?;
+        }
+        Ok(())
+    });
+    fs::remove_dir_all(&scratch)?;
+    stage.run(git(&tree).args(["worktree", "prune"]))?;
+    checked
+}
+
+fn build(ctx: &Context, stage: &mut Stage, tree: &Path, commit: &str, on: bool) -> Result<()> {
+    let out = ctx.cache.join(if on { "build/series-on" } else { "build/series-off" });
+    fs::create_dir_all(&out)?;
+    // An option that a later commit brings is simply not there yet: what is
+    // asked for here is a build, not a working feature.
+    let whole = kernel::fragment(ctx)?;
+    let ours = |line: &&str| OPTIONS.iter().any(|option| line.starts_with(&format!("{option}=")));
+    let fragment = lines::of(whole.lines().filter(|line| on || !ours(line)));
+    let path = out.join("fragment.config");
+    fs::write(&path, fragment)?;
+    stage.run(kernel::make(ctx, tree, &out).arg("allnoconfig").env("KCONFIG_ALLCONFIG", &path))?;
+    stage.run(kernel::make(ctx, tree, &out).arg("prepare"))?;
+    let dirs = touched_dirs(tree, commit)?;
+    if dirs.is_empty() {
+        return Ok(());
+    }
+    stage.run(kernel::make(ctx, tree, &out).args(dirs))
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads QEMU's trace log: `time event arguments`, in host time.
+
+/// One event that QEMU saw.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Host time in seconds since the epoch.
+    pub at: f64,
+    /// The event's name.
+    pub name: String,
+    /// The rest of the line.
+    pub args: String,
+}
+
+/// One write to the configuration space of an emulated device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigWrite<'a> {
+    /// `bus:device.function`, as QEMU numbers it at that moment.
+    pub bdf: &'a str,
+    /// The register.
+    pub offset: u32,
+    /// What was written.
+    pub value: u32,
+}
+
+/// The event of one line, or nothing if it is a message of another kind.
+pub fn event(line: &str) -> Option<Event> {
+    let (stamp, rest) = line.split_once(' ')?;
+    let at = seconds(stamp)?;
+    let (name, args) = rest.split_once(' ').unwrap_or((rest, ""));
+    // An event's name is one word; other messages start with the program's, and a colon.
+    let is_event = name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+    is_event.then(|| Event { at, name: name.to_owned(), args: args.to_owned() })
+}
+
+/// Seconds since the epoch at `YYYY-MM-DDThh:mm:ss.ffffffZ`.
+fn seconds(stamp: &str) -> Option<f64> {
+    let (date, time) = stamp.strip_suffix('Z')?.split_once('T')?;
+    let [year, month, day] = numbers(date, '-')?;
+    let [hour, minute, second] = numbers(time, ':')?;
+    // Years that begin in March: the leap day is the last one, and the months'
+    // lengths repeat every five.
+    let (year, month) = if month < 3.0 { (year - 1.0, month + 9.0) } else { (year, month - 3.0) };
+    let leap_days = (year / 4.0).floor() - (year / 100.0).floor() + (year / 400.0).floor();
+    let days = year * 365.0 + leap_days + ((month * 153.0 + 2.0) / 5.0).floor() + day - 1.0;
+    Some((days - DAYS_BEFORE_1970) * 86400.0 + hour * 3600.0 + minute * 60.0 + second)
+}
+
+/// Days from the first of March of year 0 to the epoch.
+const DAYS_BEFORE_1970: f64 = 719_468.0;
+
+fn numbers(text: &str, separator: char) -> Option<[f64; 3]> {
+    let parts: Vec<f64> =
+        text.split(separator).map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    parts.try_into().ok()
+}
+
+impl Event {
+    /// The configuration write that this event tells of.
+    pub fn config_write(&self) -> Option<ConfigWrite<'_>> {
+        if self.name != "pci_cfg_write" {
+            return None;
+        }
+        let mut words = self.args.split_whitespace();
+        let (_model, bdf, offset, arrow, value) =
+            (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
+        (arrow == "<-").then_some(())?;
+        Some(ConfigWrite { bdf, offset: hex(offset.strip_prefix('@')?)?, value: hex(value)? })
+    }
+}
+
+fn hex(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_configuration_write() {
+        let event = event("2026-11-21T00:44:38.500000Z pci_cfg_write igb 01:00.0 @0xa8 <- 0x8810");
+        let event = event.expect("an event");
+        assert_eq!(event.at, 1_795_221_878.5);
+        let write = ConfigWrite { bdf: "01:00.0", offset: 0xa8, value: 0x8810 };
+        assert_eq!(event.config_write(), Some(write));
+    }
+
+    #[test]
+    fn time_counts_from_the_epoch_and_knows_leap_years() {
+        assert_eq!(seconds("1970-01-01T00:00:00.25Z"), Some(0.25));
+        assert_eq!(seconds("2000-02-29T00:00:00Z"), Some(951_782_400.0));
+        assert_eq!(seconds("2024-03-01T12:00:00Z"), Some(1_709_294_400.0));
+        assert_eq!(seconds("2024-03-01 12:00:00"), None);
+    }
+
+    #[test]
+    fn other_events_are_no_configuration_writes() {
+        let event = event("1970-01-01T00:00:02Z igb_rx_desc_buff_write buffer #0, addr: 0x1000");
+        let event = event.expect("an event");
+        assert_eq!((event.name.as_str(), event.config_write()), ("igb_rx_desc_buff_write", None));
+    }
+
+    #[test]
+    fn other_lines_are_no_events() {
+        for line in ["", "warning: x", "1970-01-01T00:00:00Z qemu-system-x86_64: hello", "x y z"] {
+            assert_eq!(event(line), None, "{line}");
+        }
+    }
+}
