@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The headers that Live Update in Rust needs bindings of. Included at the end of
+ * bindings_helper.h.
+ */
+
+#ifdef CONFIG_LIVEUPDATE_RUST
+#include <linux/file.h>
+#include <linux/gfp.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho_block.h>
+#include <linux/liveupdate.h>
+#endif
+
+#ifdef CONFIG_PCI_LIVEUPDATE
+#include <linux/kho/abi/pci.h>
+#include <linux/pci_liveupdate.h>
+#endif
+
+#ifdef CONFIG_VFIO_PCI_LIVEUPDATE
+#include <linux/anon_inodes.h>
+#include <linux/kho/abi/vfio_pci.h>
+#include <linux/vfio_pci_core.h>
+#include "../../drivers/vfio/vfio.h"
+#include "../../drivers/vfio/pci/vfio_pci_priv.h"
+#include "../../drivers/vfio/pci/liveupdate_rs/vfio_pci_lu.h"
+
+const pci_power_t RUST_CONST_HELPER_PCI_D0 = PCI_D0;
+
+/* As the files that VFIO_GROUP_GET_DEVICE_FD returns */
+const fmode_t RUST_CONST_HELPER_VFIO_DEVICE_FMODE = FMODE_PREAD | FMODE_PWRITE;
+#endif

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#ifdef CONFIG_LIVEUPDATE_RUST
+
+#include <linux/device.h>
+#include <linux/fs.h>
+#include <linux/io.h>
+#include <linux/kho_block.h>
+#include <linux/mm.h>
+#include <linux/pci.h>
+
+__rust_helper struct inode *rust_helper_file_inode(const struct file *f)
+{
+	return file_inode(f);
+}
+
+__rust_helper phys_addr_t rust_helper_virt_to_phys(const volatile void *address)
+{
+	return virt_to_phys((volatile void *)address);
+}
+
+__rust_helper void *rust_helper_phys_to_virt(phys_addr_t address)
+{
+	return phys_to_virt(address);
+}
+
+__rust_helper struct page *rust_helper_virt_to_page(const void *address)
+{
+	return virt_to_page(address);
+}
+
+__rust_helper struct folio *rust_helper_virt_to_folio(const void *address)
+{
+	return virt_to_folio(address);
+}
+
+__rust_helper struct folio *rust_helper_folio_alloc(gfp_t gfp,
+						    unsigned int order)
+{
+	return folio_alloc(gfp, order);
+}
+
+__rust_helper void rust_helper_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+__rust_helper void *rust_helper_folio_address(const struct folio *folio)
+{
+	return folio_address(folio);
+}
+
+__rust_helper size_t rust_helper_folio_size(const struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+__rust_helper void *rust_helper_alloc_pages_exact(size_t size, gfp_t gfp)
+{
+	return alloc_pages_exact(size, gfp);
+}
+
+__rust_helper u64 rust_helper_kho_block_set_head_pa(struct kho_block_set *bs)
+{
+	return kho_block_set_head_pa(bs);
+}
+
+__rust_helper void rust_helper_device_lock(struct device *dev)
+{
+	device_lock(dev);
+}
+
+__rust_helper void rust_helper_device_unlock(struct device *dev)
+{
+	device_unlock(dev);
+}
+
+#ifdef CONFIG_PCI
+__rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
+{
+	return pci_domain_nr(bus);
+}
+#endif
+
+#endif /* CONFIG_LIVEUPDATE_RUST */

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Live Update: carry files and shared records from one kernel into the next.
+//!
+//! A kernel that is about to be replaced through kexec can hand over memory, and with it what user
+//! space wants to find again afterwards. There are two kinds of things to hand over:
+//!
+//! - A *file* that user space puts into a session. A [`FileHandler`] knows how to preserve files of
+//!   one type, and how to make them again in the next kernel.
+//! - A *File-Lifecycle-Bound record* (FLB): data that all files of some handlers share. An [`Flb`]
+//!   exists from the first such file to the last.
+//!
+//! What either of them wants to tell the next kernel lives in memory that is preserved. Module
+//! [`kho`] has the owners of such memory, module [`abi`] the rules for what may be stored there and
+//! for what the next kernel may believe of it.
+//!
+//! # Terms
+//!
+//! - *outgoing*: of this kernel, to be handed over to the next one.
+//! - *incoming*: handed over by the previous kernel.
+//! - *allegation*: bytes of the previous kernel that nobody checked yet. Only a `TryFrom` turns
+//!   them into a fact, and only facts decide anything.
+//!
+//! C headers: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h),
+//! [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
+//!
+//! Reference: [`Documentation/core-api/liveupdate.rst`](srctree/Documentation/core-api/liveupdate.rst)
+
+pub mod abi;
+mod file;
+mod flb;
+pub mod kho;
+#[cfg(CONFIG_PCI)]
+pub mod pci;
+
+pub use self::{
+    abi::{
+        Handle,
+        PhysRef,
+        Record, //
+    },
+    file::{
+        device_number,
+        open,
+        FileHandler,
+        FreezeError,
+        Handler,
+        Incoming,
+        IncomingSession,
+        Outgoing,
+        OutgoingSession,
+        Registration,
+        Retrieval, //
+    },
+    flb::{
+        Flb,
+        FlbCell,
+        IncomingFlb,
+        OutgoingFlb, //
+    },
+};
+
+/// Returns whether the Live Update Orchestrator runs in this kernel.
+///
+/// It does if it was asked for on the kernel command line and found what it needs.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::liveupdate;
+///
+/// if !liveupdate::enabled() {
+///     pr_debug!("nothing can be preserved\n");
+/// }
+/// ```
+#[inline]
+pub fn enabled() -> bool {
+    // SAFETY: `liveupdate_enabled()` has no requirements.
+    unsafe { crate::bindings::liveupdate_enabled() }
+}
+
+/// The owner of code that is never a module: what its `ModuleMetadata` names as `THIS_MODULE`.
+// SAFETY: C code takes null for the kernel itself.
+pub const BUILT_IN: crate::ThisModule =
+    unsafe { crate::ThisModule::from_ptr(core::ptr::null_mut()) };

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What Live Update needs to know of PCI devices.
+//!
+//! A device is the same one in the next kernel if it is at the same [`Address`].
+//!
+//! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
+
+mod address;
+
+pub use self::address::{
+    Address,
+    RawAddress, //
+};
+
+use crate::{
+    bindings,
+    device,
+    pci::Device,
+    sync::aref::ARef, //
+};
+use core::{
+    iter,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+/// Returns the device as C knows it.
+fn raw(device: &Device) -> *mut bindings::pci_dev {
+    // `Device` is a transparent wrapper.
+    ptr::from_ref(device).cast_mut().cast()
+}
+
+/// Borrows a device that C code passed.
+///
+/// # Safety
+///
+/// `device` is a device, and remains one for `'a`.
+pub unsafe fn from_raw<'a>(device: *mut bindings::pci_dev) -> &'a Device {
+    // SAFETY: By function requirement. `Device` is a transparent wrapper.
+    unsafe { &*device.cast::<Device>() }
+}
+
+/// Returns the address of a device.
+pub fn address(device: &Device) -> Address {
+    // SAFETY: By the type invariants of `Device`. A device does not change buses.
+    let bus = unsafe { (*raw(device)).bus };
+
+    // SAFETY: A device is on a bus for as long as it exists.
+    let domain = unsafe { bindings::pci_domain_nr(bus) };
+
+    // SAFETY: By the type invariants of `Device`.
+    let bdf = unsafe { bindings::pci_dev_id(raw(device)) };
+
+    // CAST: domain numbers of existing buses are not negative.
+    Address::new(domain.unsigned_abs(), bdf)
+}
+
+/// Returns the device at an address, if there is one.
+///
+/// May sleep.
+pub fn find(address: Address) -> Option<ARef<Device>> {
+    let domain = address.domain().try_into().ok()?;
+
+    // SAFETY: `pci_get_domain_bus_and_slot()` accepts any address.
+    let device = unsafe {
+        bindings::pci_get_domain_bus_and_slot(domain, address.bus().into(), address.devfn().into())
+    };
+
+    // SAFETY: We were given a reference. `Device` is a transparent wrapper.
+    NonNull::new(device).map(|device| unsafe { ARef::from_raw(device.cast()) })
+}
+
+/// Returns whether a device is a virtual function.
+pub fn is_virtual_function(device: &Device) -> bool {
+    // SAFETY: By the type invariants of `Device`. The bit does not change once the device is set
+    // up. Others in its word do: this reads it as all C code does.
+    unsafe { (*raw(device)).is_virtfn() != 0 }
+}
+
+/// Returns the device and the bridges above it, up to the root port.
+///
+/// The bridges exist for as long as the device does.
+pub fn path(device: &Device) -> impl Iterator<Item = &Device> + Clone {
+    iter::successors(Some(device), |device| {
+        // SAFETY: By the type invariants of `Device`. A device does not change buses.
+        let bus = unsafe { (*raw(device)).bus };
+
+        // SAFETY: A device is on a bus for as long as it exists.
+        let bridge = unsafe { (*bus).self_ };
+
+        // SAFETY: A bridge exists for as long as its bus does. `Device` is a transparent wrapper.
+        NonNull::new(bridge).map(|bridge| unsafe { bridge.cast::<Device>().as_ref() })
+    })
+}
+
+/// Calls `f` with the driver data of a device, while no driver can bind or unbind.
+///
+/// `f` gets the driver and its data. Takes the lock of the device, and so may sleep.
+///
+/// Returns nothing if no driver is bound.
+pub fn with_driver<R>(
+    device: &Device,
+    f: impl FnOnce(NonNull<bindings::device_driver>, *mut crate::ffi::c_void) -> R,
+) -> Option<R> {
+    let dev: &device::Device = device.as_ref();
+
+    // SAFETY: By the type invariants of `device::Device`.
+    unsafe { bindings::device_lock(dev.as_raw()) };
+
+    // SAFETY: By the type invariants of `device::Device`; the lock is held.
+    let driver = unsafe { (*dev.as_raw()).driver };
+
+    let result = NonNull::new(driver).map(|driver| {
+        // SAFETY: By the type invariants of `device::Device`; the lock is held.
+        f(driver, unsafe { bindings::dev_get_drvdata(dev.as_raw()) })
+    });
+
+    // SAFETY: We hold the lock.
+    unsafe { bindings::device_unlock(dev.as_raw()) };
+    result
+}
