@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What C code calls: `include/linux/pci_liveupdate.h`.
+
+use super::{
+    apply::DEVICES,
+    entries::VERSION, //
+};
+use kernel::{
+    bindings,
+    error::from_result,
+    ffi::c_int,
+    liveupdate::pci as lu_pci,
+    prelude::*, //
+};
+
+static_assert!(VERSION == bindings::PCI_LUO_FLB_VERSION);
+
+/// Has the files of a handler share the record of preserved PCI devices.
+///
+/// To be called after the handler was registered and before any file is preserved with it. May
+/// sleep.
+///
+/// # Errors
+///
+/// - `EOPNOTSUPP` if the Live Update Orchestrator does not run.
+/// - `EEXIST` if it was called for this handler before, or if there is another FLB of that name.
+/// - `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `fh` is a handler that is registered with LUO.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
+    fh: *mut bindings::liveupdate_file_handler,
+) -> c_int {
+    // SAFETY: By function requirement; the FLB is a static, and so is its pointer.
+    unsafe { bindings::liveupdate_register_flb(fh, DEVICES.as_raw()) }
+}
+
+/// Undoes [`pci_liveupdate_register_flb`]. May sleep.
+///
+/// Unregistering the handler does so, too.
+///
+/// # Safety
+///
+/// `fh` is a handler that [`pci_liveupdate_register_flb`] succeeded for.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
+    fh: *mut bindings::liveupdate_file_handler,
+) {
+    // SAFETY: By function requirement.
+    unsafe { bindings::liveupdate_unregister_flb(fh, DEVICES.as_raw()) };
+}
+
+/// Preserves a device, and with it the bridges above it.
+///
+/// To be called from the `preserve` callback of a handler that shares the record. May sleep. The
+/// caller keeps the device from going away until it is unpreserved.
+///
+/// # Errors
+///
+/// Nothing changes, with
+///
+/// - `EINVAL` for a virtual function,
+/// - `EBUSY` if the device is preserved already,
+/// - `ENOENT` if no file is being preserved,
+/// - `EOPNOTSUPP` if the Live Update Orchestrator does not run,
+/// - `EOVERFLOW` if too many devices below one bridge are preserved,
+/// - `ENOSPC` if too many devices are preserved,
+/// - `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(dev: *mut bindings::pci_dev) -> c_int {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    from_result(|| {
+        // The numbers of virtual functions depend on the registers of the physical one.
+        if lu_pci::is_virtual_function(device) {
+            return Err(EINVAL);
+        }
+        DEVICES.outgoing()?.lock().preserve(device).map(|()| 0)
+    })
+}
+
+/// Undoes [`pci_liveupdate_preserve`]. May sleep, does not fail.
+///
+/// # Safety
+///
+/// `dev` is a device that [`pci_liveupdate_preserve`] succeeded for.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_unpreserve(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    let result = DEVICES
+        .outgoing()
+        .and_then(|devices| devices.lock().unpreserve(device));
+    if let Err(err) = result {
+        dev_err!(device, "cannot be unpreserved: {err:?}\n");
+    }
+}
+
+/// Ends the passage of a device that the previous kernel preserved, and of the bridges above it
+/// that no other such device needs.
+///
+/// To be called from the `finish` callback of a handler that shares the record. May sleep. Does
+/// nothing for a device that was not preserved or that was finished.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_finish(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    if let Ok(devices) = DEVICES.incoming() {
+        let mut devices = devices.lock();
+
+        if devices.contains(device) {
+            if let Err(err) = devices.finish(device) {
+                dev_err!(device, "cannot be finished: {err:?}\n");
+            }
+        }
+    }
+}
+
+/// Returns whether a device, or one below a bridge, was preserved by the previous kernel and is not
+/// finished yet. May sleep.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming(dev: *mut bindings::pci_dev) -> bool {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    DEVICES
+        .incoming()
+        .is_ok_and(|devices| devices.lock().contains(device))
+}
+
+/// Notes that a device was found. Called once for each, before any driver can match. May sleep.
+///
+/// # Safety
+///
+/// `dev` is a device whose address is known.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    if let Ok(devices) = DEVICES.incoming() {
+        devices.lock().enumerated(device);
+    }
+}

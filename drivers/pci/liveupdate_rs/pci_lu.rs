@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Keeps track of PCI devices that are preserved across a live update.
+//!
+//! A driver that preserves a file of a PCI device has the device preserved with it. The next kernel
+//! then knows the device from the moment that it enumerates it, before any driver can match, until
+//! the file is finished. The bridges above the device are preserved with it.
+//!
+//! # Preserved
+//!
+//! - Which devices, by domain, bus, device and function number, and the bridges above them.
+//!
+//! # Not preserved
+//!
+//! - Bus numbers: a kernel that numbers buses anew finds other devices, or none.
+//! - Registers: BARs, bus mastering, power state, ACS, link and interrupt settings.
+//! - Virtual functions: they are refused.
+//! - Which driver the device was bound to: that is up to the administrator.
+//!
+//! # Life of an entry
+//!
+//! ```text
+//! this kernel:   preserve: 0 -> 1 (endpoint), n -> n + 1 (bridge)   <-> unpreserve
+//! next kernel:   read at the first enumerated device, marked when its device is,
+//!                finish:   1 -> gone (endpoint), n -> n - 1 (bridge)
+//! ```
+//!
+//! All of it is one FLB: it begins with the first file that is preserved and ends with the last
+//! that is finished.
+//!
+//! # Trust
+//!
+//! User space decides which device it preserves, within what its driver allows, and no more. The
+//! memory that the previous kernel left is checked: a record that cannot be read is reported, and
+//! then no device counts as preserved.
+
+#![deny(unsafe_code)]
+
+mod apply;
+mod entries;
+#[expect(unsafe_code, reason = "C boundary")]
+mod exports;
+mod plan;
+
+/// What messages begin with.
+const __LOG_PREFIX: &[u8] = b"pci_liveupdate\0";
+
+/// The kernel itself: this code is never a module.
+struct LocalModule;
+
+impl kernel::ModuleMetadata for LocalModule {
+    const NAME: &'static kernel::str::CStr = c"pci_liveupdate";
+
+    const THIS_MODULE: kernel::ThisModule = kernel::liveupdate::BUILT_IN;
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/export.h>
+#include <linux/pci_liveupdate.h>
+
+/* Rust has no EXPORT_SYMBOL_GPL(); these are for drivers in modules. */
+EXPORT_SYMBOL_GPL(pci_liveupdate_register_flb);
+EXPORT_SYMBOL_GPL(pci_liveupdate_unregister_flb);
+EXPORT_SYMBOL_GPL(pci_liveupdate_preserve);
+EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
+EXPORT_SYMBOL_GPL(pci_liveupdate_finish);
+EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming);

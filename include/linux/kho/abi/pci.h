@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+#ifndef _LINUX_KHO_ABI_PCI_H
+#define _LINUX_KHO_ABI_PCI_H
+
+#include <linux/build_bug.h>
+#include <linux/stddef.h>
+#include <linux/types.h>
+
+/**
+ * DOC: PCI File-Lifecycle-Bound (FLB) Live Update ABI
+ *
+ * This header defines what one kernel tells the next about the PCI devices that
+ * are preserved across a live update.
+ *
+ * It is a contract between kernels: what is changed here has to be understood
+ * by the next kernel. A change that it would misunderstand increments
+ * ``PCI_LUO_FLB_VERSION``.
+ *
+ * The handle of the FLB is the physical address of a struct pci_ser. That names
+ * a chain of KHO blocks (see include/linux/kho/abi/block.h) whose entries are
+ * struct pci_dev_ser.
+ */
+
+/**
+ * PCI_LUO_FLB_COMPATIBLE - The name of the PCI FLB.
+ */
+#define PCI_LUO_FLB_COMPATIBLE	"pci"
+
+/**
+ * PCI_LUO_FLB_VERSION - The version of the structures in this header.
+ */
+#define PCI_LUO_FLB_VERSION	1
+
+/**
+ * struct pci_dev_ser - A PCI device that is preserved.
+ * @domain:   The PCI domain (segment) of the device.
+ * @bdf:      The bus number (high byte), device and function number (low byte).
+ * @refcount: For a bridge: how many preserved endpoints are below it. For an
+ *            endpoint: one. An entry with zero is free and to be skipped.
+ */
+struct pci_dev_ser {
+	u32 domain;
+	u16 bdf;
+	u16 refcount;
+} __packed;
+
+static_assert(sizeof(struct pci_dev_ser) == 8);
+static_assert(offsetof(struct pci_dev_ser, domain) == 0);
+static_assert(offsetof(struct pci_dev_ser, bdf) == 4);
+static_assert(offsetof(struct pci_dev_ser, refcount) == 6);
+
+/**
+ * struct pci_ser - All PCI devices that are preserved.
+ * @version:    ``PCI_LUO_FLB_VERSION`` of the kernel that wrote it. This field
+ *              must never be moved, resized or deleted.
+ * @nr_devices: The number of entries that are not free.
+ * @devices:    Physical address of the first KHO block of entries, or zero.
+ */
+struct pci_ser {
+	u32 version;
+	u32 nr_devices;
+	u64 devices;
+} __packed;
+
+static_assert(sizeof(struct pci_ser) == 16);
+static_assert(offsetof(struct pci_ser, version) == 0);
+static_assert(offsetof(struct pci_ser, nr_devices) == 4);
+static_assert(offsetof(struct pci_ser, devices) == 8);
+
+#endif /* _LINUX_KHO_ABI_PCI_H */

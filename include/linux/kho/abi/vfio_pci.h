@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+#ifndef _LINUX_KHO_ABI_VFIO_PCI_H
+#define _LINUX_KHO_ABI_VFIO_PCI_H
+
+#include <linux/build_bug.h>
+#include <linux/stddef.h>
+#include <linux/types.h>
+
+/**
+ * DOC: VFIO PCI Live Update ABI
+ *
+ * This header defines what one kernel tells the next about a vfio-pci device
+ * file that is preserved across a live update.
+ *
+ * It is a contract between kernels: any change of the structure increments the
+ * version in ``VFIO_PCI_LUO_FH_COMPATIBLE``.
+ *
+ * The handle of the file is the physical address of a
+ * struct vfio_pci_core_device_ser.
+ */
+
+/**
+ * VFIO_PCI_LUO_FH_COMPATIBLE - The name of the vfio-pci file handler.
+ */
+#define VFIO_PCI_LUO_FH_COMPATIBLE	"vfio-pci-v1"
+
+/**
+ * struct vfio_pci_core_device_ser - The device of a preserved vfio-pci file.
+ * @domain: The PCI domain (segment) of the device.
+ * @bdf:    The bus number (high byte), device and function number (low byte).
+ */
+struct vfio_pci_core_device_ser {
+	u32 domain;
+	u16 bdf;
+} __packed;
+
+static_assert(sizeof(struct vfio_pci_core_device_ser) == 6);
+static_assert(offsetof(struct vfio_pci_core_device_ser, domain) == 0);
+static_assert(offsetof(struct vfio_pci_core_device_ser, bdf) == 4);
+
+#endif /* _LINUX_KHO_ABI_VFIO_PCI_H */
