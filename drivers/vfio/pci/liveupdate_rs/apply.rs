@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Preserves and retrieves files.
+
+use super::{
+    entries::RawCoreDeviceSer,
+    ffi::{
+        self,
+        CoreDevice, //
+    },
+    plan::{
+        self,
+        Progress, //
+    },
+};
+use kernel::{
+    fs::LocalFile,
+    liveupdate::{
+        kho,
+        pci::{
+            self as lu_pci,
+            Address,
+            RawAddress, //
+        },
+        FileHandler,
+        FreezeError,
+        Handle,
+        Handler,
+        Incoming,
+        Outgoing,
+        PhysRef,
+        Retrieval, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+kernel::assert_same_layout!(RawCoreDeviceSer, vfio_pci_core_device_ser { domain, bdf });
+
+/// The handler of vfio-pci device files.
+static HANDLER: Handler<VfioPci> = Handler::new();
+
+/// Names the handler.
+pub(crate) struct VfioPci;
+
+/// A file that is preserved.
+pub(crate) struct Preserved {
+    /// Exists for the next kernel.
+    _record: kho::Outgoing<RawCoreDeviceSer>,
+}
+
+/// A file that user space cannot use any more.
+pub(crate) struct Frozen(Preserved);
+
+#[vtable]
+impl FileHandler for VfioPci {
+    const COMPATIBLE: &'static CStr = c"vfio-pci-v1";
+
+    type Preserved = Preserved;
+    type Frozen = Frozen;
+
+    fn can_preserve(file: &LocalFile) -> bool {
+        ffi::kind(file).is_some_and(plan::can_preserve)
+    }
+
+    /// Two opens of one character device are legal, but only one of them can be preserved.
+    fn id(file: &LocalFile) -> usize {
+        CoreDevice::of(file).map_or(0, CoreDevice::id)
+    }
+
+    fn preserve(outgoing: &Outgoing<'_>) -> Result<(Preserved, Handle)> {
+        let device = CoreDevice::of(outgoing.file()).ok_or(EINVAL)?;
+        let record = kho::Outgoing::new(RawCoreDeviceSer::from(lu_pci::address(device.pci())))?;
+        let handle = record.handle();
+
+        device.preserve()?;
+        Ok((Preserved { _record: record }, handle))
+    }
+
+    fn unpreserve(outgoing: &Outgoing<'_>, _preserved: Preserved) {
+        if let Some(device) = CoreDevice::of(outgoing.file()) {
+            device.unpreserve();
+        }
+    }
+
+    fn freeze(
+        outgoing: &Outgoing<'_>,
+        preserved: Preserved,
+        _handle: &mut Handle,
+    ) -> Result<Frozen, FreezeError<Preserved>> {
+        let Some(device) = CoreDevice::of(outgoing.file()) else {
+            return Err((EINVAL, preserved));
+        };
+
+        match device.freeze(plan::freeze) {
+            Ok(()) => Ok(Frozen(preserved)),
+            Err(refusal) => {
+                dev_warn!(device.pci(), "refuses the kexec: {}\n", refusal.explain());
+                Err((EINVAL, preserved))
+            }
+        }
+    }
+
+    fn unfreeze(outgoing: &Outgoing<'_>, Frozen(preserved): Frozen) -> Preserved {
+        if let Some(device) = CoreDevice::of(outgoing.file()) {
+            device.unfreeze();
+        }
+        preserved
+    }
+
+    fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
+        let address = address(PhysRef::try_from(incoming.handle())?.peek()?)?;
+        let device = lu_pci::find(address).ok_or(ENODEV)?;
+
+        // A record of a device that the PCI core does not expect is a wrong one.
+        if !ffi::is_incoming(&device) {
+            return Err(EINVAL);
+        }
+        ffi::open(&device)
+    }
+
+    fn can_finish(incoming: &Incoming<'_>) -> bool {
+        plan::can_finish(match incoming.retrieval() {
+            Retrieval::NotAttempted => Progress::NotRetrieved,
+            Retrieval::Failed(_) => Progress::Failed,
+            Retrieval::Done(file) => match CoreDevice::of(file) {
+                Some(device) if device.is_open() => Progress::Bound,
+                _ => Progress::Unbound,
+            },
+        })
+    }
+
+    fn finish(incoming: &Incoming<'_>) {
+        // Dropping the record frees it.
+        let record = PhysRef::try_from(incoming.handle()).and_then(PhysRef::restore);
+
+        // The device that was retrieved counts, whatever the record says by now.
+        if let Retrieval::Done(file) = incoming.retrieval() {
+            if let Some(device) = CoreDevice::of(file) {
+                ffi::finish(device.pci());
+            }
+            return;
+        }
+
+        match record.and_then(|record| address(*record)).map(lu_pci::find) {
+            Ok(Some(device)) => ffi::finish(&device),
+            // The PCI core reports a device that is missing.
+            Ok(None) => (),
+            Err(err) => pr_err!("a file was handed over with a bad record: {err:?}\n"),
+        }
+    }
+}
+
+/// Checks the address that a record names.
+fn address(record: RawCoreDeviceSer) -> Result<Address> {
+    Ok(Address::try_from(RawAddress::from(record))?)
+}
+
+/// Lets files be preserved and retrieved.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler of that
+/// name, `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short. Then nothing is
+/// registered.
+pub(crate) fn register() -> Result {
+    let registration = HANDLER.register()?;
+
+    ffi::register_flb(&registration)?;
+    registration.keep();
+    Ok(())
+}
+
+/// Undoes [`register`], if it succeeded.
+pub(crate) fn unregister() {
+    HANDLER.unregister();
+}

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What this calls of vfio and the PCI core.
+
+use super::plan::{
+    Activity,
+    Kind, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    ffi::c_int,
+    fs::{
+        file::flags::O_RDWR,
+        LocalFile, //
+    },
+    liveupdate::{
+        pci as lu_pci,
+        FileHandler,
+        Registration, //
+    },
+    pci,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        SetOnce, //
+    },
+    ThisModule, //
+};
+
+/// The module that vfio-pci is, or null if it is built in.
+#[cfg(MODULE)]
+pub(crate) const THIS_MODULE: ThisModule = {
+    extern "C" {
+        // Only its address is of interest.
+        static __this_module: u8;
+    }
+
+    // SAFETY: The loader made `__this_module`, and it lives as long as this code.
+    unsafe { ThisModule::from_ptr((&raw const __this_module).cast_mut().cast()) }
+};
+
+/// The module that vfio-pci is, or null if it is built in.
+#[cfg(not(MODULE))]
+pub(crate) const THIS_MODULE: ThisModule = kernel::liveupdate::BUILT_IN;
+
+/// What tells the devices of vfio-pci from those of variant drivers.
+#[derive(Clone, Copy)]
+struct VfioPci {
+    ops: *const bindings::vfio_device_ops,
+    driver: *const bindings::device_driver,
+}
+
+// SAFETY: Pointers that are compared, and never followed.
+unsafe impl Send for VfioPci {}
+
+// SAFETY: Pointers that are compared, and never followed.
+unsafe impl Sync for VfioPci {}
+
+static VFIO_PCI: SetOnce<VfioPci> = SetOnce::new();
+
+/// Notes what tells the devices of vfio-pci from others.
+///
+/// # Safety
+///
+/// `driver` is a PCI driver.
+pub(crate) unsafe fn set_vfio_pci(
+    ops: *const bindings::vfio_device_ops,
+    driver: *const bindings::pci_driver,
+) {
+    // SAFETY: By function requirement.
+    let driver = unsafe { &raw const (*driver).driver };
+
+    VFIO_PCI.populate(VfioPci { ops, driver });
+}
+
+/// Returns what a vfio device file has as its data, or nothing if `file` is another one.
+fn device_file(file: &LocalFile) -> Option<NonNull<bindings::vfio_device_file>> {
+    // SAFETY: By the type invariants of `LocalFile`; never changes once the file is open.
+    let f_op = unsafe { (*file.as_ptr()).f_op };
+
+    if !ptr::eq(f_op, &raw const bindings::vfio_device_fops) {
+        return None;
+    }
+
+    // SAFETY: By the type invariants of `LocalFile`; never changes once the file is open.
+    NonNull::new(unsafe { (*file.as_ptr()).private_data }.cast())
+}
+
+/// Returns what `file` is, or nothing if it is not of a vfio device at all.
+pub(crate) fn kind(file: &LocalFile) -> Option<Kind> {
+    let df = device_file(file)?;
+
+    // SAFETY: The file is open; set before it was installed, and never changed.
+    let by_group = !unsafe { (*df.as_ptr()).group }.is_null();
+
+    // Only a device of vfio-pci is known to be a PCI device.
+    let device = CoreDevice::of(file).map(CoreDevice::pci);
+
+    Some(Kind {
+        by_group,
+        by_vfio_pci: device.is_some(),
+        virtual_function: device.is_some_and(lu_pci::is_virtual_function),
+        intel_display: device.is_some_and(is_intel_display),
+    })
+}
+
+#[cfg(CONFIG_VFIO_PCI_IGD)]
+fn is_intel_display(device: &pci::Device) -> bool {
+    // SAFETY: `device` is a device.
+    unsafe { bindings::vfio_pci_is_intel_display(raw(device)) }
+}
+
+#[cfg(not(CONFIG_VFIO_PCI_IGD))]
+fn is_intel_display(_device: &pci::Device) -> bool {
+    false
+}
+
+fn raw(device: &pci::Device) -> *mut bindings::pci_dev {
+    // `Device` is a transparent wrapper.
+    ptr::from_ref(device).cast_mut().cast()
+}
+
+/// The device of a file of vfio-pci.
+///
+/// # Invariants
+///
+/// `vdev` is a device of vfio-pci, which is registered for `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct CoreDevice<'a> {
+    vdev: NonNull<bindings::vfio_pci_core_device>,
+    _file: PhantomData<&'a LocalFile>,
+}
+
+impl<'a> CoreDevice<'a> {
+    /// Returns the device of a file, if it is one of vfio-pci.
+    pub(crate) fn of(file: &'a LocalFile) -> Option<Self> {
+        let df = device_file(file)?;
+
+        // SAFETY: The file is open; set before it was installed, and never changed.
+        let device = unsafe { (*df.as_ptr()).device };
+
+        // SAFETY: The file holds the registration of its device.
+        let ops = unsafe { (*device).ops };
+
+        if !VFIO_PCI.copy().is_some_and(|this| ptr::eq(this.ops, ops)) {
+            return None;
+        }
+
+        // SAFETY: Devices with these operations are a part of a `vfio_pci_core_device`.
+        let vdev = unsafe { kernel::container_of!(device, bindings::vfio_pci_core_device, vdev) };
+
+        // INVARIANT: The file holds the registration of its device.
+        Some(Self {
+            vdev: NonNull::new(vdev)?,
+            _file: PhantomData,
+        })
+    }
+
+    /// Returns a number that no other device has.
+    pub(crate) fn id(self) -> usize {
+        self.vdev.addr().get()
+    }
+
+    /// Returns the PCI device.
+    pub(crate) fn pci(self) -> &'a pci::Device {
+        // SAFETY: By the type invariants; never changes while the device is registered.
+        let pdev = unsafe { (*self.vdev.as_ptr()).pdev };
+
+        // SAFETY: vfio-pci holds the PCI device while the device is registered.
+        unsafe { lu_pci::from_raw(pdev) }
+    }
+
+    /// Has the PCI core preserve the device.
+    pub(crate) fn preserve(self) -> Result {
+        // SAFETY: `pci()` is a device.
+        to_result(unsafe { bindings::pci_liveupdate_preserve(raw(self.pci())) })
+    }
+
+    /// Undoes [`preserve`](Self::preserve).
+    pub(crate) fn unpreserve(self) {
+        // SAFETY: `pci()` is a device, which was preserved.
+        unsafe { bindings::pci_liveupdate_unpreserve(raw(self.pci())) };
+    }
+
+    /// Calls `f` while the device is neither opened nor closed.
+    fn with_dev_set<R>(self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the type invariants; a registered device has a set, and keeps it.
+        let lock = unsafe { &raw mut (*(*self.vdev.as_ptr()).vdev.dev_set).lock };
+
+        // SAFETY: The set exists as long as the device is registered.
+        unsafe { bindings::mutex_lock(lock) };
+        let result = f();
+        // SAFETY: We hold the lock.
+        unsafe { bindings::mutex_unlock(lock) };
+        result
+    }
+
+    /// Calls `f` while nobody changes interrupts, memory access or power state of the device.
+    ///
+    /// The locks are in the order that vfio takes them in.
+    fn with_locks<R>(self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the type invariants.
+        let igate = unsafe { &raw mut (*self.vdev.as_ptr()).igate };
+
+        // SAFETY: By the type invariants.
+        let memory_lock = unsafe { &raw mut (*self.vdev.as_ptr()).memory_lock };
+
+        self.with_dev_set(|| {
+            // SAFETY: Initialised while the device exists.
+            unsafe { bindings::mutex_lock(igate) };
+            // SAFETY: Initialised while the device exists.
+            unsafe { bindings::down_write(memory_lock) };
+            let result = f();
+            // SAFETY: We hold the lock.
+            unsafe { bindings::up_write(memory_lock) };
+            // SAFETY: We hold the lock.
+            unsafe { bindings::mutex_unlock(igate) };
+            result
+        })
+    }
+
+    /// Returns whether user space bound the device to an iommufd.
+    pub(crate) fn is_open(self) -> bool {
+        // SAFETY: By the type invariants, and the lock that protects the count is held.
+        self.with_dev_set(|| unsafe { (*self.vdev.as_ptr()).vdev.open_count } != 0)
+    }
+
+    /// Shuts user space out, if `decide` agrees to what the device is doing then.
+    ///
+    /// May sleep, for as long as file operations of user space on any vfio device take.
+    pub(crate) fn freeze<E>(self, decide: impl FnOnce(Activity) -> Result<(), E>) -> Result<(), E> {
+        self.set_frozen(true);
+
+        // Those that did not see the flag are over then, and what they did is seen here.
+        //
+        // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.
+        //
+        // SAFETY: Initialised at build time or when the module was loaded.
+        unsafe { bindings::synchronize_srcu(&raw mut bindings::vfio_liveupdate_srcu) };
+
+        decide(self.activity()).inspect_err(|_| self.set_frozen(false))
+    }
+
+    /// Undoes [`freeze`](Self::freeze).
+    pub(crate) fn unfreeze(self) {
+        self.set_frozen(false);
+    }
+
+    /// Returns what the device is doing. User space cannot change it while it is shut out.
+    fn activity(self) -> Activity {
+        self.with_locks(|| {
+            // SAFETY: By the type invariants, and the lock that protects it is held.
+            let irq_type = unsafe { (*self.vdev.as_ptr()).irq_type };
+
+            // The device may still be put to sleep if nobody has it open. It is woken up before it
+            // is stopped.
+            //
+            // SAFETY: `pci()` is a device.
+            let power = unsafe { (*raw(self.pci())).current_state };
+
+            Activity {
+                interrupts: u32::try_from(irq_type) != Ok(bindings::VFIO_PCI_NUM_IRQS),
+                in_d0: power == bindings::PCI_D0,
+            }
+        })
+    }
+
+    fn set_frozen(self, frozen: bool) {
+        // SAFETY: By the type invariants.
+        let flag = unsafe { &raw mut (*self.vdev.as_ptr()).vdev.liveupdate_frozen };
+
+        // SAFETY: Valid for writes. Volatile, for C code reads it at any time.
+        unsafe { flag.write_volatile(frozen) };
+    }
+}
+
+/// Returns whether the previous kernel preserved a device.
+pub(crate) fn is_incoming(device: &pci::Device) -> bool {
+    // SAFETY: `device` is a device.
+    unsafe { bindings::pci_liveupdate_is_incoming(raw(device)) }
+}
+
+/// Ends the passage of a device.
+pub(crate) fn finish(device: &pci::Device) {
+    // SAFETY: `device` is a device.
+    unsafe { bindings::pci_liveupdate_finish(raw(device)) };
+}
+
+/// A device of vfio that does not go away.
+///
+/// # Invariants
+///
+/// `device` is a vfio device, whose registration we hold.
+struct Registered {
+    device: NonNull<bindings::vfio_device>,
+}
+
+impl Registered {
+    /// Holds the registration of the vfio device of a PCI device that is bound to vfio-pci.
+    fn of(device: &pci::Device) -> Option<Self> {
+        let this = VFIO_PCI.copy()?;
+
+        lu_pci::with_driver(device, |driver, data| {
+            if !ptr::eq(driver.as_ptr(), this.driver) {
+                return None;
+            }
+
+            let vdev = NonNull::new(data.cast::<bindings::vfio_pci_core_device>())?;
+
+            // SAFETY: What vfio-pci has as driver data while it is bound, which it is.
+            let device = unsafe { NonNull::new_unchecked(&raw mut (*vdev.as_ptr()).vdev) };
+
+            // INVARIANT: Just taken.
+            //
+            // SAFETY: vfio-pci frees its driver data only after the driver is unbound.
+            unsafe { bindings::vfio_device_try_get_registration(device.as_ptr()) }
+                .then_some(Self { device })
+        })?
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::vfio_device_put_registration(self.device.as_ptr()) };
+    }
+}
+
+/// The flags that a retrieved file is opened with.
+// CAST: lossless, flags of `open()` are small numbers.
+const OPEN_FLAGS: c_int = O_RDWR as c_int;
+
+/// Opens a device, as its character device does: the file is of no use until it is bound.
+///
+/// # Errors
+///
+/// `ENODEV` if the device is not bound to vfio-pci, `ENOMEM` or `ENFILE` if there cannot be another
+/// file.
+pub(crate) fn open(device: &pci::Device) -> Result<ARef<LocalFile>> {
+    let registered = Registered::of(device).ok_or(ENODEV)?;
+
+    // SAFETY: By the type invariants of `Registered`.
+    let df = unsafe { bindings::vfio_allocate_device_file(registered.device.as_ptr()) };
+    let df = from_err_ptr(df)?;
+
+    // SAFETY: `df` is what files with these operations have as their data.
+    let file = from_err_ptr(unsafe {
+        bindings::anon_inode_getfile_fmode(
+            c"[vfio-device-liveupdate]".as_char_ptr(),
+            &raw const bindings::vfio_device_fops,
+            df.cast(),
+            OPEN_FLAGS,
+            bindings::VFIO_DEVICE_FMODE,
+        )
+    })
+    .inspect_err(|_| {
+        // SAFETY: Nobody else refers to it, since there is no file.
+        unsafe { bindings::kfree(df.cast()) }
+    })?;
+
+    // SAFETY: By the type invariants of `Registered`; a registered device has an inode.
+    let mapping = unsafe { (*(*registered.device.as_ptr()).inode).i_mapping };
+
+    // All mappings of the device are found through this one inode.
+    //
+    // SAFETY: Nobody else knows the file yet.
+    unsafe { (*file).f_mapping = mapping };
+
+    // The release of the file puts the registration.
+    core::mem::forget(registered);
+
+    let file = NonNull::new(file).ok_or(ENOMEM)?;
+
+    // SAFETY: A new file has one reference, which is ours.
+    Ok(unsafe { ARef::from_raw(file.cast()) })
+}
+
+/// Has the files of `handler` share the record of preserved PCI devices.
+///
+/// # Errors
+///
+/// `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
+pub(crate) fn register_flb<T: FileHandler>(handler: &Registration<T>) -> Result {
+    // SAFETY: By the type invariants of `Registration`.
+    to_result(unsafe { bindings::pci_liveupdate_register_flb(handler.as_raw()) })
+}
+
+/// Stops a device for good, if user space was shut out of it for a kexec that will happen.
+///
+/// # Safety
+///
+/// `pdev` is bound to vfio-pci, and the lock of the device is held.
+pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    let dev = unsafe { &raw mut (*pdev).dev };
+
+    // SAFETY: By function requirement: what vfio-pci has as driver data.
+    let vdev = unsafe { bindings::dev_get_drvdata(dev).cast::<bindings::vfio_pci_core_device>() };
+
+    // SAFETY: Valid for reads. Nobody changes it: LUO froze the file and does not unfreeze it.
+    if !unsafe { (&raw const (*vdev).vdev.liveupdate_frozen).read_volatile() } {
+        return;
+    }
+
+    // Without its mappings, user space has no way to the device any more.
+    //
+    // SAFETY: `vdev` is a registered device.
+    unsafe { bindings::vfio_pci_zap_and_down_write_memory_lock(vdev) };
+
+    // Page faults do not bring them back.
+    //
+    // SAFETY: The lock that protects it is held.
+    unsafe { (*vdev).vdev.liveupdate_stopped = true };
+
+    // Users of exported device memory are told, too.
+    //
+    // SAFETY: The lock that protects them is held.
+    #[cfg(CONFIG_VFIO_PCI_DMABUF)]
+    unsafe {
+        bindings::vfio_pci_dma_buf_move(vdev, true)
+    };
+
+    // First, so that the reset does not restore it.
+    //
+    // SAFETY: `pdev` is a device.
+    unsafe { bindings::pci_clear_master(pdev) };
+
+    // SAFETY: By function requirement, the lock of the device is held.
+    let result = to_result(unsafe { bindings::pci_reset_function_locked(pdev) });
+
+    // SAFETY: The lock was taken above.
+    unsafe { bindings::up_write(&raw mut (*vdev).memory_lock) };
+
+    if let Err(err) = result {
+        // SAFETY: By function requirement.
+        let device = unsafe { lu_pci::from_raw(pdev) };
+
+        dev_warn!(device, "was stopped, but could not be reset: {err:?}\n");
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Decides what may be preserved, frozen and finished.
+
+/// What a file is, as far as it matters for preserving it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// It was opened through a group, and not through the character device.
+    pub(crate) by_group: bool,
+    /// Its device is driven by vfio-pci itself, and not by a variant driver.
+    pub(crate) by_vfio_pci: bool,
+    /// Its device is a virtual function.
+    pub(crate) virtual_function: bool,
+    /// Its device is an Intel display device, whose regions reach beyond itself.
+    pub(crate) intel_display: bool,
+}
+
+/// Returns whether such a file can be preserved.
+pub(crate) fn can_preserve(kind: Kind) -> bool {
+    !kind.by_group && kind.by_vfio_pci && !kind.virtual_function && !kind.intel_display
+}
+
+/// What a device is doing, as far as it matters for a kexec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activity {
+    /// It may raise interrupts, which the next kernel does not expect.
+    pub(crate) interrupts: bool,
+    /// It is in power state D0, in which alone it can be stopped and reset.
+    pub(crate) in_d0: bool,
+}
+
+/// Why a device does not get through a kexec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Interrupts are enabled.
+    Interrupts,
+    /// The device is not in D0.
+    PowerState,
+}
+
+impl Refusal {
+    /// What is wrong, and what to do about it.
+    pub(crate) const fn explain(self) -> &'static str {
+        match self {
+            Self::Interrupts => "interrupts are enabled, disable them with VFIO_DEVICE_SET_IRQS",
+            Self::PowerState => "it is not in D0, have it leave its low power state",
+        }
+    }
+}
+
+/// Decides whether a device may go through a kexec.
+pub(crate) fn freeze(activity: Activity) -> Result<(), Refusal> {
+    if activity.interrupts {
+        Err(Refusal::Interrupts)
+    } else if !activity.in_d0 {
+        Err(Refusal::PowerState)
+    } else {
+        Ok(())
+    }
+}
+
+/// How far the retrieval of a file got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nobody asked for it.
+    NotRetrieved,
+    /// It cannot be retrieved, for good.
+    Failed,
+    /// It was retrieved, and is not bound to an iommufd.
+    Unbound,
+    /// It was retrieved, and is bound to an iommufd.
+    Bound,
+}
+
+/// Returns whether user space may finish a file.
+///
+/// Finishing one that is not bound would leave its device to whoever opens it first.
+pub(crate) fn can_finish(progress: Progress) -> bool {
+    matches!(progress, Progress::Failed | Progress::Bound)
+}

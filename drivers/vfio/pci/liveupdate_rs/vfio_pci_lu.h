@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+#ifndef VFIO_PCI_LU_H
+#define VFIO_PCI_LU_H
+
+#include <linux/types.h>
+
+struct pci_dev;
+struct pci_driver;
+struct vfio_device_ops;
+
+/*
+ * Live update of vfio-pci device files.
+ *
+ * The functions are documented where they are implemented: exports.rs.
+ */
+#ifdef CONFIG_VFIO_PCI_LIVEUPDATE
+
+void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
+			      const struct pci_driver *driver);
+void vfio_pci_liveupdate_cleanup(void);
+void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev);
+
+#else
+
+static inline void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
+					    const struct pci_driver *driver)
+{
+}
+
+static inline void vfio_pci_liveupdate_cleanup(void)
+{
+}
+
+static inline void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev)
+{
+}
+
+#endif
+
+#endif /* VFIO_PCI_LU_H */

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Preserves files of vfio-pci devices across a live update.
+//!
+//! User space opens a device through its character device, preserves the file in a session of
+//! `/dev/liveupdate`, and retrieves it from that session in the next kernel. There it binds the
+//! device to an iommufd and sets it up, as after an open.
+//!
+//! # Preserved
+//!
+//! - That the device belongs to the session: from the moment that the next kernel enumerates it
+//!   until the file is finished, vfio has no other way to open it.
+//!
+//! # Not preserved
+//!
+//! - The state of the device. It is stopped and reset while the old kernel goes down, and bus
+//!   mastering is off until user space turns it on again. No DMA crosses the kexec.
+//! - The iommufd, what it maps, and what the device is attached to.
+//! - Interrupts: a kexec is refused while they are enabled.
+//! - The driver: others than vfio-pci may bind to the device in the next kernel.
+//! - Virtual functions, group and container files, variant drivers, Intel display devices: they
+//!   cannot be preserved.
+//!
+//! # Life of a file
+//!
+//! ```text
+//! old kernel:  open -> preserve -> freeze (decides) -> device shutdown (stops, resets)
+//!                   <- unpreserve  <- unfreeze (the device was not touched)
+//! new kernel:  retrieve -> user space binds it -> finish
+//! ```
+//!
+//! `freeze` shuts user space out of the file, waits for whoever is inside, and then refuses if
+//! interrupts are enabled or the device sleeps. The device runs on: a kexec that is called off costs
+//! it nothing. What cannot be undone is done when the kexec cannot be called off any more.
+//!
+//! A session whose owner is gone is finished as it is. The device of a file that nobody retrieved is
+//! then as after the reset, and anybody may open it.
+//!
+//! # Trust
+//!
+//! - *User space* that has the file is hostile. It can preserve and unpreserve it, refuse the kexec
+//!   by keeping interrupts enabled, and use the file until the freeze and mappings of the device
+//!   until it is stopped. It has no way to the device after that.
+//! - *The device* is hostile. It is cut off from memory before the old kernel ends, and bus mastering
+//!   stays off in the new one until user space turns it on, after the IOMMU was set up.
+//! - *The memory of the previous kernel* is checked: a record names a device that was preserved and
+//!   is bound to vfio-pci, or the file cannot be retrieved.
+
+#![deny(unsafe_code)]
+
+mod apply;
+mod entries;
+#[expect(unsafe_code, reason = "C boundary")]
+mod exports;
+#[expect(unsafe_code, reason = "C boundary")]
+mod ffi;
+mod plan;
+
+/// What messages begin with.
+const __LOG_PREFIX: &[u8] = b"vfio_pci_liveupdate\0";
+
+/// The module that this is a part of.
+struct LocalModule;
+
+impl kernel::ModuleMetadata for LocalModule {
+    const NAME: &'static kernel::str::CStr = c"vfio_pci";
+
+    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
+}
