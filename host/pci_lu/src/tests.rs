@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is claimed of the pure files.
+
+mod abi;
+mod entries;
+mod fuzz;
+mod plan;
+
+use crate::entries::Entry;
+use kernel::liveupdate::pci::{
+    Address,
+    RawAddress, //
+};
+use proptest::prelude::*;
+use std::num::NonZero;
+
+const LAST_DOMAIN: u32 = i32::MAX.unsigned_abs();
+
+fn address(domain: u32, bdf: u16) -> Address {
+    Address::try_from(RawAddress { domain, bdf }).unwrap()
+}
+
+fn entry(domain: u32, bdf: u16, refcount: u16) -> Entry {
+    Entry {
+        address: address(domain, bdf),
+        refcount: NonZero::new(refcount).unwrap(),
+    }
+}
+
+/// Any entry.
+fn any_entry() -> impl Strategy<Value = Entry> {
+    (0..=LAST_DOMAIN, any::<u16>(), 1..=u16::MAX)
+        .prop_map(|(domain, bdf, refcount)| entry(domain, bdf, refcount))
+}
+
+/// Entries of different devices, in the order of their addresses; maybe none.
+fn any_entries() -> impl Strategy<Value = Vec<Entry>> {
+    up_to_12_entries(0)
+}
+
+/// As [`any_entries`], but at least one.
+fn some_entries() -> impl Strategy<Value = Vec<Entry>> {
+    up_to_12_entries(1)
+}
+
+fn up_to_12_entries(min: usize) -> impl Strategy<Value = Vec<Entry>> {
+    // Few addresses, so that single bits are between them.
+    let near = (0..4u32, 0..8u16, 1..4u16);
+
+    prop::collection::vec(
+        prop_oneof![
+            near.prop_map(|(domain, bdf, refcount)| entry(domain, bdf, refcount)),
+            any_entry(),
+        ],
+        min..=12,
+    )
+    .prop_map(|mut entries| {
+        entries.sort_by_key(|entry| entry.address);
+        entries.dedup_by_key(|entry| entry.address);
+        entries
+    })
+}

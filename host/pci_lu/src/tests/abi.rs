@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is claimed of the bytes that are handed over.
+
+use super::entry;
+use crate::{
+    apply,
+    entries::{
+        Entry,
+        RawDevSer,
+        RawSer,
+        VERSION, //
+    },
+};
+use kernel::prelude::*;
+use testing::{
+    golden,
+    layout::{
+        Constant,
+        Contract, //
+    }, //
+};
+
+fn contract() -> Contract {
+    Contract {
+        header: "pci",
+        name: format!("pci-v{VERSION}"),
+        constants: vec![
+            ("PCI_LUO_FLB_COMPATIBLE", Constant::Text("pci")),
+            ("PCI_LUO_FLB_VERSION", Constant::Number(VERSION.into())),
+        ],
+        structs: vec![
+            testing::layout!(RawDevSer as pci_dev_ser { domain, bdf, refcount }),
+            testing::layout!(RawSer as pci_ser { version, nr_devices, devices }),
+        ],
+    }
+}
+
+#[test]
+fn has_the_committed_layout() {
+    contract().assert_is_committed();
+}
+
+#[test]
+fn has_the_layout_that_c_sees() {
+    contract().assert_is_that_of_c();
+}
+
+/// What a blob means: where the devices are handed over, and all records, with the free ones.
+struct Meaning {
+    devices: u64,
+    records: Vec<Option<Entry>>,
+}
+
+#[test]
+fn reads_and_writes_what_was_ever_handed_over() {
+    let known = [
+        (
+            "nothing",
+            Meaning {
+                devices: 0,
+                records: vec![],
+            },
+        ),
+        (
+            "one-on-the-root-bus",
+            Meaning {
+                devices: 0x1_2345_6000,
+                records: vec![Some(entry(0, 0x00f8, 1))],
+            },
+        ),
+        (
+            "two-below-a-switch",
+            Meaning {
+                devices: 0x0fed_cba9_8765_4000,
+                records: vec![
+                    Some(entry(0, 0x0010, 2)),
+                    Some(entry(0, 0x0100, 2)),
+                    Some(entry(0, 0x0200, 1)),
+                    Some(entry(0, 0x0208, 1)),
+                    Some(entry(0, 0x0300, 1)),
+                    Some(entry(0, 0x0400, 1)),
+                ],
+            },
+        ),
+        (
+            "limits-and-a-free-record",
+            Meaning {
+                devices: 0xffff_ffff_ffff_f000,
+                records: vec![
+                    Some(entry(0, 0, 1)),
+                    None,
+                    Some(entry(0x7fff_ffff, 0xffff, 0xffff)),
+                ],
+            },
+        ),
+    ];
+
+    golden::check("pci-v1", &known, |bytes, Meaning { devices, records }| {
+        let entries: Vec<Entry> = records.iter().copied().flatten().collect();
+
+        let (header, tail) = RawSer::read_from_prefix(bytes).unwrap();
+        let raw: Vec<RawDevSer> = tail
+            .chunks(size_of::<RawDevSer>())
+            .map(|record| RawDevSer::read_from_bytes(record).unwrap())
+            .collect();
+
+        let read: Vec<Option<Entry>> = raw.iter().map(|raw| raw.entry().unwrap()).collect();
+        assert_eq!((header.devices, &read), (*devices, records));
+        assert_eq!(apply::read(&header, &raw), Ok(entries.clone()));
+
+        let (header, _) = apply::write(&entries, *devices);
+        let free = RawDevSer::read_from_bytes(&[0; 8]).unwrap();
+        let written: Vec<RawDevSer> = read
+            .into_iter()
+            .map(|entry| entry.map_or(free, RawDevSer::from))
+            .collect();
+        assert_eq!([header.as_bytes(), written.as_bytes()].concat(), bytes);
+    });
+}
