@@ -125,7 +125,7 @@ mod tests {
                 line(20.0, "LU-STAGE 2 7.3.4"),
                 line(30.0, "LU-PHASE bind 1 1"),
             ],
-            trace: trace.iter().chain(more).filter_map(|text| event(text)).collect(),
+            trace: trace.iter().chain(more).map(|text| event(text).expect("an event")).collect(),
             frames: vec![5.0, 15.0],
             timed_out: false,
         }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn frame_received_after_the_reset_fails() {
-        let evidence = update(&["1@11.5:igb_rx_desc_buff_write buffer #1"]);
+        let evidence = update(&["1970-01-01T00:00:11.5Z igb_rx_desc_buff_write buffer #1"]);
         assert_eq!(failed(&evidence), ["no DMA between device shutdown and the next bind"]);
     }
 

@@ -14,8 +14,9 @@ use crate::lines;
 use crate::stage::{Stage, git, output};
 use crate::tree;
 
-/// The options that the hooks depend on.
-const OPTIONS: [&str; 2] = ["CONFIG_PCI_LIVEUPDATE", "CONFIG_VFIO_PCI_LIVEUPDATE"];
+/// What the lines of the configuration name that are left out for "off": our
+/// options, and with them Rust, so that the hooks have to do without our code.
+const OPTIONS: [&str; 3] = ["PCI_LIVEUPDATE", "RUST", "SAMPLES"];
 
 /// Builds the directories that each commit touches, right after it.
 pub fn builds_per_commit(ctx: &Context, stage: &mut Stage) -> Result<()> {
@@ -52,7 +53,7 @@ fn build(ctx: &Context, stage: &mut Stage, tree: &Path, commit: &str, on: bool) 
     // An option that a later commit brings is simply not there yet: what is
     // asked for here is a build, not a working feature.
     let whole = kernel::fragment(ctx)?;
-    let ours = |line: &&str| OPTIONS.iter().any(|option| line.starts_with(&format!("{option}=")));
+    let ours = |line: &&str| OPTIONS.iter().any(|option| line.contains(option));
     let fragment = lines::of(whole.lines().filter(|line| on || !ours(line)));
     let path = out.join("fragment.config");
     fs::write(&path, fragment)?;
