@@ -13,6 +13,10 @@ const IGB: Machine = Machine { devices: &[Device { model: "igb", fed: false }], 
 
 /// The same, fed with frames from outside, under QEMU's eyes.
 const FED_IGB: Machine = Machine {
+    // So that there is memory at the test's IOVA: without translation, as while one kernel has
+    // turned it off and the next one not yet on, a NIC that was not stopped finds descriptors
+    // there, and writes.
+    memory: "6G",
     devices: &[Device { model: "igb", fed: true }],
     traces: &[
         "pci_cfg_write",
