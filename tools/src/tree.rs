@@ -90,6 +90,8 @@ pub fn update(ctx: &Context, force: bool) -> Result<PathBuf> {
     let mut stage = Stage::start(ctx, "tree", "adding our files and the patch series")?;
     (state.overlay, state.head) = commit_chain(ctx, &mut stage, &tree, &state.pristine, &overlay)?;
     let how = if force { "--hard" } else { "--keep" };
+    // A tree that was copied or changed hands looks edited until git compared the contents.
+    let _ = output(git(&tree).args(["update-index", "-q", "--refresh"]));
     stage.run(git(&tree).args(["reset", "-q", how, &state.head])).map_err(|error| {
         anyhow!("{error}\n  uncommitted edits in the tree touch files that the update changes: commit them and `make patches`")
     })?;
