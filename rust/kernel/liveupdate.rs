@@ -50,7 +50,8 @@ pub use self::{
         Outgoing,
         OutgoingSession,
         Registration,
-        Retrieval, //
+        Retrieval,
+        Unpublished, //
     },
     flb::{
         Flb,
@@ -78,8 +79,3 @@ pub fn enabled() -> bool {
     // SAFETY: `liveupdate_enabled()` has no requirements.
     unsafe { crate::bindings::liveupdate_enabled() }
 }
-
-/// The owner of code that is never a module: what its `ModuleMetadata` names as `THIS_MODULE`.
-// SAFETY: C code takes null for the kernel itself.
-pub const BUILT_IN: crate::ThisModule =
-    unsafe { crate::ThisModule::from_ptr(core::ptr::null_mut()) };

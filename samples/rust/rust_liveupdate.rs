@@ -248,11 +248,8 @@ struct LiveUpdateSample {
 
 impl kernel::Module for LiveUpdateSample {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let registration = HANDLER.register()?;
-
-        STATISTICS.attach(&registration)?;
         Ok(Self {
-            _registration: registration,
+            _registration: HANDLER.register()?.attach(&STATISTICS)?.publish(),
         })
     }
 }

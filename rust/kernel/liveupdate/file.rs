@@ -2,7 +2,11 @@
 
 //! Handlers of files that go through a live update.
 
-use super::Handle;
+use super::{
+    Flb,
+    FlbCell,
+    Handle, //
+};
 use crate::{
     bindings,
     error::{
@@ -20,6 +24,7 @@ use crate::{
     sync::{
         aref::ARef,
         atomic::{
+            Acquire,
             AtomicFlag,
             Full,
             Release, //
@@ -61,10 +66,9 @@ pub fn device_number(file: &LocalFile) -> Option<(u32, u32)> {
 ///
 /// # Errors
 ///
-/// As `open()` in user space.
+/// As `open()` in user space, and `EINVAL` for flags that it does not know.
 pub fn open(path: &CStr, flags: u32) -> Result<ARef<LocalFile>> {
-    // CAST: lossless, flags of `open()` are small numbers.
-    let flags = flags as c_int;
+    let flags = c_int::try_from(flags)?;
 
     // SAFETY: `path` is a string that ends with a null byte.
     let file = unsafe { bindings::filp_open(path.as_char_ptr(), flags, 0) };
@@ -218,7 +222,7 @@ impl IncomingSession<'_> {
     /// # Errors
     ///
     /// - `ENOENT` if the session has no such file.
-    /// - `EDEADLK` if it is the file that is being retrieved.
+    /// - `EDEADLK` if it is the file that is being retrieved or finished.
     /// - What its handler failed to retrieve it with.
     pub fn file(&self, token: u64) -> Result<ARef<LocalFile>> {
         let mut file = core::ptr::null_mut();
@@ -345,13 +349,20 @@ impl<T: FileHandler> Callbacks<T> {
 
     /// # Safety
     ///
-    /// `file` is a file that LUO holds a reference to.
+    /// `handler` is registered, and `file` is a file that LUO holds a reference to.
     unsafe extern "C" fn can_preserve(
-        _handler: *mut bindings::liveupdate_file_handler,
+        handler: *mut bindings::liveupdate_file_handler,
         file: *mut bindings::file,
     ) -> bool {
+        let handler = handler.cast::<Opaque<bindings::liveupdate_file_handler>>();
+
+        // SAFETY: LUO knows handlers with these callbacks as a part of a `Handler<T>` only.
+        let handler = unsafe { &*crate::container_of!(handler, Handler<T>, handler) };
+
         // SAFETY: By function requirement, and an ioctl does not call `fdget_pos()` on it.
-        T::can_preserve(unsafe { LocalFile::from_raw_file(file) })
+        let file = unsafe { LocalFile::from_raw_file(file) };
+
+        handler.published.load(Acquire) && T::can_preserve(file)
     }
 
     /// # Safety
@@ -552,7 +563,7 @@ pub(super) const fn compatible<const N: usize>(string: &CStr) -> [u8; N] {
 ///
 /// # if kernel::liveupdate::enabled() {
 /// // Dropping the registration undoes it.
-/// let registration = HANDLER.register()?;
+/// let registration = HANDLER.register()?.publish();
 ///
 /// // No two handlers can be registered under one name.
 /// assert_eq!(HANDLER.register().err(), Some(EEXIST));
@@ -562,6 +573,8 @@ pub(super) const fn compatible<const N: usize>(string: &CStr) -> [u8; N] {
 /// ```
 pub struct Handler<T: FileHandler> {
     handler: Opaque<bindings::liveupdate_file_handler>,
+    /// Whether files may be preserved.
+    published: AtomicFlag,
     /// Whether there is a registration that was kept.
     kept: AtomicFlag,
     _handler: PhantomData<fn() -> T>,
@@ -595,6 +608,7 @@ impl<T: FileHandler> Handler<T> {
                 compatible: compatible(T::COMPATIBLE),
                 ..zeroed
             }),
+            published: AtomicFlag::new(false),
             kept: AtomicFlag::new(false),
             _handler: PhantomData,
         }
@@ -605,19 +619,21 @@ impl<T: FileHandler> Handler<T> {
         self.handler.get()
     }
 
-    /// Lets LUO preserve and retrieve files with this handler, until the registration is dropped.
+    /// Makes the handler known to LUO. [`Unpublished::publish`] lets it preserve files.
     ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if the Live Update Orchestrator does not run.
     /// - `EEXIST` if there is a handler of that name.
-    pub fn register(&'static self) -> Result<Registration<T>> {
+    pub fn register(&'static self) -> Result<Unpublished<T>> {
         // SAFETY: The handler is pinned, for it is a static. It lives for as long as its module,
         // and each file that is preserved with it holds a reference on that (`ops.owner`).
         to_result(unsafe { bindings::liveupdate_register_file_handler(self.as_raw()) })?;
 
-        // INVARIANT: Just registered.
-        Ok(Registration { handler: self })
+        // INVARIANT: Just registered, and `Registration::drop` took `published` back.
+        Ok(Unpublished {
+            registration: Registration { handler: self },
+        })
     }
 
     /// Undoes a registration that was [kept](Registration::keep), if there is one.
@@ -626,6 +642,47 @@ impl<T: FileHandler> Handler<T> {
             // INVARIANT: `keep()` gave the registration away, and this is the only taker.
             drop(Registration { handler: self });
         }
+    }
+}
+
+/// A handler that is registered, but does not preserve files yet.
+///
+/// Data that its files share is [attached](Self::attach) in this state: LUO counts its users when
+/// files are preserved and unpreserved, by the data that is attached at that time.
+///
+/// # Invariants
+///
+/// The handler is not published.
+pub struct Unpublished<T: FileHandler> {
+    registration: Registration<T>,
+}
+
+impl<T: FileHandler> Unpublished<T> {
+    /// Returns the handler as C knows it.
+    pub fn as_raw(&self) -> *mut bindings::liveupdate_file_handler {
+        self.registration.handler.as_raw()
+    }
+
+    /// Has the files of this handler share data.
+    ///
+    /// # Errors
+    ///
+    /// - `EEXIST` if that data is attached already, or if there is another FLB of that name.
+    /// - `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
+    pub fn attach<D: Flb>(self, data: &'static FlbCell<D>) -> Result<Self> {
+        // SAFETY:
+        // - By the type invariants of `Registration`, the handler is registered.
+        // - The FLB is pinned, for it is a static. Its module is that of the handler, or one that
+        //   the handler's module depends on since it names the static.
+        // - By the type invariants, no file was preserved with the handler.
+        to_result(unsafe { bindings::liveupdate_register_flb(self.as_raw(), data.as_raw()) })?;
+        Ok(self)
+    }
+
+    /// Lets files be preserved, until the registration is dropped.
+    pub fn publish(self) -> Registration<T> {
+        self.registration.handler.published.store(true, Release);
+        self.registration
     }
 }
 
@@ -643,15 +700,14 @@ pub struct Registration<T: FileHandler> {
 }
 
 impl<T: FileHandler> Registration<T> {
-    /// Returns the handler as C knows it.
-    pub fn as_raw(&self) -> *mut bindings::liveupdate_file_handler {
-        self.handler.as_raw()
-    }
-
     /// Keeps the handler registered until [`Handler::unregister`] is called.
     ///
     /// For modules whose initialisation is C code, which cannot hold on to a Rust object.
-    pub fn keep(self) {
+    ///
+    /// # Safety
+    ///
+    /// [`Handler::unregister`] is called before the module is unloaded.
+    pub unsafe fn keep(self) {
         let this = ManuallyDrop::new(self);
 
         this.handler.kept.store(true, Release);
@@ -660,8 +716,10 @@ impl<T: FileHandler> Registration<T> {
 
 impl<T: FileHandler> Drop for Registration<T> {
     fn drop(&mut self) {
+        self.handler.published.store(false, Release);
+
         // SAFETY: By the type invariants. The handler itself is a static, and stays.
-        unsafe { bindings::liveupdate_unregister_file_handler(self.as_raw()) };
+        unsafe { bindings::liveupdate_unregister_file_handler(self.handler.as_raw()) };
     }
 }
 
@@ -809,7 +867,8 @@ mod tests {
         // Nothing to undo.
         NUMBERS.unregister();
 
-        NUMBERS.register()?.keep();
+        // SAFETY: Undone below.
+        unsafe { NUMBERS.register()?.publish().keep() };
         assert_eq!(NUMBERS.register().err(), Some(EEXIST));
         NUMBERS.unregister();
         NUMBERS.unregister();

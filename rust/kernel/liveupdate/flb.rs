@@ -4,9 +4,7 @@
 
 use super::{
     file::compatible,
-    FileHandler,
-    Handle,
-    Registration, //
+    Handle, //
 };
 use crate::{
     bindings,
@@ -36,9 +34,9 @@ use core::{
 /// over, an object exists from the first time that somebody asks until the last of these files is
 /// finished.
 ///
-/// All callbacks run in process context and may sleep. A mutex of the FLB is held; others take it
-/// from within PCI enumeration and IOMMU probing, with their locks held. So a callback must not
-/// take such locks.
+/// All callbacks run in process context and may sleep. A mutex of the FLB is held. Whoever asks for
+/// the data takes it, with the locks held that it has: for PCI devices, those of PCI enumeration and
+/// of what adds virtual functions. A callback must not take such locks.
 #[vtable]
 pub trait Flb: Sized + 'static {
     /// Names the data and the version of its records.
@@ -241,21 +239,6 @@ impl<T: Flb> FlbCell<T> {
         self.flb.get()
     }
 
-    /// Has files of `handler` share this data, until the registration of the handler is dropped.
-    ///
-    /// # Errors
-    ///
-    /// - `EOPNOTSUPP` if the Live Update Orchestrator does not run.
-    /// - `EEXIST` if the data is shared by the files of this handler already, or if there is
-    ///   another FLB of that name.
-    /// - `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
-    pub fn attach<H: FileHandler>(&'static self, handler: &Registration<H>) -> Result {
-        // SAFETY: The handler is registered by the type invariants of `Registration`. The FLB is
-        // pinned, for it is a static. It lives for as long as its module, and the objects hold a
-        // reference on that (`ops.owner`).
-        to_result(unsafe { bindings::liveupdate_register_flb(handler.as_raw(), self.as_raw()) })
-    }
-
     /// Returns the data for the next kernel.
     ///
     /// # Errors
@@ -362,6 +345,7 @@ mod tests {
     use crate::{
         fs::LocalFile,
         liveupdate::{
+            FileHandler,
             Handler,
             Incoming,
             Outgoing, //
@@ -448,11 +432,17 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_object_without_a_file() -> Result {
-        let files = FILES.register()?;
-        SHARED.attach(&files)?;
+    fn an_object_is_attached_once() -> Result {
+        let files = FILES.register()?.attach(&SHARED)?;
 
-        assert_eq!(SHARED.attach(&files).err(), Some(EEXIST));
+        assert_eq!(files.attach(&SHARED).err(), Some(EEXIST));
+        Ok(())
+    }
+
+    #[test]
+    fn there_is_no_object_without_a_file() -> Result {
+        let _files = FILES.register()?.attach(&SHARED)?.publish();
+
         assert_eq!(SHARED.outgoing().err(), Some(ENOENT));
         assert!(SHARED.incoming().is_err());
         Ok(())

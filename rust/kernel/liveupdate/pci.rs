@@ -28,7 +28,7 @@ use core::{
 };
 
 /// Returns the device as C knows it.
-fn raw(device: &Device) -> *mut bindings::pci_dev {
+pub fn as_raw(device: &Device) -> *mut bindings::pci_dev {
     // `Device` is a transparent wrapper.
     ptr::from_ref(device).cast_mut().cast()
 }
@@ -46,13 +46,13 @@ pub unsafe fn from_raw<'a>(device: *mut bindings::pci_dev) -> &'a Device {
 /// Returns the address of a device.
 pub fn address(device: &Device) -> Address {
     // SAFETY: By the type invariants of `Device`. A device does not change buses.
-    let bus = unsafe { (*raw(device)).bus };
+    let bus = unsafe { (*as_raw(device)).bus };
 
     // SAFETY: A device is on a bus for as long as it exists.
     let domain = unsafe { bindings::pci_domain_nr(bus) };
 
     // SAFETY: By the type invariants of `Device`.
-    let bdf = unsafe { bindings::pci_dev_id(raw(device)) };
+    let bdf = unsafe { bindings::pci_dev_id(as_raw(device)) };
 
     // CAST: domain numbers of existing buses are not negative.
     Address::new(domain.unsigned_abs(), bdf)
@@ -77,7 +77,7 @@ pub fn find(address: Address) -> Option<ARef<Device>> {
 pub fn is_virtual_function(device: &Device) -> bool {
     // SAFETY: By the type invariants of `Device`. The bit does not change once the device is set
     // up. Others in its word do: this reads it as all C code does.
-    unsafe { (*raw(device)).is_virtfn() != 0 }
+    unsafe { bindings::pci_dev::is_virtfn_raw(as_raw(device)) != 0 }
 }
 
 /// Returns the device and the bridges above it, up to the root port.
@@ -86,7 +86,7 @@ pub fn is_virtual_function(device: &Device) -> bool {
 pub fn path(device: &Device) -> impl Iterator<Item = &Device> + Clone {
     iter::successors(Some(device), |device| {
         // SAFETY: By the type invariants of `Device`. A device does not change buses.
-        let bus = unsafe { (*raw(device)).bus };
+        let bus = unsafe { (*as_raw(device)).bus };
 
         // SAFETY: A device is on a bus for as long as it exists.
         let bridge = unsafe { (*bus).self_ };

@@ -49,6 +49,17 @@ struct RawBlock {
 }
 
 static_assert!(size_of::<RawBlock>() == BLOCK_SIZE);
+
+/// The most blocks that are believed to make a chain: `KHO_MAX_BLOCKS`.
+const MAX_BLOCKS: usize = 10_000;
+
+/// Returns how many entries of type `T` a block has room for.
+const fn entries_per_block<T>() -> usize {
+    assert!(size_of::<T>() != 0, "entries have a size");
+    assert!(size_of::<T>() <= ENTRIES_SIZE, "entries fit into a block");
+    ENTRIES_SIZE / size_of::<T>()
+}
+
 static_assert!(offset_of!(RawBlock, next) == offset_of!(bindings::kho_block_header_ser, next));
 static_assert!(offset_of!(RawBlock, count) == offset_of!(bindings::kho_block_header_ser, count));
 
@@ -97,8 +108,7 @@ impl<T: Record> BlockSet<T> {
     ///
     /// `ENOMEM` if memory is short.
     pub fn new() -> Result<Self> {
-        build_assert!(size_of::<T>() != 0);
-        build_assert!(size_of::<T>() <= ENTRIES_SIZE);
+        const { entries_per_block::<T>() };
 
         let set = KBox::pin_init(
             Opaque::ffi_init(|set| {
@@ -227,7 +237,8 @@ impl<T: Record> IncomingBlocks<T> {
     /// # Errors
     ///
     /// - `EINVAL` if a block of the chain was not handed over or has an owner already (as in a
-    ///   chain with a loop), or if it has no entries or more than it has room for.
+    ///   chain with a loop), if it has no entries or more than it has room for, or if there are too
+    ///   many blocks.
     /// - `ENOMEM` if memory is short.
     ///
     /// The blocks before the one that was refused are freed; the others stay reserved.
@@ -235,12 +246,15 @@ impl<T: Record> IncomingBlocks<T> {
         let mut blocks = KVec::new();
         let mut next = head;
 
-        // Ends, for each block is taken over once.
         while next != 0 {
+            if blocks.len() == MAX_BLOCKS {
+                return Err(EINVAL);
+            }
+
             let block = PhysRef::<RawBlock>::try_from(next)?.restore()?;
             let count = usize::try_from(block.count)?;
 
-            if count == 0 || count > ENTRIES_SIZE / size_of::<T>() {
+            if count == 0 || count > const { entries_per_block::<T>() } {
                 return Err(EINVAL);
             }
             next = block.next;

@@ -195,7 +195,7 @@ impl Folio {
             return Err(EINVAL);
         }
 
-        // SAFETY: There is a folio that nobody restored, as just asked.
+        // SAFETY: `kho_restore_folio()` accepts any memory, and restores it once.
         let folio = unsafe { bindings::kho_restore_folio(phys) };
 
         // INVARIANT: Restored folios have one reference and are in the direct map.
@@ -302,7 +302,8 @@ impl Pages {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if any of them was not preserved, or was restored before. Then none is taken over.
+    /// `EINVAL` if any of them was not preserved, or was restored before. Then none is taken over,
+    /// unless somebody else takes one over at the same time: then those before it stay reserved.
     pub fn restore(phys: u64, count: NonZero<usize>) -> Result<Self> {
         for (block, order) in Blocks::new(phys, count).ok_or(EINVAL)? {
             // SAFETY: `kho_is_preserved()` accepts any address.
@@ -311,7 +312,7 @@ impl Pages {
             }
         }
 
-        // SAFETY: All blocks of the run are there and nobody restored them, as just asked.
+        // SAFETY: `kho_restore_pages()` accepts any memory, and restores each block once.
         let page = unsafe { bindings::kho_restore_pages(phys, count.get()) };
         if page.is_null() {
             return Err(EINVAL);
@@ -416,6 +417,7 @@ impl Iterator for Blocks {
 #[kunit_tests(rust_liveupdate_memory)]
 mod tests {
     use super::*;
+    use crate::page::PAGE_SHIFT;
 
     fn pages(count: usize) -> NonZero<usize> {
         NonZero::new(count).unwrap_or(NonZero::<usize>::MIN)
@@ -485,8 +487,11 @@ mod tests {
             for count in 1..40 {
                 let mut pfn = start;
 
-                for (phys, order) in Blocks::new(start << 12, pages(count)).into_iter().flatten() {
-                    assert_eq!(phys, pfn << 12);
+                for (phys, order) in Blocks::new(start << PAGE_SHIFT, pages(count))
+                    .into_iter()
+                    .flatten()
+                {
+                    assert_eq!(phys, pfn << PAGE_SHIFT);
                     assert_eq!(pfn % (1 << order), 0);
                     pfn += 1 << order;
                 }
