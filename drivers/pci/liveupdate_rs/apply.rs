@@ -10,6 +10,7 @@ use super::{
         RawSer,
         VERSION, //
     },
+    ffi,
     plan::{
         self,
         Refusal,
@@ -76,13 +77,11 @@ pub(crate) struct Incoming {
     entries: KVec<Entry>,
     /// The addresses of `entries` at which no device was enumerated yet, in the same order.
     missing: KVec<Address>,
-    /// Freed with the rest.
-    _memory: Option<(kho::Restored<RawSer>, IncomingBlocks<RawDevSer>)>,
 }
 
 #[vtable]
 impl Flb for Devices {
-    const COMPATIBLE: &'static CStr = c"pci";
+    const COMPATIBLE: &'static CStr = ffi::COMPATIBLE;
 
     type Outgoing = Mutex<Outgoing>;
     type Incoming = Mutex<Incoming>;
@@ -105,10 +104,14 @@ impl Flb for Devices {
     /// A record that cannot be read names no device. It is no error, which LUO would repeat for ever
     /// and warn about in the end; only short memory is one.
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
-        let incoming = Incoming::read(handle).unwrap_or_else(|err| {
-            pr_err!("cannot take over preserved devices: {err:?}\n");
-            Incoming::none()
-        });
+        let incoming = match Incoming::read(handle) {
+            Ok(incoming) => incoming,
+            Err(ReadError::Memory(err)) if err == ENOMEM => return Err(err),
+            Err(err) => {
+                pr_err!("cannot take over preserved devices: {err:?}\n");
+                Incoming::none()
+            }
+        };
 
         KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
     }
@@ -125,7 +128,6 @@ impl Flb for Devices {
 enum ReadError {
     #[expect(dead_code, reason = "for the log")]
     Record(BadRecord),
-    #[expect(dead_code, reason = "for the log")]
     Memory(Error),
 }
 
@@ -197,10 +199,10 @@ impl Incoming {
         Self {
             entries: KVec::new(),
             missing: KVec::new(),
-            _memory: None,
         }
     }
 
+    /// Reads what the previous kernel left, and frees it.
     fn read(handle: Handle) -> Result<Self, ReadError> {
         let record = PhysRef::<RawSer>::try_from(handle)?;
         record.peek()?.check_version()?;
@@ -222,11 +224,7 @@ impl Incoming {
             missing.push(entry.address, GFP_KERNEL)?;
         }
 
-        Ok(Self {
-            entries,
-            missing,
-            _memory: Some((record, blocks)),
-        })
+        Ok(Self { entries, missing })
     }
 
     /// Returns whether a device was preserved and is not finished.
@@ -242,8 +240,20 @@ impl Incoming {
     }
 
     /// Ends the passage of a device, and of the bridges above it that no other device needs.
+    ///
+    /// The device is an ordinary one afterwards, whatever the previous kernel counted.
     pub(crate) fn finish(&mut self, device: &pci::Device) -> Result {
-        release(&mut self.entries, device)
+        for (address, role) in roles(device) {
+            let step = match role {
+                Role::Endpoint => plan::forget(&self.entries, address),
+                Role::Bridge => plan::release(&self.entries, address),
+            };
+
+            if let Some(step) = step {
+                apply(&mut self.entries, step)?;
+            }
+        }
+        Ok(())
     }
 }
 

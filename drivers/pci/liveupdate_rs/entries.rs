@@ -20,6 +20,11 @@ use zerocopy_derive::{
 /// The version that this kernel writes and understands: `PCI_LUO_FLB_VERSION`.
 pub(crate) const VERSION: u32 = 1;
 
+/// The most devices that are believed to be preserved: all that one domain can have.
+///
+/// Bounds the work on a record of another kernel.
+pub(crate) const MAX_DEVICES: usize = 1 << 16;
+
 /// A PCI device that is preserved: `struct pci_dev_ser`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -56,6 +61,8 @@ pub(crate) enum BadRecord {
     Domain(u32),
     /// It names a device twice.
     Duplicate(Address),
+    /// It names more devices than there can be.
+    TooMany,
     /// It announces another number of devices than it names.
     Count {
         /// What it announces.

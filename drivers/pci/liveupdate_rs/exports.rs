@@ -2,10 +2,7 @@
 
 //! What C code calls: `include/linux/pci_liveupdate.h`.
 
-use super::{
-    apply::DEVICES,
-    entries::VERSION, //
-};
+use super::apply::DEVICES;
 use kernel::{
     bindings,
     error::from_result,
@@ -13,8 +10,6 @@ use kernel::{
     liveupdate::pci as lu_pci,
     prelude::*, //
 };
-
-static_assert!(VERSION == bindings::PCI_LUO_FLB_VERSION);
 
 /// Has the files of a handler share the record of preserved PCI devices.
 ///

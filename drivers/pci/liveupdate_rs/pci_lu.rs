@@ -40,16 +40,18 @@ mod apply;
 mod entries;
 #[expect(unsafe_code, reason = "C boundary")]
 mod exports;
+#[expect(unsafe_code, reason = "C boundary")]
+mod ffi;
 mod plan;
 
 /// What messages begin with.
 const __LOG_PREFIX: &[u8] = b"pci_liveupdate\0";
 
-/// The kernel itself: this code is never a module.
+/// What this is a part of.
 struct LocalModule;
 
 impl kernel::ModuleMetadata for LocalModule {
     const NAME: &'static kernel::str::CStr = c"pci_liveupdate";
 
-    const THIS_MODULE: kernel::ThisModule = kernel::liveupdate::BUILT_IN;
+    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
 }

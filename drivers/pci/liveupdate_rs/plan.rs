@@ -6,7 +6,8 @@
 
 use super::entries::{
     BadRecord,
-    Entry, //
+    Entry,
+    MAX_DEVICES, //
 };
 use core::num::NonZero;
 use kernel::liveupdate::pci::Address;
@@ -71,10 +72,18 @@ pub(crate) fn release(entries: &[Entry], address: Address) -> Option<Step> {
     })
 }
 
+/// Decides what ending the passage of an endpoint does; nothing if it was not preserved.
+///
+/// Never adds an entry.
+pub(crate) fn forget(entries: &[Entry], address: Address) -> Option<Step> {
+    find(entries, address).ok().map(Step::Remove)
+}
+
 /// Decides where an entry of the previous kernel belongs.
 pub(crate) fn admit(entries: &[Entry], entry: Entry) -> Result<Step, BadRecord> {
     match find(entries, entry.address) {
         Ok(_) => Err(BadRecord::Duplicate(entry.address)),
+        Err(_) if entries.len() == MAX_DEVICES => Err(BadRecord::TooMany),
         Err(index) => Ok(Step::Add(index, entry)),
     }
 }

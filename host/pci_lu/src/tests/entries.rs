@@ -15,6 +15,7 @@ use crate::{
         BadRecord,
         RawDevSer,
         RawSer,
+        MAX_DEVICES,
         VERSION, //
     },
 };
@@ -104,6 +105,29 @@ fn does_not_confuse_numbers_of_devices_that_differ_by_a_power_of_two() {
         })
     );
     assert_eq!(header(u32::MAX).check_count(found - 1), Ok(()));
+}
+
+#[test]
+fn refuses_more_devices_than_there_can_be() {
+    let most = u32::try_from(MAX_DEVICES).unwrap();
+    let mut records: Vec<_> = (0..most)
+        .map(|n| RawDevSer {
+            domain: n >> 16,
+            bdf: n as u16,
+            refcount: 1,
+        })
+        .collect();
+    assert!(apply::read(&header(most), &records).is_ok());
+
+    records.push(RawDevSer {
+        domain: 7,
+        bdf: 7,
+        refcount: 1,
+    });
+    assert_eq!(
+        apply::read(&header(most + 1), &records),
+        Err(BadRecord::TooMany)
+    );
 }
 
 #[test]

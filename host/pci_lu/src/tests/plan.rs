@@ -96,6 +96,16 @@ fn what_is_not_preserved_is_not_released() {
 }
 
 #[test]
+fn an_endpoint_is_forgotten_whatever_was_counted() {
+    for refcount in [1, 2, u16::MAX] {
+        let entries = [entry(0, 1, 1), entry(0, 2, refcount)];
+
+        assert_eq!(plan::forget(&entries, address(0, 2)), Some(Step::Remove(1)));
+    }
+    assert_eq!(plan::forget(&[entry(0, 1, 1)], address(0, 2)), None);
+}
+
+#[test]
 fn a_bridge_with_too_many_endpoints_refuses_and_nothing_changes() {
     let mut entries = vec![entry(0, 1, 7), entry(0, 2, u16::MAX)];
     let before = entries.clone();
