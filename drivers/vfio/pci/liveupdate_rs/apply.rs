@@ -10,7 +10,8 @@ use super::{
     },
     plan::{
         self,
-        Progress, //
+        Progress,
+        Refusal, //
     },
 };
 use kernel::{
@@ -54,7 +55,7 @@ pub(crate) struct Frozen(Preserved);
 
 #[vtable]
 impl FileHandler for VfioPci {
-    const COMPATIBLE: &'static CStr = c"vfio-pci-v1";
+    const COMPATIBLE: &'static CStr = ffi::COMPATIBLE;
 
     type Preserved = Preserved;
     type Frozen = Frozen;
@@ -96,7 +97,11 @@ impl FileHandler for VfioPci {
             Ok(()) => Ok(Frozen(preserved)),
             Err(refusal) => {
                 dev_warn!(device.pci(), "refuses the kexec: {}\n", refusal.explain());
-                Err((EINVAL, preserved))
+                let err = match refusal {
+                    Refusal::Operation | Refusal::GoingAway => EBUSY,
+                    _ => EINVAL,
+                };
+                Err((err, preserved))
             }
         }
     }
@@ -160,14 +165,14 @@ fn address(record: RawCoreDeviceSer) -> Result<Address> {
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler of that
-/// name, `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short. Then nothing is
+/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler or
+/// another FLB of that name, `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short. Then nothing is
 /// registered.
 pub(crate) fn register() -> Result {
-    let registration = HANDLER.register()?;
+    let handler = HANDLER.register()?;
 
-    ffi::register_flb(&registration)?;
-    registration.keep();
+    ffi::register_flb(&handler)?;
+    ffi::keep(handler.publish());
     Ok(())
 }
 

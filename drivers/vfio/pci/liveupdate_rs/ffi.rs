@@ -4,7 +4,8 @@
 
 use super::plan::{
     Activity,
-    Kind, //
+    Kind,
+    Refusal, //
 };
 use core::{
     marker::PhantomData,
@@ -27,7 +28,8 @@ use kernel::{
     liveupdate::{
         pci as lu_pci,
         FileHandler,
-        Registration, //
+        Registration,
+        Unpublished, //
     },
     pci,
     prelude::*,
@@ -51,8 +53,16 @@ pub(crate) const THIS_MODULE: ThisModule = {
 };
 
 /// The module that vfio-pci is, or null if it is built in.
+// SAFETY: C code takes null for the kernel itself.
 #[cfg(not(MODULE))]
-pub(crate) const THIS_MODULE: ThisModule = kernel::liveupdate::BUILT_IN;
+pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(ptr::null_mut()) };
+
+/// The name of the handler.
+pub(crate) const COMPATIBLE: &CStr =
+    match CStr::from_bytes_with_nul(bindings::VFIO_PCI_LUO_FH_COMPATIBLE) {
+        Ok(name) => name,
+        Err(_) => panic!("bindgen ends strings with a null byte"),
+    };
 
 /// What tells the devices of vfio-pci from those of variant drivers.
 #[derive(Clone, Copy)]
@@ -105,30 +115,27 @@ pub(crate) fn kind(file: &LocalFile) -> Option<Kind> {
     let by_group = !unsafe { (*df.as_ptr()).group }.is_null();
 
     // Only a device of vfio-pci is known to be a PCI device.
-    let device = CoreDevice::of(file).map(CoreDevice::pci);
+    let device = CoreDevice::of(file);
+    let pdev = device.map(CoreDevice::pci);
 
     Some(Kind {
         by_group,
         by_vfio_pci: device.is_some(),
-        virtual_function: device.is_some_and(lu_pci::is_virtual_function),
-        intel_display: device.is_some_and(is_intel_display),
+        no_iommu: device.is_some_and(CoreDevice::is_noiommu),
+        virtual_function: pdev.is_some_and(lu_pci::is_virtual_function),
+        intel_display: pdev.is_some_and(is_intel_display),
     })
 }
 
 #[cfg(CONFIG_VFIO_PCI_IGD)]
 fn is_intel_display(device: &pci::Device) -> bool {
     // SAFETY: `device` is a device.
-    unsafe { bindings::vfio_pci_is_intel_display(raw(device)) }
+    unsafe { bindings::vfio_pci_is_intel_display(lu_pci::as_raw(device)) }
 }
 
 #[cfg(not(CONFIG_VFIO_PCI_IGD))]
 fn is_intel_display(_device: &pci::Device) -> bool {
     false
-}
-
-fn raw(device: &pci::Device) -> *mut bindings::pci_dev {
-    // `Device` is a transparent wrapper.
-    ptr::from_ref(device).cast_mut().cast()
 }
 
 /// The device of a file of vfio-pci.
@@ -184,13 +191,13 @@ impl<'a> CoreDevice<'a> {
     /// Has the PCI core preserve the device.
     pub(crate) fn preserve(self) -> Result {
         // SAFETY: `pci()` is a device.
-        to_result(unsafe { bindings::pci_liveupdate_preserve(raw(self.pci())) })
+        to_result(unsafe { bindings::pci_liveupdate_preserve(lu_pci::as_raw(self.pci())) })
     }
 
     /// Undoes [`preserve`](Self::preserve).
     pub(crate) fn unpreserve(self) {
         // SAFETY: `pci()` is a device, which was preserved.
-        unsafe { bindings::pci_liveupdate_unpreserve(raw(self.pci())) };
+        unsafe { bindings::pci_liveupdate_unpreserve(lu_pci::as_raw(self.pci())) };
     }
 
     /// Calls `f` while the device is neither opened nor closed.
@@ -206,28 +213,10 @@ impl<'a> CoreDevice<'a> {
         result
     }
 
-    /// Calls `f` while nobody changes interrupts, memory access or power state of the device.
-    ///
-    /// The locks are in the order that vfio takes them in.
-    fn with_locks<R>(self, f: impl FnOnce() -> R) -> R {
+    /// Returns whether the device does DMA without an IOMMU.
+    pub(crate) fn is_noiommu(self) -> bool {
         // SAFETY: By the type invariants.
-        let igate = unsafe { &raw mut (*self.vdev.as_ptr()).igate };
-
-        // SAFETY: By the type invariants.
-        let memory_lock = unsafe { &raw mut (*self.vdev.as_ptr()).memory_lock };
-
-        self.with_dev_set(|| {
-            // SAFETY: Initialised while the device exists.
-            unsafe { bindings::mutex_lock(igate) };
-            // SAFETY: Initialised while the device exists.
-            unsafe { bindings::down_write(memory_lock) };
-            let result = f();
-            // SAFETY: We hold the lock.
-            unsafe { bindings::up_write(memory_lock) };
-            // SAFETY: We hold the lock.
-            unsafe { bindings::mutex_unlock(igate) };
-            result
-        })
+        unsafe { is_noiommu(&raw const (*self.vdev.as_ptr()).vdev) }
     }
 
     /// Returns whether user space bound the device to an iommufd.
@@ -238,18 +227,17 @@ impl<'a> CoreDevice<'a> {
 
     /// Shuts user space out, if `decide` agrees to what the device is doing then.
     ///
-    /// May sleep, for as long as file operations of user space on any vfio device take.
-    pub(crate) fn freeze<E>(self, decide: impl FnOnce(Activity) -> Result<(), E>) -> Result<(), E> {
+    /// Sleeps until the operations of user space that did not notice are over, but not for ever.
+    pub(crate) fn freeze(
+        self,
+        decide: impl FnOnce(Activity) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         self.set_frozen(true);
 
-        // Those that did not see the flag are over then, and what they did is seen here.
-        //
-        // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.
-        //
-        // SAFETY: Initialised at build time or when the module was loaded.
-        unsafe { bindings::synchronize_srcu(&raw mut bindings::vfio_liveupdate_srcu) };
-
-        decide(self.activity()).inspect_err(|_| self.set_frozen(false))
+        // What they did is seen here.
+        wait_for_operations()
+            .and_then(|()| decide(self.activity()))
+            .inspect_err(|_| self.set_frozen(false))
     }
 
     /// Undoes [`freeze`](Self::freeze).
@@ -259,21 +247,42 @@ impl<'a> CoreDevice<'a> {
 
     /// Returns what the device is doing. User space cannot change it while it is shut out.
     fn activity(self) -> Activity {
-        self.with_locks(|| {
-            // SAFETY: By the type invariants, and the lock that protects it is held.
-            let irq_type = unsafe { (*self.vdev.as_ptr()).irq_type };
+        let dev = self.pci().as_ref();
 
-            // The device may still be put to sleep if nobody has it open. It is woken up before it
-            // is stopped.
-            //
-            // SAFETY: `pci()` is a device.
-            let power = unsafe { (*raw(self.pci())).current_state };
+        // Whoever unbinds the device has the lock until its file is closed, which LUO does not do;
+        // device shutdown would wait for the lock for ever.
+        //
+        // SAFETY: `dev` is a device.
+        let unlocked = unsafe { bindings::device_trylock(raw_device(dev)) } != 0;
+        if unlocked {
+            // SAFETY: The lock was just taken.
+            unsafe { bindings::device_unlock(raw_device(dev)) };
+        }
 
-            Activity {
-                interrupts: u32::try_from(irq_type) != Ok(bindings::VFIO_PCI_NUM_IRQS),
-                in_d0: power == bindings::PCI_D0,
-            }
-        })
+        let vdev = self.vdev.as_ptr();
+
+        // SAFETY: By the type invariants, the device and its locks exist.
+        unsafe { bindings::mutex_lock(&raw mut (*vdev).igate) };
+        // SAFETY: The lock that protects it is held.
+        let irq_type = unsafe { (*vdev).irq_type };
+        // SAFETY: We hold the lock.
+        unsafe { bindings::mutex_unlock(&raw mut (*vdev).igate) };
+
+        // SAFETY: An integer that only operations of user space change.
+        let ioeventfds = unsafe { (*vdev).ioeventfds_nr };
+
+        // Runtime power management may still put the device to sleep, if it is not open or was
+        // allowed to. It is woken up before it is stopped.
+        //
+        // SAFETY: `pci()` is a device.
+        let power = unsafe { (*lu_pci::as_raw(self.pci())).current_state };
+
+        Activity {
+            going_away: !unlocked,
+            interrupts: u32::try_from(irq_type) != Ok(bindings::VFIO_PCI_NUM_IRQS),
+            ioeventfds: ioeventfds != 0,
+            in_d0: power == bindings::PCI_D0,
+        }
     }
 
     fn set_frozen(self, frozen: bool) {
@@ -285,16 +294,57 @@ impl<'a> CoreDevice<'a> {
     }
 }
 
+/// How long operations of user space may take to end, in milliseconds.
+///
+/// A resource of user space, such as a page fault that it serves, can make one take for ever.
+const PATIENCE: u32 = 1000;
+
+/// Waits for the operations of user space on all devices of vfio that are not over.
+fn wait_for_operations() -> Result<(), Refusal> {
+    let srcu = &raw mut bindings::vfio_liveupdate_srcu;
+
+    // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.
+    //
+    // SAFETY: Initialised at build time or when the module was loaded.
+    let cookie = unsafe { bindings::start_poll_synchronize_srcu(srcu) };
+
+    for _ in 0..PATIENCE {
+        // SAFETY: As above, with a cookie of the same structure.
+        if unsafe { bindings::poll_state_synchronize_srcu(srcu, cookie) } {
+            return Ok(());
+        }
+        // SAFETY: May sleep here.
+        unsafe { bindings::msleep(1) };
+    }
+    Err(Refusal::Operation)
+}
+
+fn raw_device(device: &kernel::device::Device) -> *mut bindings::device {
+    // `Device` is a transparent wrapper.
+    ptr::from_ref(device).cast_mut().cast()
+}
+
+/// Returns whether a device does DMA without an IOMMU.
+///
+/// # Safety
+///
+/// `device` is a vfio device.
+unsafe fn is_noiommu(device: *const bindings::vfio_device) -> bool {
+    // SAFETY: By function requirement. Does not change once the device is registered; others in its
+    // word do, and this reads it as C code does.
+    unsafe { bindings::vfio_device::noiommu_raw(device) != 0 }
+}
+
 /// Returns whether the previous kernel preserved a device.
 pub(crate) fn is_incoming(device: &pci::Device) -> bool {
     // SAFETY: `device` is a device.
-    unsafe { bindings::pci_liveupdate_is_incoming(raw(device)) }
+    unsafe { bindings::pci_liveupdate_is_incoming(lu_pci::as_raw(device)) }
 }
 
 /// Ends the passage of a device.
 pub(crate) fn finish(device: &pci::Device) {
     // SAFETY: `device` is a device.
-    unsafe { bindings::pci_liveupdate_finish(raw(device)) };
+    unsafe { bindings::pci_liveupdate_finish(lu_pci::as_raw(device)) };
 }
 
 /// A device of vfio that does not go away.
@@ -345,10 +395,17 @@ const OPEN_FLAGS: c_int = O_RDWR as c_int;
 ///
 /// # Errors
 ///
-/// `ENODEV` if the device is not bound to vfio-pci, `ENOMEM` or `ENFILE` if there cannot be another
-/// file.
+/// `ENODEV` if the device is not bound to vfio-pci, `EPERM` if it does DMA without an IOMMU, `ENOENT`
+/// if vfio is being unloaded, `ENOMEM` or `ENFILE` if there cannot be another file.
 pub(crate) fn open(device: &pci::Device) -> Result<ARef<LocalFile>> {
     let registered = Registered::of(device).ok_or(ENODEV)?;
+
+    // The character device asks for a capability then, which nobody can be asked for here.
+    //
+    // SAFETY: By the type invariants of `Registered`.
+    if unsafe { is_noiommu(registered.device.as_ptr()) } {
+        return Err(EPERM);
+    }
 
     // SAFETY: By the type invariants of `Registered`.
     let df = unsafe { bindings::vfio_allocate_device_file(registered.device.as_ptr()) };
@@ -390,10 +447,17 @@ pub(crate) fn open(device: &pci::Device) -> Result<ARef<LocalFile>> {
 ///
 /// # Errors
 ///
-/// `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
-pub(crate) fn register_flb<T: FileHandler>(handler: &Registration<T>) -> Result {
-    // SAFETY: By the type invariants of `Registration`.
+/// `EEXIST` if there is another FLB of that name, `ENOSPC` if there are too many FLBs, `ENOMEM` if
+/// memory is short.
+pub(crate) fn register_flb<T: FileHandler>(handler: &Unpublished<T>) -> Result {
+    // SAFETY: The handler is registered, and no file was preserved with it.
     to_result(unsafe { bindings::pci_liveupdate_register_flb(handler.as_raw()) })
+}
+
+/// Keeps the handler registered while vfio-pci is there.
+pub(crate) fn keep<T: FileHandler>(registration: Registration<T>) {
+    // SAFETY: `vfio_pci_liveupdate_cleanup()` unregisters it, which vfio-pci calls on its way out.
+    unsafe { registration.keep() };
 }
 
 /// Stops a device for good, if user space was shut out of it for a kexec that will happen.
@@ -436,8 +500,16 @@ pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
     // SAFETY: `pdev` is a device.
     unsafe { bindings::pci_clear_master(pdev) };
 
+    // Nobody reads or writes registers through sysfs meanwhile.
+    //
+    // SAFETY: `pdev` is a device.
+    unsafe { bindings::pci_cfg_access_lock(pdev) };
+
     // SAFETY: By function requirement, the lock of the device is held.
     let result = to_result(unsafe { bindings::pci_reset_function_locked(pdev) });
+
+    // SAFETY: The lock was just taken.
+    unsafe { bindings::pci_cfg_access_unlock(pdev) };
 
     // SAFETY: The lock was taken above.
     unsafe { bindings::up_write(&raw mut (*vdev).memory_lock) };

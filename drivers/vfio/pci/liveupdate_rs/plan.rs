@@ -9,6 +9,8 @@ pub(crate) struct Kind {
     pub(crate) by_group: bool,
     /// Its device is driven by vfio-pci itself, and not by a variant driver.
     pub(crate) by_vfio_pci: bool,
+    /// Its device does DMA without an IOMMU.
+    pub(crate) no_iommu: bool,
     /// Its device is a virtual function.
     pub(crate) virtual_function: bool,
     /// Its device is an Intel display device, whose regions reach beyond itself.
@@ -17,14 +19,22 @@ pub(crate) struct Kind {
 
 /// Returns whether such a file can be preserved.
 pub(crate) fn can_preserve(kind: Kind) -> bool {
-    !kind.by_group && kind.by_vfio_pci && !kind.virtual_function && !kind.intel_display
+    !kind.by_group
+        && kind.by_vfio_pci
+        && !kind.no_iommu
+        && !kind.virtual_function
+        && !kind.intel_display
 }
 
 /// What a device is doing, as far as it matters for a kexec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Activity {
+    /// Somebody unbinds or resets it.
+    pub(crate) going_away: bool,
     /// It may raise interrupts, which the next kernel does not expect.
     pub(crate) interrupts: bool,
+    /// Events of user space are written to its BARs.
+    pub(crate) ioeventfds: bool,
     /// It is in power state D0, in which alone it can be stopped and reset.
     pub(crate) in_d0: bool,
 }
@@ -32,8 +42,14 @@ pub(crate) struct Activity {
 /// Why a device does not get through a kexec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
+    /// An operation of user space does not end.
+    Operation,
+    /// It is being unbound or reset.
+    GoingAway,
     /// Interrupts are enabled.
     Interrupts,
+    /// Eventfds are connected to it.
+    Ioeventfds,
     /// The device is not in D0.
     PowerState,
 }
@@ -42,7 +58,10 @@ impl Refusal {
     /// What is wrong, and what to do about it.
     pub(crate) const fn explain(self) -> &'static str {
         match self {
+            Self::Operation => "an operation on a vfio device does not end, try again",
+            Self::GoingAway => "it is being unbound or reset, try again or close its session",
             Self::Interrupts => "interrupts are enabled, disable them with VFIO_DEVICE_SET_IRQS",
+            Self::Ioeventfds => "eventfds are connected, remove them with VFIO_DEVICE_IOEVENTFD",
             Self::PowerState => "it is not in D0, have it leave its low power state",
         }
     }
@@ -50,8 +69,12 @@ impl Refusal {
 
 /// Decides whether a device may go through a kexec.
 pub(crate) fn freeze(activity: Activity) -> Result<(), Refusal> {
-    if activity.interrupts {
+    if activity.going_away {
+        Err(Refusal::GoingAway)
+    } else if activity.interrupts {
         Err(Refusal::Interrupts)
+    } else if activity.ioeventfds {
+        Err(Refusal::Ioeventfds)
     } else if !activity.in_d0 {
         Err(Refusal::PowerState)
     } else {

@@ -29,17 +29,17 @@
 //! new kernel:  retrieve -> user space binds it -> finish
 //! ```
 //!
-//! `freeze` shuts user space out of the file, waits for whoever is inside, and then refuses if
-//! interrupts are enabled or the device sleeps. The device runs on: a kexec that is called off costs
-//! it nothing. What cannot be undone is done when the kexec cannot be called off any more.
+//! `freeze` shuts user space out of the file, waits for whoever is inside, and then refuses if the
+//! device may still be heard of (`plan::freeze`). The device runs on: a kexec that is called off
+//! costs it nothing. What cannot be undone is done when the kexec cannot be called off any more.
 //!
 //! A session whose owner is gone is finished as it is. The device of a file that nobody retrieved is
 //! then as after the reset, and anybody may open it.
 //!
 //! # Trust
 //!
-//! - *User space* that has the file is hostile. It can preserve and unpreserve it, refuse the kexec
-//!   by keeping interrupts enabled, and use the file until the freeze and mappings of the device
+//! - *User space* that has the file is hostile. It can preserve and unpreserve it, make a kexec fail
+//!   (by keeping interrupts enabled, for example), and use the file until the freeze and mappings of the device
 //!   until it is stopped. It has no way to the device after that.
 //! - *The device* is hostile. It is cut off from memory before the old kernel ends, and bus mastering
 //!   stays off in the new one until user space turns it on, after the IOMMU was set up.

@@ -20,17 +20,20 @@ fn preserves_exactly_one_kind_of_file() {
 
     for by_group in BOTH {
         for by_vfio_pci in BOTH {
-            for virtual_function in BOTH {
-                for intel_display in BOTH {
-                    let kind = Kind {
-                        by_group,
-                        by_vfio_pci,
-                        virtual_function,
-                        intel_display,
-                    };
+            for no_iommu in BOTH {
+                for virtual_function in BOTH {
+                    for intel_display in BOTH {
+                        let kind = Kind {
+                            by_group,
+                            by_vfio_pci,
+                            no_iommu,
+                            virtual_function,
+                            intel_display,
+                        };
 
-                    if can_preserve(kind) {
-                        accepted.push(kind);
+                        if can_preserve(kind) {
+                            accepted.push(kind);
+                        }
                     }
                 }
             }
@@ -42,6 +45,7 @@ fn preserves_exactly_one_kind_of_file() {
         [Kind {
             by_group: false,
             by_vfio_pci: true,
+            no_iommu: false,
             virtual_function: false,
             intel_display: false,
         }]
@@ -49,15 +53,31 @@ fn preserves_exactly_one_kind_of_file() {
 }
 
 #[test]
-fn freezes_a_device_in_d0_without_interrupts_and_no_other() {
-    for (interrupts, in_d0, expected) in [
-        (false, true, Ok(())),
-        (false, false, Err(Refusal::PowerState)),
-        (true, true, Err(Refusal::Interrupts)),
-        // User space can do something about interrupts only.
-        (true, false, Err(Refusal::Interrupts)),
-    ] {
-        assert_eq!(freeze(Activity { interrupts, in_d0 }), expected);
+fn freezes_a_quiet_device_in_d0_and_no_other() {
+    for going_away in BOTH {
+        for interrupts in BOTH {
+            for ioeventfds in BOTH {
+                for in_d0 in BOTH {
+                    let activity = Activity {
+                        going_away,
+                        interrupts,
+                        ioeventfds,
+                        in_d0,
+                    };
+
+                    // The first that user space, or the administrator, has to do something about.
+                    let expected = match (going_away, interrupts, ioeventfds, in_d0) {
+                        (true, ..) => Err(Refusal::GoingAway),
+                        (_, true, ..) => Err(Refusal::Interrupts),
+                        (_, _, true, _) => Err(Refusal::Ioeventfds),
+                        (.., false) => Err(Refusal::PowerState),
+                        _ => Ok(()),
+                    };
+
+                    assert_eq!(freeze(activity), expected);
+                }
+            }
+        }
     }
 }
 
@@ -66,7 +86,12 @@ fn explains_each_refusal() {
     assert!(Refusal::Interrupts
         .explain()
         .contains("VFIO_DEVICE_SET_IRQS"));
+    assert!(Refusal::Ioeventfds
+        .explain()
+        .contains("VFIO_DEVICE_IOEVENTFD"));
     assert!(Refusal::PowerState.explain().contains("D0"));
+    assert!(Refusal::Operation.explain().contains("try again"));
+    assert!(Refusal::GoingAway.explain().contains("unbound"));
 }
 
 #[test]
