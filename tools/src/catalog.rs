@@ -9,7 +9,7 @@ use crate::machine::{Device, Machine};
 use crate::vm::{Do, Stage, VmTest};
 
 /// An `igb`, alone behind its root port.
-const IGB: Machine = Machine { devices: &[Device { model: "igb", fed: false }], ..Machine::PLAIN };
+const IGB: Machine = Machine { devices: &[plain("igb")], ..Machine::PLAIN };
 
 /// The same, fed with frames from outside, under QEMU's eyes.
 const FED_IGB: Machine = Machine {
@@ -27,6 +27,30 @@ const FED_IGB: Machine = Machine {
     ],
     ..Machine::PLAIN
 };
+
+/// A device of this model.
+const fn plain(model: &'static str) -> Device {
+    Device { model, fed: false }
+}
+
+/// What both kernels do with the device at `0000:01:00.0` on the main path.
+const MAIN_PATH: &[Stage] = &[
+    Stage {
+        cmdline: "",
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+            Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
+        ],
+    },
+    Stage {
+        cmdline: "",
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+            Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0"),
+            Do::Need("vfio/scripts/cleanup.sh"),
+        ],
+    },
+];
 
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
@@ -103,5 +127,75 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(300),
         judge: Some(judges::quiesced_igb),
+    },
+    VmTest {
+        name: "vfio-kexec-legacy",
+        about: "the same without frames, with VT-d in legacy mode",
+        machine: Machine {
+            iommu: "intremap=on,scalable-mode=off",
+            devices: &[plain("igb")],
+            ..Machine::PLAIN
+        },
+        stages: MAIN_PATH,
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-kexec-e1000e",
+        about: "a device without function-level reset, and without a driver in libvfio",
+        machine: Machine { devices: &[plain("e1000e")], ..Machine::PLAIN },
+        stages: MAIN_PATH,
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-kexec-virtio",
+        about: "a virtio device, without a driver in libvfio",
+        machine: Machine { devices: &[plain("virtio-net-pci")], ..Machine::PLAIN },
+        stages: MAIN_PATH,
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-refused",
+        about: "a kexec that this or another device refuses costs nothing, and can be repeated",
+        machine: Machine { devices: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
+        stages: &[
+            Stage {
+                cmdline: "",
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+                    Do::Need(
+                        "kexec -s -l /boot/bzImage --initrd=/boot/initrd --command-line=\"$(cat /boot/cmdline)\"",
+                    ),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 1 --refused=0000:02:00.0 0000:01:00.0",
+                    ),
+                ],
+            },
+            MAIN_PATH[1],
+        ],
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-abandoned",
+        about: "a device whose session is closed without retrieving it can be opened again",
+        machine: IGB,
+        stages: &[
+            MAIN_PATH[0],
+            Stage {
+                cmdline: "",
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 2 --abandon 0000:01:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: None,
     },
 ];

@@ -31,6 +31,7 @@
 
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
 #include <sys/stat.h>
 
 #include <linux/align.h>
@@ -60,6 +61,10 @@
 
 /* Enough to keep a fast device busy until the kexec: 4 minutes at 30 GB/s. */
 #define DMA_TOTAL		(7200ULL * SZ_1G)
+
+/* Test cases of check_freeze_refused() and check_abandon() */
+#define NR_FREEZE_CASES		10
+#define NR_ABANDON_CASES	12
 
 #define HEADER_MAGIC		0x74736574756c6676ULL
 
@@ -491,8 +496,77 @@ static u64 dma_sum(const struct test_memory *mem)
 	return sum;
 }
 
+/*
+ * Try the kexec that has to be refused. One that is not refused does not come
+ * back, and leaves the results short of the plan.
+ */
+static void check_kexec_refused(const char *why)
+{
+	check_errno(reboot(RB_KEXEC) ? -errno : 0, EINVAL,
+		    "kexec is refused: %s", why);
+}
+
+static bool config_readable(struct vfio_pci_device *device)
+{
+	u64 offset = device->config_space.offset + PCI_VENDOR_ID;
+	u16 vendor;
+
+	return pread(device->fd, &vendor, sizeof(vendor), offset) ==
+	       sizeof(vendor) && vendor != 0xffff;
+}
+
+/*
+ * Have the kexec refused: by the device itself, and then by another one, after
+ * this one agreed. Neither may cost this one anything.
+ *
+ * Needs an image that is loaded. The device's interrupts are on at first, and
+ * off in the end.
+ */
+static void check_freeze_refused(int luo_fd, struct test_memory *mem,
+				 struct vfio_pci_device *device, u64 size,
+				 const char *other_bdf)
+{
+	u64 max = min_t(u64, size, device->driver.max_memcpy_size);
+	u64 count = device->driver.max_memcpy_count;
+	struct vfio_pci_device *other;
+	struct iommu *iommu;
+	int session_fd, ret;
+
+	check_kexec_refused("interrupts are enabled");
+	check(config_readable(device), "device can be used after that");
+	memset(mem->dst, 0, size);
+	ret = data_copy(mem, device, size);
+	check(!ret && !memcmp(mem->src, mem->dst, size),
+	      "DMA still copies correctly");
+	vfio_pci_msix_disable(device);
+
+	iommu = iommu_init(MODE_IOMMUFD);
+	other = vfio_pci_device_init(other_bdf, iommu);
+	vfio_pci_msix_enable(other, 0, 1);
+	session_fd = luo_create_session(luo_fd, "other-device");
+	require_call(session_fd, "session of another device is created");
+	ret = luo_session_preserve_fd(session_fd, other->fd, DEVICE_TOKEN);
+	require_call(ret, "other device %s is preserved", other_bdf);
+
+	/* This one is frozen and then unfrozen while it works. */
+	memset(mem->dst, 0, max);
+	vfio_pci_driver_memcpy_start(device, to_iova(device, mem->src),
+				     to_iova(device, mem->dst), max, count);
+	check_kexec_refused("interrupts of the other device are enabled");
+	check(config_readable(device), "device can be used after that, too");
+	ret = vfio_pci_driver_memcpy_wait(device);
+	check(!ret && !memcmp(mem->src, mem->dst, max),
+	      "DMA went on meanwhile and copied correctly");
+
+	check(!close(session_fd), "session of the other device is closed");
+	check(config_readable(other), "other device can be used after that");
+	vfio_pci_device_cleanup(other);
+	iommu_cleanup(iommu);
+}
+
 /* Leave the device copying, with its interrupts off. Two test cases. */
-static void start_dma(struct test_memory *mem, struct vfio_pci_device *device)
+static void start_dma(int luo_fd, struct test_memory *mem,
+		      struct vfio_pci_device *device, const char *other_bdf)
 {
 	u64 size, count;
 	int ret;
@@ -512,6 +586,9 @@ static void start_dma(struct test_memory *mem, struct vfio_pci_device *device)
 		"DMA with the %s driver copies correctly",
 		device->driver.ops->name);
 
+	if (other_bdf)
+		check_freeze_refused(luo_fd, mem, device, size, other_bdf);
+
 	/* What has been copied again and again, so the data stays as is. */
 	size = min_t(u64, size, device->driver.max_memcpy_size);
 	count = min_t(u64, DMA_TOTAL / size, device->driver.max_memcpy_count);
@@ -519,12 +596,12 @@ static void start_dma(struct test_memory *mem, struct vfio_pci_device *device)
 	vfio_pci_driver_memcpy_start(device, to_iova(device, mem->src),
 				     to_iova(device, mem->dst), size, count);
 
-	if (device->msix_info.count)
+	if (device->msix_info.count && !other_bdf)
 		vfio_pci_msix_disable(device);
 	check(true, "interrupts are disabled");
 }
 
-static void stage_1(int luo_fd, u64 data_size, bool rx)
+static void stage_1(int luo_fd, u64 data_size, bool rx, const char *other_bdf)
 {
 	struct vfio_pci_device *device;
 	struct test_memory mem = {};
@@ -540,7 +617,11 @@ static void stage_1(int luo_fd, u64 data_size, bool rx)
 		ksft_exit_skip("--rx needs an Intel 82576 (8086:10c9), %s is none\n",
 			       device_bdf);
 
-	ksft_set_plan(rx ? 7 : 8);
+	if (other_bdf && !device->driver.ops)
+		ksft_exit_skip("--refused needs a device that libvfio has a driver for, %s is none\n",
+			       device_bdf);
+
+	ksft_set_plan((rx ? 7 : 8) + (other_bdf ? NR_FREEZE_CASES : 0));
 	check(true, "device %s is bound to an iommufd", device_bdf);
 
 	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
@@ -567,7 +648,7 @@ static void stage_1(int luo_fd, u64 data_size, bool rx)
 		require(igb_rx_arm(device, &mem) && igb_rx_wait(&mem),
 			"device receives frames from the wire");
 	else
-		start_dma(&mem, device);
+		start_dma(luo_fd, &mem, device, other_bdf);
 
 	if (ksft_get_fail_cnt())
 		ksft_finished();
@@ -697,6 +778,43 @@ static void check_ordinary_open(void)
 	check(true, "device can be bound again");
 }
 
+/* The session is gone before anybody retrieved the device. */
+static void check_abandon(int luo_fd, int state_session_fd)
+{
+	struct test_memory mem = {};
+	int session_fd, stage, ret;
+
+	ksft_set_plan(ARRAY_SIZE(container_modes) + NR_ABANDON_CASES);
+
+	check_no_other_way_in();
+
+	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
+	require(stage == 2, "state file says stage 2");
+
+	session_fd = luo_retrieve_session(luo_fd, session_name);
+	require_call(session_fd, "session %s is retrieved", session_name);
+
+	mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
+	require_call(mem.fd, "memfd is retrieved");
+
+	ret = luo_session_finish(session_fd);
+	check_errno(ret, EBUSY, "finish before retrieving the device is refused");
+	check(!close(session_fd), "session is closed");
+
+	ret = luo_retrieve_session(luo_fd, session_name);
+	check_errno(ret, ENOENT, "session is gone");
+
+	require(memory_retrieved(&mem), "memfd has size and layout of stage 1");
+	check(data_intact(&mem), "%lu bytes of test data are intact",
+	      mem.header->data_size);
+
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+	check_ordinary_open();
+
+	ksft_finished();
+}
+
 static void stage_2(int luo_fd, int state_session_fd)
 {
 	int session_fd, device_fd, stage, ret;
@@ -781,7 +899,12 @@ static void usage(FILE *stream, const char *name)
 		"Options of stage 1:\n"
 		"  -S, --size SIZE  bytes of test data to preserve, K, M and G work (8M)\n"
 		"  -r, --rx         leave the device receiving frames (82576 only)\n"
-		"  -R, --rx-only    receive a frame, preserve nothing (82576 only)\n",
+		"  -R, --rx-only    receive a frame, preserve nothing (82576 only)\n"
+		"  --refused=BDF    have the kexec refused, first by the device, then by this\n"
+		"                   other one; needs an image loaded with kexec -s -l\n"
+		"\n"
+		"Options of stage 2:\n"
+		"  -a, --abandon    close the session without retrieving the device\n",
 		name);
 }
 
@@ -814,7 +937,8 @@ static u64 parse_size(const char *arg)
 	return size;
 }
 
-static void run(int stage, u64 data_size, bool rx)
+static void run(int stage, u64 data_size, bool rx, const char *other_bdf,
+		bool abandon)
 {
 	int luo_fd, state_session_fd, found;
 
@@ -837,7 +961,9 @@ static void run(int stage, u64 data_size, bool rx)
 				   found);
 
 	if (stage == 1)
-		stage_1(luo_fd, data_size, rx);
+		stage_1(luo_fd, data_size, rx, other_bdf);
+	else if (abandon)
+		check_abandon(luo_fd, state_session_fd);
 	else
 		stage_2(luo_fd, state_session_fd);
 }
@@ -849,15 +975,18 @@ int main(int argc, char *argv[])
 		{ "size",	required_argument,	NULL, 'S' },
 		{ "rx",		no_argument,		NULL, 'r' },
 		{ "rx-only",	no_argument,		NULL, 'R' },
+		{ "refused",	required_argument,	NULL, 'f' },
+		{ "abandon",	no_argument,		NULL, 'a' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
 	u64 data_size = DEFAULT_DATA_SIZE;
-	bool rx = false, only_rx = false;
+	bool rx = false, only_rx = false, abandon = false;
+	const char *other_bdf = NULL;
 	int stage = 1;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "s:S:rRh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:S:rRf:ah", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			stage = atoi(optarg);
@@ -873,6 +1002,12 @@ int main(int argc, char *argv[])
 			break;
 		case 'R':
 			only_rx = true;
+			break;
+		case 'f':
+			other_bdf = optarg;
+			break;
+		case 'a':
+			abandon = true;
 			break;
 		case 'h':
 			usage(stdout, argv[0]);
@@ -893,7 +1028,7 @@ int main(int argc, char *argv[])
 	if (only_rx)
 		rx_only();
 	else
-		run(stage, data_size, rx);
+		run(stage, data_size, rx, other_bdf, abandon);
 
 	return KSFT_FAIL;
 }
