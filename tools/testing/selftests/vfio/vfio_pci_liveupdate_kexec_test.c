@@ -618,7 +618,7 @@ static void stage_1(int luo_fd, u64 data_size, bool rx, const char *other_bdf)
 			       device_bdf);
 
 	if (other_bdf && !device->driver.ops)
-		ksft_exit_skip("--refused needs a device that libvfio has a driver for, %s is none\n",
+		ksft_exit_skip("--refused needs a device that libvfio drives, %s is none\n",
 			       device_bdf);
 
 	ksft_set_plan((rx ? 7 : 8) + (other_bdf ? NR_FREEZE_CASES : 0));
