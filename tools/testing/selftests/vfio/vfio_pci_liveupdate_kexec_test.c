@@ -778,13 +778,11 @@ static void check_ordinary_open(void)
 	check(true, "device can be bound again");
 }
 
-/* The session is gone before anybody retrieved the device. */
-static void check_abandon(int luo_fd, int state_session_fd)
+/* What stage 2 begins with: the session, and the memfd from it. */
+static int retrieve_session(int luo_fd, int state_session_fd,
+			    struct test_memory *mem)
 {
-	struct test_memory mem = {};
-	int session_fd, stage, ret;
-
-	ksft_set_plan(ARRAY_SIZE(container_modes) + NR_ABANDON_CASES);
+	int session_fd, stage;
 
 	check_no_other_way_in();
 
@@ -794,8 +792,21 @@ static void check_abandon(int luo_fd, int state_session_fd)
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session %s is retrieved", session_name);
 
-	mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
-	require_call(mem.fd, "memfd is retrieved");
+	mem->fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
+	require_call(mem->fd, "memfd is retrieved");
+
+	return session_fd;
+}
+
+/* The session is gone before anybody retrieved the device. */
+static void check_abandon(int luo_fd, int state_session_fd)
+{
+	struct test_memory mem = {};
+	int session_fd, ret;
+
+	ksft_set_plan(ARRAY_SIZE(container_modes) + NR_ABANDON_CASES);
+
+	session_fd = retrieve_session(luo_fd, state_session_fd, &mem);
 
 	ret = luo_session_finish(session_fd);
 	check_errno(ret, EBUSY, "finish before retrieving the device is refused");
@@ -817,7 +828,7 @@ static void check_abandon(int luo_fd, int state_session_fd)
 
 static void stage_2(int luo_fd, int state_session_fd)
 {
-	int session_fd, device_fd, stage, ret;
+	int session_fd, device_fd, ret;
 	struct vfio_pci_device *device;
 	struct test_memory mem = {};
 	struct iommu *iommu;
@@ -825,16 +836,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 
 	ksft_set_plan(ARRAY_SIZE(container_modes) + 20);
 
-	check_no_other_way_in();
-
-	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
-	require(stage == 2, "state file says stage 2");
-
-	session_fd = luo_retrieve_session(luo_fd, session_name);
-	require_call(session_fd, "session %s is retrieved", session_name);
-
-	mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
-	require_call(mem.fd, "memfd is retrieved");
+	session_fd = retrieve_session(luo_fd, state_session_fd, &mem);
 	require(memory_retrieved(&mem), "memfd has size and layout of stage 1");
 	check(data_intact(&mem), "%lu bytes of test data are intact",
 	      mem.header->data_size);
