@@ -116,14 +116,7 @@ pub const TESTS: &[VmTest] = &[
                     Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 --rx 0000:01:00.0"),
                 ],
             },
-            Stage {
-                cmdline: "",
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0"),
-                    Do::Need("vfio/scripts/cleanup.sh"),
-                ],
-            },
+            MAIN_PATH[1],
         ],
         timeout: Duration::from_secs(300),
         judge: Some(judges::quiesced_igb),
@@ -142,7 +135,7 @@ pub const TESTS: &[VmTest] = &[
     },
     VmTest {
         name: "vfio-kexec-e1000e",
-        about: "a device without function-level reset, and without a driver in libvfio",
+        about: "an e1000e, which libvfio has no driver for",
         machine: Machine { devices: &[plain("e1000e")], ..Machine::PLAIN },
         stages: MAIN_PATH,
         timeout: Duration::from_secs(180),
@@ -150,7 +143,7 @@ pub const TESTS: &[VmTest] = &[
     },
     VmTest {
         name: "vfio-kexec-virtio",
-        about: "a virtio device, without a driver in libvfio",
+        about: "a virtio-net, which libvfio has no driver for",
         machine: Machine { devices: &[plain("virtio-net-pci")], ..Machine::PLAIN },
         stages: MAIN_PATH,
         timeout: Duration::from_secs(180),
