@@ -27,6 +27,7 @@ bool pci_liveupdate_is_incoming(struct pci_dev *dev);
 
 /* For the PCI core */
 void pci_liveupdate_setup_device(struct pci_dev *dev);
+int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible);
 
 #else
 
@@ -59,6 +60,11 @@ static inline bool pci_liveupdate_is_incoming(struct pci_dev *dev)
 
 static inline void pci_liveupdate_setup_device(struct pci_dev *dev)
 {
+}
+
+static inline int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible)
+{
+	return 0;
 }
 
 #endif

@@ -8,6 +8,7 @@
 #include <linux/file.h>
 #include <linux/gfp.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/abi/luo.h>
 #include <linux/kho_block.h>
 #include <linux/liveupdate.h>
 #endif

@@ -8,6 +8,8 @@
 #include <linux/kho_block.h>
 #include <linux/mm.h>
 #include <linux/pci.h>
+#include <linux/pm_runtime.h>
+#include <linux/ratelimit.h>
 
 __rust_helper struct inode *rust_helper_file_inode(const struct file *f)
 {
@@ -78,6 +80,24 @@ __rust_helper int rust_helper_device_trylock(struct device *dev)
 __rust_helper void rust_helper_device_unlock(struct device *dev)
 {
 	device_unlock(dev);
+}
+
+__rust_helper void rust_helper_pm_runtime_get_noresume(struct device *dev)
+{
+	pm_runtime_get_noresume(dev);
+}
+
+__rust_helper void rust_helper_pm_runtime_put(struct device *dev)
+{
+	pm_runtime_put(dev);
+}
+
+__rust_helper bool rust_helper_liveupdate_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(rs, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	return __ratelimit(&rs);
 }
 
 #ifdef CONFIG_PCI

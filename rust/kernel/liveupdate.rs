@@ -30,6 +30,7 @@ pub mod abi;
 mod file;
 mod flb;
 pub mod kho;
+mod luo;
 #[cfg(CONFIG_PCI)]
 pub mod pci;
 
@@ -59,7 +60,38 @@ pub use self::{
         IncomingFlb,
         OutgoingFlb, //
     },
+    luo::{
+        flb_handed_over,
+        was_handed_over, //
+    },
 };
+
+/// Returns whether a message may be logged that user space can cause at will.
+///
+/// For [`dev_warn_ratelimited!`](crate::dev_warn_ratelimited). All callers share the limit.
+pub fn may_log() -> bool {
+    // SAFETY: Has no requirements.
+    unsafe { crate::bindings::liveupdate_ratelimit() }
+}
+
+/// Prints a warning about a device, unless there were too many in a short time.
+///
+/// # Examples
+///
+/// ```
+/// # use kernel::device::Device;
+/// fn refuse(dev: &Device) {
+///     kernel::dev_warn_ratelimited!(dev, "cannot be preserved\n");
+/// }
+/// ```
+#[macro_export]
+macro_rules! dev_warn_ratelimited {
+    ($($arg:tt)*) => {
+        if $crate::liveupdate::may_log() {
+            $crate::dev_warn!($($arg)*);
+        }
+    };
+}
 
 /// Returns whether the Live Update Orchestrator runs in this kernel.
 ///

@@ -109,7 +109,7 @@ impl FileHandler for ZeroFiles {
     fn preserve(outgoing: &Outgoing<'_>) -> Result<(Self::Preserved, Handle)> {
         let flags = outgoing.file().flags() & flags::O_ACCMODE;
         let mode = AccessMode::try_from(RawFileSer { flags })?;
-        let record = kho::Outgoing::new(RawFileSer { flags })?;
+        let record = kho::Outgoing::new(RawFileSer { flags }, GFP_KERNEL_ACCOUNT)?;
         let handle = record.handle();
 
         STATISTICS.outgoing()?.lock().count(mode);
@@ -207,10 +207,12 @@ impl Flb for Statistics {
         legend[..LEGEND.len()].copy_from_slice(LEGEND);
         let legend = Preserved::new(legend).map_err(|(err, _)| err)?;
 
-        let record = kho::Outgoing::new(RawStatisticsSer {
+        // All files share it, so nobody is charged for it.
+        let record = RawStatisticsSer {
             counters: counters.phys(),
             legend: legend.phys(),
-        })?;
+        };
+        let record = kho::Outgoing::new(record, GFP_KERNEL)?;
         let handle = record.handle();
 
         let statistics = OutgoingStatistics {

@@ -3,7 +3,7 @@
 //! How much C the patch series adds to the kernel.
 
 /// The most that the hooks may add.
-pub const LIMIT: usize = 200;
+pub const LIMIT: usize = 330;
 
 /// Places whose lines are no hooks.
 const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/"];

@@ -2,43 +2,54 @@
 
 //! Keeps the entries, for the next kernel and of the previous one.
 
+mod incoming;
+mod outgoing;
+
+use self::{
+    incoming::{
+        Devices as IncomingDevices,
+        Drivers as IncomingDrivers, //
+    },
+    outgoing::{
+        Devices as OutgoingDevices,
+        Drivers as OutgoingDrivers, //
+    },
+};
 use super::{
     entries::{
-        BadRecord,
         Entry,
+        Format,
         RawDevSer,
-        RawSer,
-        VERSION, //
+        RawDriverSer,
+        RawSer, //
     },
     ffi,
     plan::{
         self,
-        Refusal,
+        Formats,
         Role,
         Step, //
     },
 };
 use kernel::{
-    alloc::AllocError,
+    alloc::Flags,
     liveupdate::{
-        kho::{
-            self,
-            BlockSet,
-            IncomingBlocks, //
-        },
-        pci::{
-            self as address,
-            Address, //
-        },
+        self,
+        pci as lu_pci,
         Flb,
         FlbCell,
-        Handle,
-        PhysRef, //
+        Handle, //
     },
     new_mutex,
     pci,
     prelude::*,
-    sync::Mutex, //
+    sync::{
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        },
+        Mutex, //
+    }, //
 };
 
 kernel::assert_same_layout!(
@@ -50,6 +61,15 @@ kernel::assert_same_layout!(
     }
 );
 kernel::assert_same_layout!(
+    RawDriverSer,
+    pci_driver_ser {
+        domain,
+        bdf,
+        reserved,
+        compatible
+    }
+);
+kernel::assert_same_layout!(
     RawSer,
     pci_ser {
         version,
@@ -58,230 +78,154 @@ kernel::assert_same_layout!(
     }
 );
 
-/// The FLB that all preserved PCI devices share.
+/// The FLB of the devices that are preserved, and the bridges above them.
 pub(crate) static DEVICES: FlbCell<Devices> = FlbCell::new();
+
+/// The FLB of the drivers that can take them over.
+pub(crate) static DRIVERS: FlbCell<Drivers> = FlbCell::new();
 
 /// Names the FLB.
 pub(crate) struct Devices;
 
-/// The devices that are to be handed over.
-pub(crate) struct Outgoing {
-    /// What `blocks` hold, for reading.
-    entries: KVec<Entry>,
-    blocks: BlockSet<RawDevSer>,
-    record: kho::Outgoing<RawSer>,
-}
-
-/// The devices that were handed over.
-pub(crate) struct Incoming {
-    entries: KVec<Entry>,
-    /// The addresses of `entries` at which no device was enumerated yet, in the same order.
-    missing: KVec<Address>,
-}
+/// Names the FLB.
+pub(crate) struct Drivers;
 
 #[vtable]
 impl Flb for Devices {
     const COMPATIBLE: &'static CStr = ffi::COMPATIBLE;
 
-    type Outgoing = Mutex<Outgoing>;
-    type Incoming = Mutex<Incoming>;
+    type Outgoing = Mutex<OutgoingDevices>;
+    type Incoming = Mutex<IncomingDevices>;
 
     fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
-        let outgoing = Outgoing {
-            entries: KVec::new(),
-            blocks: BlockSet::new()?,
-            record: kho::Outgoing::new(RawSer {
-                version: VERSION,
-                nr_devices: 0,
-                devices: 0,
-            })?,
-        };
-        let handle = outgoing.record.handle();
+        let outgoing = OutgoingDevices::new()?;
+        let handle = outgoing.handle();
 
         Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
     }
 
-    /// A record that cannot be read names no device. It is no error, which LUO would repeat for ever
-    /// and warn about in the end; only short memory is one.
+    /// A record that cannot be read is no error, which LUO would repeat for ever.
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
-        let incoming = match Incoming::read(handle) {
-            Ok(incoming) => incoming,
-            Err(ReadError::Memory(err)) if err == ENOMEM => return Err(err),
-            Err(err) => {
-                pr_err!("cannot take over preserved devices: {err:?}\n");
-                Incoming::none()
-            }
-        };
+        let incoming = IncomingDevices::read(handle);
 
         KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
     }
 
     fn finish(incoming: Pin<KBox<Self::Incoming>>) {
-        for address in &incoming.lock().missing {
-            pr_warn!("{address:?} was preserved, but was never found\n");
-        }
+        incoming.lock().report_left_over();
     }
 }
 
-/// Why a record of the previous kernel is not used.
-#[derive(Debug)]
-enum ReadError {
-    #[expect(dead_code, reason = "for the log")]
-    Record(BadRecord),
-    Memory(Error),
-}
+#[vtable]
+impl Flb for Drivers {
+    const COMPATIBLE: &'static CStr = ffi::DRIVER_COMPATIBLE;
 
-impl From<BadRecord> for ReadError {
-    fn from(bad: BadRecord) -> Self {
-        Self::Record(bad)
+    type Outgoing = Mutex<OutgoingDrivers>;
+    type Incoming = IncomingDrivers;
+
+    fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
+        let outgoing = OutgoingDrivers::new()?;
+        let handle = outgoing.handle();
+
+        Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
+    }
+
+    /// A record that cannot be read names no driver, so that none can bind.
+    fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
+        Ok(KBox::pin(IncomingDrivers::read(handle), GFP_KERNEL)?)
     }
 }
 
-impl From<Error> for ReadError {
-    fn from(err: Error) -> Self {
-        Self::Memory(err)
+/// Preserves a device whose driver knows this format.
+///
+/// # Errors
+///
+/// As `pci_liveupdate_preserve()`.
+pub(crate) fn preserve(device: &pci::Device, format: Format) -> Result {
+    let devices = DEVICES.outgoing()?;
+    let drivers = DRIVERS.outgoing()?;
+
+    devices.lock().preserve(device)?;
+
+    let result = drivers.lock().add(device, format);
+    if result.is_err() {
+        devices.lock().unpreserve(device)?;
+    }
+    result
+}
+
+/// Undoes [`preserve`].
+pub(crate) fn unpreserve(device: &pci::Device) -> Result {
+    DRIVERS.outgoing()?.lock().remove(device);
+    DEVICES.outgoing()?.lock().unpreserve(device)
+}
+
+/// Returns whether a driver that knows a format, if any, may bind to a device.
+///
+/// The device is kept awake then, if it was preserved.
+///
+/// # Errors
+///
+/// `EBUSY` if it may not, `ENOMEM` if memory is short.
+pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
+    let Ok(devices) = DEVICES.incoming() else {
+        return Ok(());
+    };
+    // Before the devices are locked: LUO has a lock of its own, which comes first.
+    let drivers = DRIVERS.incoming();
+
+    let mut devices = devices.lock();
+    let standing = devices.standing(device);
+    let formats = match &drivers {
+        Ok(drivers) => Formats::Known(drivers.entries()),
+        Err(_) => Formats::Unknown,
+    };
+
+    if !plan::may_bind(standing, lu_pci::address(device), formats, known) {
+        dev_warn!(device, "was preserved for another driver\n");
+        return Err(EBUSY);
+    }
+    devices.keep_awake(device)
+}
+
+/// Notes that a device was found.
+pub(crate) fn enumerated(device: &pci::Device) {
+    match DEVICES.incoming() {
+        Ok(devices) => devices.lock().enumerated(device),
+        Err(_) => drop_hand_over(device),
     }
 }
 
-impl From<AllocError> for ReadError {
-    fn from(err: AllocError) -> Self {
-        Self::Memory(err.into())
+/// Says once what a kernel that was told to do without live update drops, and stops its devices.
+fn drop_hand_over(device: &pci::Device) {
+    static REPORTED: AtomicFlag = AtomicFlag::new(false);
+
+    if liveupdate::enabled() || !liveupdate::was_handed_over() {
+        return;
+    }
+    if !REPORTED.xchg(true, Relaxed) {
+        incoming::report_dropped();
+    }
+    if lu_pci::stop_mastering(device) {
+        dev_warn!(device, "did DMA across a kexec, was stopped\n");
     }
 }
 
-impl Outgoing {
-    /// Adds a device and the bridges above it.
-    pub(crate) fn preserve(&mut self, device: &pci::Device) -> Result {
-        let mut path = roles(device);
-        let mut entries = KVec::with_capacity(
-            self.entries.len() + path.clone().count(),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        entries.extend_from_slice(&self.entries, GFP_KERNEL_ACCOUNT)?;
-
-        path.try_for_each(
-            |(address, role)| match plan::preserve(&entries, address, role) {
-                Ok(step) => apply(&mut entries, step),
-                Err(Refusal::Busy) => Err(EBUSY),
-                Err(Refusal::TooMany) => Err(EOVERFLOW),
-            },
-        )?;
-
-        self.store(&entries)?;
-        self.entries = entries;
-        Ok(())
-    }
-
-    /// Removes a device, and the bridges above it that no other device needs.
-    pub(crate) fn unpreserve(&mut self, device: &pci::Device) -> Result {
-        release(&mut self.entries, device)?;
-
-        let entries = core::mem::take(&mut self.entries);
-        let result = self.store(&entries);
-        self.entries = entries;
-        result
-    }
-
-    /// Writes the entries where the next kernel finds them.
-    fn store(&mut self, entries: &[Entry]) -> Result {
-        let nr_devices = u32::try_from(entries.len())?;
-
-        self.blocks
-            .store(entries.iter().copied().map(RawDevSer::from))?;
-        self.record.nr_devices = nr_devices;
-        self.record.devices = self.blocks.head();
-        Ok(())
-    }
-}
-
-impl Incoming {
-    fn none() -> Self {
-        Self {
-            entries: KVec::new(),
-            missing: KVec::new(),
-        }
-    }
-
-    /// Reads what the previous kernel left, and frees it.
-    fn read(handle: Handle) -> Result<Self, ReadError> {
-        let record = PhysRef::<RawSer>::try_from(handle)?;
-        record.peek()?.check_version()?;
-
-        let record = record.restore()?;
-        let blocks = IncomingBlocks::<RawDevSer>::restore(record.devices)?;
-
-        let mut entries = KVec::new();
-        for raw in blocks.entries() {
-            if let Some(entry) = raw.entry()? {
-                let step = plan::admit(&entries, entry)?;
-                apply(&mut entries, step)?;
-            }
-        }
-        record.check_count(entries.len())?;
-
-        let mut missing = KVec::with_capacity(entries.len(), GFP_KERNEL)?;
-        for entry in &entries {
-            missing.push(entry.address, GFP_KERNEL)?;
-        }
-
-        Ok(Self { entries, missing })
-    }
-
-    /// Returns whether a device was preserved and is not finished.
-    pub(crate) fn contains(&self, device: &pci::Device) -> bool {
-        plan::find(&self.entries, address::address(device)).is_ok()
-    }
-
-    /// Notes that a device was enumerated.
-    pub(crate) fn enumerated(&mut self, device: &pci::Device) {
-        let address = address::address(device);
-
-        self.missing.retain(|missing| *missing != address);
-    }
-
-    /// Ends the passage of a device, and of the bridges above it that no other device needs.
-    ///
-    /// The device is an ordinary one afterwards, whatever the previous kernel counted.
-    pub(crate) fn finish(&mut self, device: &pci::Device) -> Result {
-        for (address, role) in roles(device) {
-            let step = match role {
-                Role::Endpoint => plan::forget(&self.entries, address),
-                Role::Bridge => plan::release(&self.entries, address),
-            };
-
-            if let Some(step) = step {
-                apply(&mut self.entries, step)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The addresses of a device and of the bridges above it, with the part that they play.
-fn roles(device: &pci::Device) -> impl Iterator<Item = (Address, Role)> + Clone + '_ {
-    address::path(device)
+/// A device and the bridges above it, with the part that they play.
+fn roles(device: &pci::Device) -> impl Iterator<Item = (&pci::Device, Role)> + Clone {
+    lu_pci::path(device)
         .enumerate()
         .map(|(distance, device)| match distance {
-            0 => (address::address(device), Role::Endpoint),
-            _ => (address::address(device), Role::Bridge),
+            0 => (device, Role::Endpoint),
+            _ => (device, Role::Bridge),
         })
 }
 
-/// Releases a device and the bridges above it. Needs no memory.
-fn release(entries: &mut KVec<Entry>, device: &pci::Device) -> Result {
-    for (address, _) in roles(device) {
-        let step = plan::release(entries, address).ok_or(ENOENT)?;
-
-        apply(entries, step)?;
-    }
-    Ok(())
-}
-
 /// Does what was decided.
-fn apply(entries: &mut KVec<Entry>, step: Step) -> Result {
+fn apply(entries: &mut KVec<Entry>, step: Step, flags: Flags) -> Result {
     match step {
         Step::Add(index, entry) => {
-            entries.push(entry, GFP_KERNEL_ACCOUNT)?;
+            entries.push(entry, flags)?;
             entries[index..].rotate_right(1);
         }
         Step::Count(index, refcount) => entries[index].refcount = refcount,

@@ -6,6 +6,7 @@
 
 use core::num::NonZero;
 use kernel::{
+    fmt,
     liveupdate::pci::{
         Address,
         RawAddress, //
@@ -34,6 +35,19 @@ pub(crate) struct RawDevSer {
     pub(crate) refcount: u16,
 }
 
+/// The longest name of a format, with the null byte at its end.
+pub(crate) const FORMAT_LENGTH: usize = 48;
+
+/// Which drivers can take over a PCI device: `struct pci_driver_ser`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct RawDriverSer {
+    pub(crate) domain: u32,
+    pub(crate) bdf: u16,
+    pub(crate) reserved: u16,
+    pub(crate) compatible: [u8; FORMAT_LENGTH],
+}
+
 /// All PCI devices that are preserved: `struct pci_ser`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -52,6 +66,23 @@ pub(crate) struct Entry {
     pub(crate) refcount: NonZero<u16>,
 }
 
+/// The name of the format in which a driver preserves devices.
+///
+/// # Invariants
+///
+/// All bytes from the first null byte on are zero, and there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Format([u8; FORMAT_LENGTH]);
+
+/// A device that is preserved, and the drivers that can take it over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DriverEntry {
+    /// Where the device is.
+    pub(crate) address: Address,
+    /// The drivers are those that know this format.
+    pub(crate) format: Format,
+}
+
 /// What is wrong with a record of the previous kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadRecord {
@@ -61,6 +92,8 @@ pub(crate) enum BadRecord {
     Domain(u32),
     /// It names a device twice.
     Duplicate(Address),
+    /// It has no name of a format for this device.
+    Format(Address),
     /// It names more devices than there can be.
     TooMany,
     /// It announces another number of devices than it names.
@@ -70,6 +103,36 @@ pub(crate) enum BadRecord {
         /// What it names.
         found: usize,
     },
+}
+
+impl fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "version {version} is not known"),
+            Self::Domain(domain) => write!(f, "there is no domain {domain:#x}"),
+            Self::Duplicate(address) => write!(f, "{address:?} is named twice"),
+            Self::Format(address) => write!(f, "{address:?} has no name of a format"),
+            Self::TooMany => write!(f, "more devices are named than there can be"),
+            Self::Count { announced, found } => {
+                write!(f, "{announced} devices are announced, {found} are named")
+            }
+        }
+    }
+}
+
+impl Format {
+    /// Returns the format of this name, if it is not empty or too long.
+    pub(crate) fn new(name: &[u8]) -> Option<Self> {
+        let mut bytes = [0; FORMAT_LENGTH];
+
+        if name.is_empty() || name.len() >= FORMAT_LENGTH || name.contains(&0) {
+            return None;
+        }
+        bytes[..name.len()].copy_from_slice(name);
+
+        // INVARIANT: Shorter than the array, which was zeroed, and without a null byte.
+        Some(Self(bytes))
+    }
 }
 
 impl RawSer {
@@ -110,6 +173,37 @@ impl RawDevSer {
         .map_err(|_| BadRecord::Domain(self.domain))?;
 
         Ok(Some(Entry { address, refcount }))
+    }
+}
+
+impl TryFrom<RawDriverSer> for DriverEntry {
+    type Error = BadRecord;
+
+    fn try_from(raw: RawDriverSer) -> Result<Self, BadRecord> {
+        let address = RawAddress {
+            domain: raw.domain,
+            bdf: raw.bdf,
+        };
+        let address = Address::try_from(address).map_err(|_| BadRecord::Domain(raw.domain))?;
+
+        let length = raw.compatible.iter().position(|byte| *byte == 0);
+        let format = length.and_then(|length| Format::new(&raw.compatible[..length]));
+
+        Ok(Self {
+            address,
+            format: format.ok_or(BadRecord::Format(address))?,
+        })
+    }
+}
+
+impl From<DriverEntry> for RawDriverSer {
+    fn from(entry: DriverEntry) -> Self {
+        Self {
+            domain: entry.address.domain(),
+            bdf: entry.address.bdf(),
+            reserved: 0,
+            compatible: entry.format.0,
+        }
     }
 }
 

@@ -2,16 +2,29 @@
 
 //! What C code calls: `include/linux/pci_liveupdate.h`.
 
-use super::apply::DEVICES;
+use super::{
+    apply::{
+        self,
+        DEVICES,
+        DRIVERS, //
+    },
+    entries::Format, //
+};
 use kernel::{
     bindings,
-    error::from_result,
-    ffi::c_int,
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_char,
+        c_int, //
+    },
     liveupdate::pci as lu_pci,
     prelude::*, //
 };
 
-/// Has the files of a handler share the record of preserved PCI devices.
+/// Has the files of a handler share the records of preserved PCI devices.
 ///
 /// To be called after the handler was registered and before any file is preserved with it. May
 /// sleep.
@@ -22,6 +35,8 @@ use kernel::{
 /// - `EEXIST` if it was called for this handler before, or if there is another FLB of that name.
 /// - `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
 ///
+/// Then nothing is registered.
+///
 /// # Safety
 ///
 /// `fh` is a handler that is registered with LUO.
@@ -29,8 +44,18 @@ use kernel::{
 pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
     fh: *mut bindings::liveupdate_file_handler,
 ) -> c_int {
-    // SAFETY: By function requirement; the FLB is a static, and so is its pointer.
-    unsafe { bindings::liveupdate_register_flb(fh, DEVICES.as_raw()) }
+    from_result(|| {
+        // SAFETY: By function requirement; the FLB is a static, and so is its pointer.
+        to_result(unsafe { bindings::liveupdate_register_flb(fh, DEVICES.as_raw()) })?;
+
+        // SAFETY: As above.
+        to_result(unsafe { bindings::liveupdate_register_flb(fh, DRIVERS.as_raw()) })
+            .inspect_err(|_| {
+                // SAFETY: Just registered for this handler.
+                unsafe { bindings::liveupdate_unregister_flb(fh, DEVICES.as_raw()) }
+            })
+            .map(|()| 0)
+    })
 }
 
 /// Undoes [`pci_liveupdate_register_flb`]. May sleep.
@@ -45,6 +70,9 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
     fh: *mut bindings::liveupdate_file_handler,
 ) {
     // SAFETY: By function requirement.
+    unsafe { bindings::liveupdate_unregister_flb(fh, DRIVERS.as_raw()) };
+
+    // SAFETY: By function requirement.
     unsafe { bindings::liveupdate_unregister_flb(fh, DEVICES.as_raw()) };
 }
 
@@ -57,7 +85,8 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 ///
 /// Nothing changes, with
 ///
-/// - `EINVAL` for a virtual function,
+/// - `EINVAL` for a virtual function, or if the driver of the device declares no format in
+///   `liveupdate_compatible`,
 /// - `EBUSY` if the device is preserved already,
 /// - `ENOENT` if no file is being preserved,
 /// - `EOPNOTSUPP` if the Live Update Orchestrator does not run,
@@ -67,19 +96,39 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device that is bound to a driver, and stays so until the call is over.
 #[export]
 pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(dev: *mut bindings::pci_dev) -> c_int {
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
+
+    // SAFETY: By function requirement.
+    let driver = unsafe { (*dev).driver };
+
+    // SAFETY: By function requirement.
+    let format = unsafe { format((*driver).liveupdate_compatible) };
 
     from_result(|| {
         // The numbers of virtual functions depend on the registers of the physical one.
         if lu_pci::is_virtual_function(device) {
             return Err(EINVAL);
         }
-        DEVICES.outgoing()?.lock().preserve(device).map(|()| 0)
+        apply::preserve(device, format.ok_or(EINVAL)?).map(|()| 0)
     })
+}
+
+/// Returns the format that a driver declares to know, if any.
+///
+/// # Safety
+///
+/// `name` is null, or a string.
+unsafe fn format(name: *const c_char) -> Option<Format> {
+    if name.is_null() {
+        return None;
+    }
+
+    // SAFETY: By function requirement.
+    Format::new(unsafe { CStr::from_char_ptr(name) }.to_bytes())
 }
 
 /// Undoes [`pci_liveupdate_preserve`]. May sleep, does not fail.
@@ -92,10 +141,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unpreserve(dev: *mut bindings::pc
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
-    let result = DEVICES
-        .outgoing()
-        .and_then(|devices| devices.lock().unpreserve(device));
-    if let Err(err) = result {
+    if let Err(err) = apply::unpreserve(device) {
         dev_err!(device, "cannot be unpreserved: {err:?}\n");
     }
 }
@@ -151,7 +197,33 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
-    if let Ok(devices) = DEVICES.incoming() {
-        devices.lock().enumerated(device);
-    }
+    apply::enumerated(device);
+}
+
+/// Decides whether a driver may bind to a device. Asked before it is probed. May sleep.
+///
+/// `compatible` is the format of preserved devices that the driver knows, or null. A device that was
+/// preserved is kept out of low power states from here on, until it is finished.
+///
+/// # Errors
+///
+/// - `EBUSY` if the previous kernel preserved the device in another format, or if what it says of the
+///   device cannot be believed.
+/// - `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `dev` is a device, and `compatible` is null or a string.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_bind(
+    dev: *mut bindings::pci_dev,
+    compatible: *const c_char,
+) -> c_int {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    // SAFETY: By function requirement.
+    let format = unsafe { format(compatible) };
+
+    from_result(|| apply::bind(device, format).map(|()| 0))
 }

@@ -2,7 +2,10 @@
 
 //! What this has of C: the names that the contract gives.
 
-use super::entries::VERSION;
+use super::entries::{
+    FORMAT_LENGTH,
+    VERSION, //
+};
 use kernel::{
     bindings,
     prelude::*,
@@ -11,12 +14,20 @@ use kernel::{
 
 static_assert!(VERSION == bindings::PCI_LUO_FLB_VERSION);
 
-/// The name of the FLB.
-pub(crate) const COMPATIBLE: &CStr =
-    match CStr::from_bytes_with_nul(bindings::PCI_LUO_FLB_COMPATIBLE) {
+static_assert!(FORMAT_LENGTH == bindings::LIVEUPDATE_HNDL_COMPAT_LENGTH as usize);
+
+const fn name(bytes: &'static [u8]) -> &'static CStr {
+    match CStr::from_bytes_with_nul(bytes) {
         Ok(name) => name,
         Err(_) => panic!("bindgen ends strings with a null byte"),
-    };
+    }
+}
+
+/// The name of the FLB of devices.
+pub(crate) const COMPATIBLE: &CStr = name(bindings::PCI_LUO_FLB_COMPATIBLE);
+
+/// The name of the FLB of drivers.
+pub(crate) const DRIVER_COMPATIBLE: &CStr = name(bindings::PCI_LUO_DRIVER_FLB_COMPATIBLE);
 
 /// The kernel itself: this code is never a module.
 // SAFETY: C code takes null for the kernel itself.

@@ -6,7 +6,9 @@
 
 use super::entries::{
     BadRecord,
+    DriverEntry,
     Entry,
+    Format,
     MAX_DEVICES, //
 };
 use core::num::NonZero;
@@ -77,6 +79,47 @@ pub(crate) fn release(entries: &[Entry], address: Address) -> Option<Step> {
 /// Never adds an entry.
 pub(crate) fn forget(entries: &[Entry], address: Address) -> Option<Step> {
     find(entries, address).ok().map(Step::Remove)
+}
+
+/// What a device of this kernel is to the previous one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It was not preserved, or was finished.
+    Ordinary,
+    /// It was preserved since it is above an endpoint.
+    Bridge,
+    /// It was preserved for its own sake.
+    Endpoint,
+    /// What the previous kernel says of it cannot be believed.
+    Quarantined,
+}
+
+/// Which formats the previous kernel says that devices were preserved in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Formats<'a> {
+    /// It does not say.
+    Unknown,
+    /// These, for the devices that it names.
+    Known(&'a [DriverEntry]),
+}
+
+/// Decides whether a driver that knows a format, if any, may bind to a device.
+pub(crate) fn may_bind(
+    standing: Standing,
+    address: Address,
+    formats: Formats<'_>,
+    known: Option<Format>,
+) -> bool {
+    match standing {
+        Standing::Ordinary | Standing::Bridge => true,
+        Standing::Quarantined => false,
+        Standing::Endpoint => match formats {
+            Formats::Unknown => known.is_some(),
+            Formats::Known(drivers) => drivers
+                .iter()
+                .any(|driver| driver.address == address && Some(driver.format) == known),
+        },
+    }
 }
 
 /// Decides where an entry of the previous kernel belongs.

@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn refuses_what_this_kernel_preserves_for_the_next() -> Result {
-        let outgoing = kho::Outgoing::new(7u64)?;
+        let outgoing = kho::Outgoing::new(7u64, GFP_KERNEL)?;
 
         assert!(PhysRef::<u64>::try_from(outgoing.handle()).is_err());
         Ok(())

@@ -183,13 +183,32 @@ pub trait FileHandler: Sized + 'static {
     fn finish(incoming: &Incoming<'_>);
 }
 
+/// Returns the name of a session.
+///
+/// # Safety
+///
+/// The session is one, and exists for `'a`.
+unsafe fn name<'a>(session: NonNull<bindings::liveupdate_session>) -> &'a CStr {
+    // SAFETY: By function requirement.
+    let name = unsafe { bindings::liveupdate_session_name(session.as_ptr()) };
+
+    // SAFETY: LUO ends names with a null byte, and does not change them.
+    unsafe { CStr::from_char_ptr(name) }
+}
+
 /// The session of a file that is to be handed over.
 pub struct OutgoingSession<'a> {
     session: NonNull<bindings::liveupdate_session>,
     _callback: PhantomData<&'a ()>,
 }
 
-impl OutgoingSession<'_> {
+impl<'a> OutgoingSession<'a> {
+    /// Returns the name of the session, for the log.
+    pub fn name(&self) -> &'a CStr {
+        // SAFETY: The session is that of the callback that runs.
+        unsafe { name(self.session) }
+    }
+
     /// Returns the token of a file that was preserved in this session.
     ///
     /// # Errors
@@ -216,7 +235,13 @@ pub struct IncomingSession<'a> {
     _callback: PhantomData<&'a ()>,
 }
 
-impl IncomingSession<'_> {
+impl<'a> IncomingSession<'a> {
+    /// Returns the name of the session, for the log.
+    pub fn name(&self) -> &'a CStr {
+        // SAFETY: The session is that of the callback that runs.
+        unsafe { name(self.session) }
+    }
+
     /// Returns the file of this session that `token` names, and retrieves it if nobody did.
     ///
     /// # Errors

@@ -180,7 +180,7 @@ impl<T: Flb> Callbacks<T> {
 ///     type Incoming = kho::Restored<u64>;
 ///
 ///     fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
-///         let number = KBox::pin(kho::Outgoing::new(42)?, GFP_KERNEL)?;
+///         let number = KBox::pin(kho::Outgoing::new(42, GFP_KERNEL)?, GFP_KERNEL)?;
 ///         let handle = number.handle();
 ///
 ///         Ok((number, handle))

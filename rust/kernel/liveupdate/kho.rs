@@ -39,6 +39,7 @@ pub use self::{
 
 use super::{
     abi::{
+        order_of,
         phys_to_virt,
         Handle,
         PhysRef,
@@ -47,15 +48,13 @@ use super::{
     enabled, //
 };
 use crate::{
+    alloc::Flags,
     bindings,
-    error::from_err_ptr,
     prelude::*, //
 };
 use core::{
-    mem::{
-        size_of,
-        ManuallyDrop, //
-    },
+    marker::PhantomData,
+    mem::size_of,
     ops::{
         Deref,
         DerefMut, //
@@ -69,8 +68,7 @@ use core::{
 ///
 /// # Invariants
 ///
-/// `record` points to memory from `kho_alloc_preserve()` that holds a `T` and that only this object
-/// refers to.
+/// `memory` begins with a `T`.
 ///
 /// # Examples
 ///
@@ -86,7 +84,8 @@ use core::{
 /// }
 ///
 /// # if kernel::liveupdate::enabled() {
-/// let mut record = kho::Outgoing::new(CounterSer { version: 1, reserved: 0, count: 0 })?;
+/// let record = CounterSer { version: 1, reserved: 0, count: 0 };
+/// let mut record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
 /// record.count = 42;
 ///
 /// // What LUO is to tell the next kernel.
@@ -96,48 +95,45 @@ use core::{
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Outgoing<T: Record> {
-    record: NonNull<T>,
+    memory: Preserved<Folio>,
+    _record: PhantomData<T>,
 }
-
-// SAFETY: It owns the record; the functions of KHO take locks of their own.
-unsafe impl<T: Record + Send> Send for Outgoing<T> {}
-
-// SAFETY: A shared reference gives out shared references to the record only.
-unsafe impl<T: Record + Sync> Sync for Outgoing<T> {}
 
 impl<T: Record> Outgoing<T> {
     /// Allocates memory, has it preserved and moves `record` there.
     ///
+    /// User space that can have any number of records made is charged for them: give
+    /// `GFP_KERNEL_ACCOUNT` then.
+    ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if the Live Update Orchestrator does not run.
-    /// - `EINVAL` for a record without a size.
-    /// - `E2BIG` for a record that is larger than the largest block of pages.
+    /// - `EINVAL` for a record without a size, or larger than the largest block of pages.
     /// - `ENOMEM` if memory is short.
     /// - `EINVAL` if memory was found where the next kernel boots (only checked with
     ///   `CONFIG_KEXEC_HANDOVER_DEBUG`).
-    pub fn new(record: T) -> Result<Self> {
+    pub fn new(record: T, flags: Flags) -> Result<Self> {
         if !enabled() {
             return Err(EOPNOTSUPP);
         }
+        if size_of::<T>() == 0 {
+            return Err(EINVAL);
+        }
 
-        // SAFETY: `kho_alloc_preserve()` accepts any size.
-        let ptr = from_err_ptr(unsafe { bindings::kho_alloc_preserve(size_of::<T>()) })?;
-        let ptr = NonNull::new(ptr.cast::<T>()).ok_or(ENOMEM)?;
+        let mut folio = Folio::new(flags, order_of(size_of::<T>()))?;
 
-        // SAFETY: `ptr` is valid for writes of the size of a `T`, aligned to a page, and ours.
-        unsafe { ptr.write(record) };
+        folio[..size_of::<T>()].copy_from_slice(record.as_bytes());
 
-        // INVARIANT: Just allocated and written.
-        Ok(Self { record: ptr })
+        // INVARIANT: Just written.
+        Ok(Self {
+            memory: Preserved::new(folio).map_err(|(err, _folio)| err)?,
+            _record: PhantomData,
+        })
     }
 
     /// Returns what the next kernel finds the record by.
     pub fn handle(&self) -> Handle {
-        // SAFETY: By the type invariants, `record` is in the direct map.
-        let phys = unsafe { bindings::virt_to_phys(self.record.as_ptr().cast()) };
-
-        phys.into()
+        self.memory.phys().into()
     }
 
     /// Leaves the record to the next kernel, for good.
@@ -145,7 +141,7 @@ impl<T: Record> Outgoing<T> {
     /// Nothing in this kernel can take the memory back afterwards. For code that runs when a kexec
     /// cannot be aborted any more.
     pub fn commit(self) -> Handle {
-        ManuallyDrop::new(self).handle()
+        self.memory.commit().into()
     }
 }
 
@@ -153,22 +149,15 @@ impl<T: Record> Deref for Outgoing<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants, and borrowed as `self` is.
-        unsafe { self.record.as_ref() }
+        // SAFETY: By the type invariants, borrowed as `self` is, and aligned to a page.
+        unsafe { &*self.memory.as_ptr().cast::<T>() }
     }
 }
 
 impl<T: Record> DerefMut for Outgoing<T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: By the type invariants, and borrowed as `self` is.
-        unsafe { self.record.as_mut() }
-    }
-}
-
-impl<T: Record> Drop for Outgoing<T> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants, the memory is from `kho_alloc_preserve()` and ours.
-        unsafe { bindings::kho_unpreserve_free(self.record.as_ptr().cast()) };
+        // SAFETY: By the type invariants, borrowed as `self` is, and aligned to a page.
+        unsafe { &mut *self.memory.as_mut_ptr().cast::<T>() }
     }
 }
 
@@ -245,7 +234,7 @@ mod tests {
 
     #[test]
     fn outgoing_record_reads_back_and_has_an_address() -> Result {
-        let mut record = Outgoing::new([1u64, 2, 3])?;
+        let mut record = Outgoing::new([1u64, 2, 3], GFP_KERNEL)?;
         record[1] = 20;
 
         assert_eq!(*record, [1, 20, 3]);
@@ -256,7 +245,8 @@ mod tests {
 
     #[test]
     fn two_outgoing_records_do_not_share_memory() -> Result {
-        let (a, b) = (Outgoing::new(1u64)?, Outgoing::new(2u64)?);
+        let a = Outgoing::new(1u64, GFP_KERNEL)?;
+        let b = Outgoing::new(2u64, GFP_KERNEL)?;
 
         assert_ne!(a.handle().get(), b.handle().get());
         assert_eq!((*a, *b), (1, 2));
@@ -265,14 +255,14 @@ mod tests {
 
     #[test]
     fn refuses_a_record_without_a_size() {
-        assert_eq!(Outgoing::new([0u64; 0]).err(), Some(EINVAL));
+        assert_eq!(Outgoing::new([0u64; 0], GFP_KERNEL).err(), Some(EINVAL));
     }
 
     #[test]
     fn churn_does_not_exhaust_memory() -> Result {
         // 16 MiB in all; the test of leaks over many rounds is the memory counted around it.
         for _ in 0..4096 {
-            Outgoing::new([0u8; 4096])?;
+            Outgoing::new([0u8; 4096], GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
     }

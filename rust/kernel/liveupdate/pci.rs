@@ -16,6 +16,7 @@ pub use self::address::{
 use crate::{
     bindings,
     device,
+    ffi::c_int,
     pci::Device,
     sync::aref::ARef, //
 };
@@ -78,6 +79,78 @@ pub fn is_virtual_function(device: &Device) -> bool {
     // SAFETY: By the type invariants of `Device`. The bit does not change once the device is set
     // up. Others in its word do: this reads it as all C code does.
     unsafe { bindings::pci_dev::is_virtfn_raw(as_raw(device)) != 0 }
+}
+
+/// Returns whether a device is a bridge to another PCI bus.
+pub fn is_bridge(device: &Device) -> bool {
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    let header = unsafe { (*as_raw(device)).hdr_type };
+
+    u32::from(header) == bindings::PCI_HEADER_TYPE_BRIDGE
+}
+
+/// Keeps a device from doing DMA, and returns whether it could do so.
+///
+/// Bridges are left alone: they do none of their own, and what is below them may need them.
+pub fn stop_mastering(device: &Device) -> bool {
+    let mut command = 0;
+
+    // SAFETY: By the type invariants of `Device`.
+    let err = unsafe {
+        bindings::pci_read_config_word(
+            as_raw(device),
+            // CAST: lossless, an offset in configuration space.
+            bindings::PCI_COMMAND as c_int,
+            &mut command,
+        )
+    };
+
+    let could = err == 0 && u32::from(command) & bindings::PCI_COMMAND_MASTER != 0;
+    if is_bridge(device) || !could {
+        return false;
+    }
+
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_clear_master(as_raw(device)) };
+    true
+}
+
+/// Keeps a device out of low power states.
+///
+/// # Invariants
+///
+/// We own one of the counts that keep the device in use, for runtime power management.
+pub struct Awake {
+    device: ARef<Device>,
+}
+
+impl Awake {
+    /// Keeps a device that is in use already from falling asleep.
+    pub fn new(device: &Device) -> Self {
+        let dev: &device::Device = device.as_ref();
+
+        // SAFETY: By the type invariants of `device::Device`.
+        unsafe { bindings::pm_runtime_get_noresume(dev.as_raw()) };
+
+        // INVARIANT: Just counted.
+        Self {
+            device: device.into(),
+        }
+    }
+
+    /// Returns whether this is about `device`.
+    pub fn is(&self, device: &Device) -> bool {
+        ptr::eq(as_raw(&self.device), as_raw(device))
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        let dev: &device::Device = (*self.device).as_ref();
+
+        // SAFETY: By the type invariants, the count is ours.
+        unsafe { bindings::pm_runtime_put(dev.as_raw()) };
+    }
 }
 
 /// Returns the device and the bridges above it, up to the root port.

@@ -10,13 +10,16 @@ use super::{
     },
     plan::{
         self,
+        Lost,
         Progress,
         Refusal, //
     },
 };
 use kernel::{
+    dev_warn_ratelimited,
     fs::LocalFile,
     liveupdate::{
+        self,
         kho,
         pci::{
             self as lu_pci,
@@ -71,7 +74,17 @@ impl FileHandler for VfioPci {
 
     fn preserve(outgoing: &Outgoing<'_>) -> Result<(Preserved, Handle)> {
         let device = CoreDevice::of(outgoing.file()).ok_or(EINVAL)?;
-        let record = kho::Outgoing::new(RawCoreDeviceSer::from(lu_pci::address(device.pci())))?;
+
+        plan::preserve(device.obstacles()).map_err(|refusal| {
+            dev_warn_ratelimited!(device.pci(), "cannot be preserved: {}\n", refusal.explain());
+            match refusal {
+                Refusal::GoingAway => ENODEV,
+                _ => EOPNOTSUPP,
+            }
+        })?;
+
+        let record = RawCoreDeviceSer::from(lu_pci::address(device.pci()));
+        let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
         let handle = record.handle();
 
         device.preserve()?;
@@ -96,7 +109,15 @@ impl FileHandler for VfioPci {
         match device.freeze(plan::freeze) {
             Ok(()) => Ok(Frozen(preserved)),
             Err(refusal) => {
-                dev_warn!(device.pci(), "refuses the kexec: {}\n", refusal.explain());
+                let session = outgoing.session();
+
+                dev_warn_ratelimited!(
+                    device.pci(),
+                    "refuses the kexec, as token {:#x} of session '{}': {}\n",
+                    session.token_of(outgoing.file()).unwrap_or(u64::MAX),
+                    session.name(),
+                    refusal.explain()
+                );
                 let err = match refusal {
                     Refusal::Operation | Refusal::GoingAway => EBUSY,
                     _ => EINVAL,
@@ -114,14 +135,17 @@ impl FileHandler for VfioPci {
     }
 
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
-        let address = address(PhysRef::try_from(incoming.handle())?.peek()?)?;
-        let device = lu_pci::find(address).ok_or(ENODEV)?;
+        retrieve(incoming.handle()).map_err(|(err, lost)| {
+            if liveupdate::may_log() {
+                let session = incoming.session();
 
-        // A record of a device that the PCI core does not expect is a wrong one.
-        if !ffi::is_incoming(&device) {
-            return Err(EINVAL);
-        }
-        ffi::open(&device)
+                pr_warn!(
+                    "a file of session '{}' cannot be retrieved: {lost}\n",
+                    session.name()
+                );
+            }
+            err
+        })
     }
 
     fn can_finish(incoming: &Incoming<'_>) -> bool {
@@ -142,18 +166,40 @@ impl FileHandler for VfioPci {
         // The device that was retrieved counts, whatever the record says by now.
         if let Retrieval::Done(file) = incoming.retrieval() {
             if let Some(device) = CoreDevice::of(file) {
+                device.reset_unless_open();
                 ffi::finish(device.pci());
             }
             return;
         }
 
         match record.and_then(|record| address(*record)).map(lu_pci::find) {
-            Ok(Some(device)) => ffi::finish(&device),
+            Ok(Some(device)) if ffi::is_incoming(&device) => {
+                // Nobody has it, or could use it before it is finished.
+                ffi::reset(&device);
+                ffi::finish(&device);
+            }
+            // Somebody else's: its file was finished, or the record is a wrong one.
+            Ok(Some(_)) => (),
             // The PCI core reports a device that is missing.
             Ok(None) => (),
             Err(err) => pr_err!("a file was handed over with a bad record: {err:?}\n"),
         }
     }
+}
+
+/// Makes the file of a device again, or says why that is not possible.
+fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
+    let record = PhysRef::try_from(handle)
+        .and_then(|record| record.peek())
+        .map_err(|err| (err, Lost::Record))?;
+    let address = address(record).map_err(|err| (err, Lost::Address))?;
+    let device = lu_pci::find(address).ok_or((ENODEV, Lost::Missing(address)))?;
+
+    // A record of a device that the PCI core does not expect is a wrong one.
+    if !ffi::is_incoming(&device) {
+        return Err((EINVAL, Lost::NotPreserved(address)));
+    }
+    ffi::open(&device).map_err(|err| (err, Lost::NotBound(address)))
 }
 
 /// Checks the address that a record names.

@@ -5,6 +5,7 @@
 use super::plan::{
     Activity,
     Kind,
+    Obstacles,
     Refusal, //
 };
 use core::{
@@ -225,9 +226,55 @@ impl<'a> CoreDevice<'a> {
         self.with_dev_set(|| unsafe { (*self.vdev.as_ptr()).vdev.open_count } != 0)
     }
 
+    /// Returns what keeps the device from being preserved now.
+    pub(crate) fn obstacles(self) -> Obstacles {
+        let vdev = self.vdev.as_ptr();
+
+        // Whoever unbinds the device takes this away first, and then waits for all files.
+        //
+        // SAFETY: By the type invariants. Others in its word change; C code reads it like this.
+        let registered = unsafe {
+            bindings::kobject::state_in_sysfs_raw(&raw const (*vdev).vdev.device.kobj) != 0
+        };
+
+        Obstacles {
+            going_away: !registered,
+            dma_bufs: self.has_dma_bufs(),
+        }
+    }
+
+    /// Returns whether memory of the device is exported.
+    fn has_dma_bufs(self) -> bool {
+        let vdev = self.vdev.as_ptr();
+
+        // SAFETY: By the type invariants, the device and its lock exist.
+        unsafe { bindings::down_read(&raw mut (*vdev).memory_lock) };
+        // SAFETY: The lock that protects it is held.
+        let empty = unsafe { ptr::eq((*vdev).dmabufs.next, &raw const (*vdev).dmabufs) };
+        // SAFETY: We hold the lock.
+        unsafe { bindings::up_read(&raw mut (*vdev).memory_lock) };
+        !empty
+    }
+
+    /// Resets the device, if user space did not bind it to an iommufd.
+    pub(crate) fn reset_unless_open(self) {
+        self.with_dev_set(|| {
+            // SAFETY: By the type invariants, and the lock that protects the count is held.
+            if unsafe { (*self.vdev.as_ptr()).vdev.open_count } == 0 {
+                // Tries, for the lock of the device is taken before that of the set.
+                //
+                // SAFETY: `pci()` is a device.
+                let result =
+                    unsafe { bindings::pci_try_reset_function(lu_pci::as_raw(self.pci())) };
+                report_reset(self.pci(), result);
+            }
+        });
+    }
+
     /// Shuts user space out, if `decide` agrees to what the device is doing then.
     ///
     /// Sleeps until the operations of user space that did not notice are over, but not for ever.
+    /// Memory accesses of user space wait until it is over.
     pub(crate) fn freeze(
         self,
         decide: impl FnOnce(Activity) -> Result<(), Refusal>,
@@ -235,9 +282,17 @@ impl<'a> CoreDevice<'a> {
         self.set_frozen(true);
 
         // What they did is seen here.
-        wait_for_operations()
+        self.wait_for_operations()
             .and_then(|()| decide(self.activity()))
-            .inspect_err(|_| self.set_frozen(false))
+            .inspect_err(|_| self.set_frozen(false))?;
+
+        // Page faults bring the mappings back when the device is not frozen any more.
+        //
+        // SAFETY: By the type invariants.
+        unsafe { bindings::vfio_pci_zap_and_down_write_memory_lock(self.vdev.as_ptr()) };
+        // SAFETY: The lock was just taken.
+        unsafe { bindings::up_write(&raw mut (*self.vdev.as_ptr()).memory_lock) };
+        Ok(())
     }
 
     /// Undoes [`freeze`](Self::freeze).
@@ -281,6 +336,7 @@ impl<'a> CoreDevice<'a> {
             going_away: !unlocked,
             interrupts: u32::try_from(irq_type) != Ok(bindings::VFIO_PCI_NUM_IRQS),
             ioeventfds: ioeventfds != 0,
+            dma_bufs: self.has_dma_bufs(),
             in_d0: power == bindings::PCI_D0,
         }
     }
@@ -292,32 +348,33 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: Valid for writes. Volatile, for C code reads it at any time.
         unsafe { flag.write_volatile(frozen) };
     }
+
+    /// Waits for the operations of user space on the device that are not over.
+    fn wait_for_operations(self) -> Result<(), Refusal> {
+        // SAFETY: By the type invariants.
+        let srcu = unsafe { &raw mut (*self.vdev.as_ptr()).vdev.liveupdate_srcu };
+
+        // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.
+        //
+        // SAFETY: Initialised for as long as the device exists.
+        let cookie = unsafe { bindings::start_poll_synchronize_srcu(srcu) };
+
+        for _ in 0..PATIENCE {
+            // SAFETY: As above, with a cookie of the same structure.
+            if unsafe { bindings::poll_state_synchronize_srcu(srcu, cookie) } {
+                return Ok(());
+            }
+            // SAFETY: May sleep here.
+            unsafe { bindings::msleep(1) };
+        }
+        Err(Refusal::Operation)
+    }
 }
 
 /// How long operations of user space may take to end, in milliseconds.
 ///
 /// A resource of user space, such as a page fault that it serves, can make one take for ever.
 const PATIENCE: u32 = 1000;
-
-/// Waits for the operations of user space on all devices of vfio that are not over.
-fn wait_for_operations() -> Result<(), Refusal> {
-    let srcu = &raw mut bindings::vfio_liveupdate_srcu;
-
-    // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.
-    //
-    // SAFETY: Initialised at build time or when the module was loaded.
-    let cookie = unsafe { bindings::start_poll_synchronize_srcu(srcu) };
-
-    for _ in 0..PATIENCE {
-        // SAFETY: As above, with a cookie of the same structure.
-        if unsafe { bindings::poll_state_synchronize_srcu(srcu, cookie) } {
-            return Ok(());
-        }
-        // SAFETY: May sleep here.
-        unsafe { bindings::msleep(1) };
-    }
-    Err(Refusal::Operation)
-}
 
 fn raw_device(device: &kernel::device::Device) -> *mut bindings::device {
     // `Device` is a transparent wrapper.
@@ -345,6 +402,24 @@ pub(crate) fn is_incoming(device: &pci::Device) -> bool {
 pub(crate) fn finish(device: &pci::Device) {
     // SAFETY: `device` is a device.
     unsafe { bindings::pci_liveupdate_finish(lu_pci::as_raw(device)) };
+}
+
+/// Stops and resets a device that nobody has opened.
+pub(crate) fn reset(device: &pci::Device) {
+    // First, so that the reset does not restore it.
+    //
+    // SAFETY: `device` is a device.
+    unsafe { bindings::pci_clear_master(lu_pci::as_raw(device)) };
+
+    // SAFETY: `device` is a device.
+    let result = unsafe { bindings::pci_reset_function(lu_pci::as_raw(device)) };
+    report_reset(device, result);
+}
+
+fn report_reset(device: &pci::Device, result: c_int) {
+    if let Err(err) = to_result(result) {
+        dev_warn!(device, "could not be reset: {err:?}\n");
+    }
 }
 
 /// A device of vfio that does not go away.
@@ -477,24 +552,6 @@ pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
         return;
     }
 
-    // Without its mappings, user space has no way to the device any more.
-    //
-    // SAFETY: `vdev` is a registered device.
-    unsafe { bindings::vfio_pci_zap_and_down_write_memory_lock(vdev) };
-
-    // Page faults do not bring them back.
-    //
-    // SAFETY: The lock that protects it is held.
-    unsafe { (*vdev).vdev.liveupdate_stopped = true };
-
-    // Users of exported device memory are told, too.
-    //
-    // SAFETY: The lock that protects them is held.
-    #[cfg(CONFIG_VFIO_PCI_DMABUF)]
-    unsafe {
-        bindings::vfio_pci_dma_buf_move(vdev, true)
-    };
-
     // First, so that the reset does not restore it.
     //
     // SAFETY: `pdev` is a device.
@@ -506,18 +563,11 @@ pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
     unsafe { bindings::pci_cfg_access_lock(pdev) };
 
     // SAFETY: By function requirement, the lock of the device is held.
-    let result = to_result(unsafe { bindings::pci_reset_function_locked(pdev) });
+    let result = unsafe { bindings::pci_reset_function_locked(pdev) };
 
     // SAFETY: The lock was just taken.
     unsafe { bindings::pci_cfg_access_unlock(pdev) };
 
-    // SAFETY: The lock was taken above.
-    unsafe { bindings::up_write(&raw mut (*vdev).memory_lock) };
-
-    if let Err(err) = result {
-        // SAFETY: By function requirement.
-        let device = unsafe { lu_pci::from_raw(pdev) };
-
-        dev_warn!(device, "was stopped, but could not be reset: {err:?}\n");
-    }
+    // SAFETY: By function requirement.
+    report_reset(unsafe { lu_pci::from_raw(pdev) }, result);
 }

@@ -2,6 +2,11 @@
 
 //! Decides what may be preserved, frozen and finished.
 
+use kernel::{
+    fmt,
+    liveupdate::pci::Address, //
+};
+
 /// What a file is, as far as it matters for preserving it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
@@ -17,6 +22,15 @@ pub(crate) struct Kind {
     pub(crate) intel_display: bool,
 }
 
+/// What keeps a device whose file can be preserved from being preserved now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Obstacles {
+    /// Somebody unbinds it.
+    pub(crate) going_away: bool,
+    /// Others can reach its memory.
+    pub(crate) dma_bufs: bool,
+}
+
 /// Returns whether such a file can be preserved.
 pub(crate) fn can_preserve(kind: Kind) -> bool {
     !kind.by_group
@@ -24,6 +38,17 @@ pub(crate) fn can_preserve(kind: Kind) -> bool {
         && !kind.no_iommu
         && !kind.virtual_function
         && !kind.intel_display
+}
+
+/// Decides whether a device can be preserved now.
+pub(crate) fn preserve(obstacles: Obstacles) -> Result<(), Refusal> {
+    if obstacles.going_away {
+        Err(Refusal::GoingAway)
+    } else if obstacles.dma_bufs {
+        Err(Refusal::DmaBufs)
+    } else {
+        Ok(())
+    }
 }
 
 /// What a device is doing, as far as it matters for a kexec.
@@ -35,11 +60,13 @@ pub(crate) struct Activity {
     pub(crate) interrupts: bool,
     /// Events of user space are written to its BARs.
     pub(crate) ioeventfds: bool,
+    /// Others can reach its memory.
+    pub(crate) dma_bufs: bool,
     /// It is in power state D0, in which alone it can be stopped and reset.
     pub(crate) in_d0: bool,
 }
 
-/// Why a device does not get through a kexec.
+/// Why a device is not preserved, or does not get through a kexec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// An operation of user space does not end.
@@ -50,6 +77,8 @@ pub(crate) enum Refusal {
     Interrupts,
     /// Eventfds are connected to it.
     Ioeventfds,
+    /// Its memory is exported.
+    DmaBufs,
     /// The device is not in D0.
     PowerState,
 }
@@ -60,6 +89,7 @@ impl Refusal {
         match self {
             Self::Operation => "an operation on a vfio device does not end, try again",
             Self::GoingAway => "it is being unbound or reset, try again or close its session",
+            Self::DmaBufs => "its memory is exported, close the dma-bufs",
             Self::Interrupts => "interrupts are enabled, disable them with VFIO_DEVICE_SET_IRQS",
             Self::Ioeventfds => "eventfds are connected, remove them with VFIO_DEVICE_IOEVENTFD",
             Self::PowerState => "it is not in D0, have it leave its low power state",
@@ -75,10 +105,39 @@ pub(crate) fn freeze(activity: Activity) -> Result<(), Refusal> {
         Err(Refusal::Interrupts)
     } else if activity.ioeventfds {
         Err(Refusal::Ioeventfds)
+    } else if activity.dma_bufs {
+        Err(Refusal::DmaBufs)
     } else if !activity.in_d0 {
         Err(Refusal::PowerState)
     } else {
         Ok(())
+    }
+}
+
+/// Why a file cannot be retrieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Its record is not in memory that was handed over.
+    Record,
+    /// Its record names an address that there cannot be.
+    Address,
+    /// There is no device at the address.
+    Missing(Address),
+    /// The device was not preserved.
+    NotPreserved(Address),
+    /// The device is not bound to vfio-pci, or cannot be opened.
+    NotBound(Address),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record => write!(f, "its record is not in memory that was handed over"),
+            Self::Address => write!(f, "its record names an address that there cannot be"),
+            Self::Missing(address) => write!(f, "there is no device {address:?}"),
+            Self::NotPreserved(address) => write!(f, "{address:?} was not preserved"),
+            Self::NotBound(address) => write!(f, "{address:?} is not bound to vfio-pci"),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 #ifndef VFIO_PCI_LU_H
 #define VFIO_PCI_LU_H
 
+#include <linux/kho/abi/vfio_pci.h>
+#include <linux/stddef.h>
 #include <linux/types.h>
 
 struct pci_dev;
@@ -16,12 +18,17 @@ struct vfio_device_ops;
  */
 #ifdef CONFIG_VFIO_PCI_LIVEUPDATE
 
+/* The devices that vfio-pci can take over from the previous kernel */
+#define VFIO_PCI_LIVEUPDATE_COMPATIBLE	VFIO_PCI_LUO_FH_COMPATIBLE
+
 void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
 			      const struct pci_driver *driver);
 void vfio_pci_liveupdate_cleanup(void);
 void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev);
 
 #else
+
+#define VFIO_PCI_LIVEUPDATE_COMPATIBLE	NULL
 
 static inline void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
 					    const struct pci_driver *driver)

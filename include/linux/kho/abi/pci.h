@@ -17,15 +17,27 @@
  * by the next kernel. A change that it would misunderstand increments
  * ``PCI_LUO_FLB_VERSION``.
  *
- * The handle of the FLB is the physical address of a struct pci_ser. That names
- * a chain of KHO blocks (see include/linux/kho/abi/block.h) whose entries are
- * struct pci_dev_ser.
+ * There are two FLBs. The handle of each is the physical address of a
+ * struct pci_ser. That names a chain of KHO blocks (see
+ * include/linux/kho/abi/block.h) whose entries are struct pci_dev_ser for the
+ * FLB ``PCI_LUO_FLB_COMPATIBLE``, and struct pci_driver_ser for the FLB
+ * ``PCI_LUO_DRIVER_FLB_COMPATIBLE``.
+ *
+ * The first one has the devices and the bridges above them. The second one has,
+ * for each device that is not there as a bridge, what a driver needs to know to
+ * take it over. A kernel that does not write it lets any driver take over the
+ * devices that can take over some device.
  */
 
 /**
  * PCI_LUO_FLB_COMPATIBLE - The name of the PCI FLB.
  */
 #define PCI_LUO_FLB_COMPATIBLE	"pci"
+
+/**
+ * PCI_LUO_DRIVER_FLB_COMPATIBLE - The name of the FLB of drivers.
+ */
+#define PCI_LUO_DRIVER_FLB_COMPATIBLE	"pci-driver-v1"
 
 /**
  * PCI_LUO_FLB_VERSION - The version of the structures in this header.
@@ -49,6 +61,28 @@ static_assert(sizeof(struct pci_dev_ser) == 8);
 static_assert(offsetof(struct pci_dev_ser, domain) == 0);
 static_assert(offsetof(struct pci_dev_ser, bdf) == 4);
 static_assert(offsetof(struct pci_dev_ser, refcount) == 6);
+
+/**
+ * struct pci_driver_ser - Which drivers can take over a PCI device.
+ * @domain:     The PCI domain (segment) of the device.
+ * @bdf:        The bus number (high byte), device and function number (low byte).
+ * @reserved:   Zero.
+ * @compatible: The format in which its driver preserved the device: the
+ *              compatible string of the file handler, which ends with a null
+ *              byte.
+ */
+struct pci_driver_ser {
+	u32 domain;
+	u16 bdf;
+	u16 reserved;
+	char compatible[48];
+} __packed;
+
+static_assert(sizeof(struct pci_driver_ser) == 56);
+static_assert(offsetof(struct pci_driver_ser, domain) == 0);
+static_assert(offsetof(struct pci_driver_ser, bdf) == 4);
+static_assert(offsetof(struct pci_driver_ser, reserved) == 6);
+static_assert(offsetof(struct pci_driver_ser, compatible) == 8);
 
 /**
  * struct pci_ser - All PCI devices that are preserved.

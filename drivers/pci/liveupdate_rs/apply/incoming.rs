@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was handed over.
+
+use super::{
+    super::{
+        entries::{
+            BadRecord,
+            DriverEntry,
+            Entry,
+            RawDevSer,
+            RawDriverSer,
+            RawSer, //
+        },
+        ffi,
+        plan::{
+            self,
+            Role,
+            Standing, //
+        },
+    },
+    apply,
+    roles, //
+};
+use kernel::{
+    alloc::AllocError,
+    fmt,
+    liveupdate::{
+        self,
+        kho::{
+            IncomingBlocks, //
+        },
+        pci::{
+            self as lu_pci,
+            Address,
+            Awake, //
+        },
+        Handle,
+        PhysRef,
+        Record, //
+    },
+    pci,
+    prelude::*, //
+};
+
+/// Why a record of the previous kernel is not used.
+enum ReadError {
+    Record(BadRecord),
+    Memory(Error),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(bad) => bad.fmt(f),
+            Self::Memory(err) if *err == ENOMEM => write!(f, "memory is short"),
+            Self::Memory(_) => write!(f, "it is not in memory that was handed over"),
+        }
+    }
+}
+
+impl From<BadRecord> for ReadError {
+    fn from(bad: BadRecord) -> Self {
+        Self::Record(bad)
+    }
+}
+
+impl From<Error> for ReadError {
+    fn from(err: Error) -> Self {
+        Self::Memory(err)
+    }
+}
+
+impl From<AllocError> for ReadError {
+    fn from(err: AllocError) -> Self {
+        Self::Memory(err.into())
+    }
+}
+
+/// Takes over a table of the previous kernel: what it announces, and what it names.
+fn open<R: Record>(handle: Handle) -> Result<(RawSer, IncomingBlocks<R>), ReadError> {
+    let record = PhysRef::<RawSer>::try_from(handle)?;
+    record.peek()?.check_version()?;
+
+    let record = record.restore()?;
+    let blocks = IncomingBlocks::restore(record.devices)?;
+
+    Ok((*record, blocks))
+}
+
+/// The devices that were handed over and are not finished.
+pub(crate) struct Devices {
+    entries: KVec<Entry>,
+    /// The addresses of `entries` at which no device was enumerated yet, in the same order.
+    missing: KVec<Address>,
+    /// What the previous kernel says of these cannot be believed: no driver may bind.
+    quarantined: KVec<Address>,
+    /// It is not known which devices were handed over.
+    unreadable: bool,
+    /// Devices that are bound, and the bridges above them.
+    awake: KVec<Awake>,
+}
+
+impl Devices {
+    const fn none() -> Self {
+        Self {
+            entries: KVec::new(),
+            missing: KVec::new(),
+            quarantined: KVec::new(),
+            unreadable: false,
+            awake: KVec::new(),
+        }
+    }
+
+    /// Reads what the previous kernel left, and frees it.
+    pub(super) fn read(handle: Handle) -> Self {
+        Self::try_read(handle).unwrap_or_else(|err| {
+            pr_err!("the preserved devices are not known: {err}; those that do DMA are stopped\n");
+            Self {
+                unreadable: true,
+                ..Self::none()
+            }
+        })
+    }
+
+    fn try_read(handle: Handle) -> Result<Self, ReadError> {
+        let (record, blocks) = open::<RawDevSer>(handle)?;
+        let mut this = Self::none();
+        let mut found = 0;
+
+        for raw in blocks.entries() {
+            match raw.entry() {
+                Ok(None) => continue,
+                Ok(Some(entry)) => this.admit(entry)?,
+                Err(bad) => pr_err!("an entry of a preserved device is ignored: {bad}\n"),
+            }
+            found += 1;
+        }
+
+        // Which one is missing or too many nobody knows.
+        if let Err(bad) = record.check_count(found) {
+            pr_err!("all preserved devices are quarantined: {bad}\n");
+            this.quarantined.clear();
+            for entry in &this.entries {
+                this.quarantined.push(entry.address, GFP_KERNEL)?;
+            }
+        }
+
+        for entry in &this.entries {
+            this.missing.push(entry.address, GFP_KERNEL)?;
+        }
+        Ok(this)
+    }
+
+    /// Adds an entry of the previous kernel.
+    fn admit(&mut self, entry: Entry) -> Result<(), ReadError> {
+        match plan::admit(&self.entries, entry) {
+            Ok(step) => apply(&mut self.entries, step, GFP_KERNEL)?,
+            Err(BadRecord::Duplicate(address)) => {
+                pr_err!("{address:?} is quarantined: it was preserved twice\n");
+                self.quarantined.push(address, GFP_KERNEL)?;
+            }
+            Err(bad) => return Err(bad.into()),
+        }
+        Ok(())
+    }
+
+    /// Returns whether a device was preserved and is not finished.
+    pub(crate) fn contains(&self, device: &pci::Device) -> bool {
+        self.standing(device) != Standing::Ordinary
+    }
+
+    /// Returns what a device was to the previous kernel.
+    pub(super) fn standing(&self, device: &pci::Device) -> Standing {
+        let address = lu_pci::address(device);
+
+        // Without a bridge there would be nothing below it, and it does no DMA of its own.
+        let quarantined = !lu_pci::is_bridge(device) && self.quarantined.contains(&address);
+        if quarantined {
+            return Standing::Quarantined;
+        }
+
+        match plan::find(&self.entries, address) {
+            Err(_) => Standing::Ordinary,
+            Ok(_) if lu_pci::is_bridge(device) => Standing::Bridge,
+            Ok(_) => Standing::Endpoint,
+        }
+    }
+
+    /// Notes that a device was enumerated, and sees to it that it does no DMA.
+    pub(super) fn enumerated(&mut self, device: &pci::Device) {
+        let address = lu_pci::address(device);
+
+        self.missing.retain(|missing| *missing != address);
+
+        // Nobody hands over what it does DMA with.
+        let suspect = self.unreadable || self.contains(device);
+        if suspect && lu_pci::stop_mastering(device) {
+            dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
+            if self.quarantined.push(address, GFP_KERNEL).is_err() {
+                dev_err!(device, "cannot be quarantined: memory is short\n");
+            }
+        }
+    }
+
+    /// Keeps a device that was preserved, and the bridges above it, out of low power states.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if memory is short. Some of them may be kept awake then, until they are finished.
+    pub(super) fn keep_awake(&mut self, device: &pci::Device) -> Result {
+        for device in lu_pci::path(device) {
+            let held = self.awake.iter().any(|awake| awake.is(device));
+
+            if !held && self.contains(device) {
+                self.awake.push(Awake::new(device), GFP_KERNEL)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the passage of a device, and of the bridges above it that no other device needs.
+    ///
+    /// The device is an ordinary one afterwards, whatever the previous kernel counted.
+    pub(crate) fn finish(&mut self, device: &pci::Device) -> Result {
+        for (device, role) in roles(device) {
+            let address = lu_pci::address(device);
+            let step = match role {
+                Role::Endpoint => {
+                    self.quarantined.retain(|other| *other != address);
+                    plan::forget(&self.entries, address)
+                }
+                Role::Bridge => plan::release(&self.entries, address),
+            };
+
+            if let Some(step) = step {
+                apply(&mut self.entries, step, GFP_KERNEL)?;
+            }
+            if !self.contains(device) {
+                self.awake.retain(|awake| !awake.is(device));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which devices no file took over, and which were never found.
+    pub(super) fn report_left_over(&self) {
+        for Entry { address, .. } in &self.entries {
+            if self.missing.contains(address) {
+                pr_warn!("{address:?} was preserved, but was never found\n");
+            } else {
+                pr_warn!("{address:?} was preserved, but nobody finished it\n");
+            }
+        }
+    }
+}
+
+/// The drivers that can take over the devices.
+pub(crate) struct Drivers {
+    entries: KVec<DriverEntry>,
+}
+
+impl Drivers {
+    /// Reads what the previous kernel left, and frees it.
+    pub(super) fn read(handle: Handle) -> Self {
+        Self::try_read(handle).unwrap_or_else(|err| {
+            pr_err!("no driver can take over a preserved device: {err}\n");
+            Self {
+                entries: KVec::new(),
+            }
+        })
+    }
+
+    fn try_read(handle: Handle) -> Result<Self, ReadError> {
+        let (record, blocks) = open::<RawDriverSer>(handle)?;
+        let mut entries = KVec::new();
+
+        for raw in blocks.entries() {
+            entries.push(DriverEntry::try_from(raw)?, GFP_KERNEL)?;
+        }
+        record.check_count(entries.len())?;
+
+        Ok(Self { entries })
+    }
+
+    pub(super) fn entries(&self) -> &[DriverEntry] {
+        &self.entries
+    }
+}
+
+/// The addresses of devices, in a line.
+struct Addresses<'a>(&'a [Entry]);
+
+impl fmt::Display for Addresses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Entry { address, .. } in self.0 {
+            write!(f, " {address:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Says what is dropped since live update is off in this kernel.
+pub(super) fn report_dropped() {
+    match liveupdate::flb_handed_over(ffi::COMPATIBLE).map(Devices::try_read) {
+        None => pr_warn!("live update is off: what was handed over is dropped, no devices\n"),
+        Some(Ok(devices)) => pr_warn!(
+            "live update is off: what was handed over is dropped, with the devices and bridges{}\n",
+            Addresses(&devices.entries)
+        ),
+        Some(Err(err)) => pr_warn!(
+            "live update is off: what was handed over is dropped, with devices that are not known: {err}\n"
+        ),
+    }
+}
