@@ -36,21 +36,36 @@ const fn plain(model: &'static str) -> Device {
 /// What both kernels do with the device at `0000:01:00.0` on the main path.
 const MAIN_PATH: &[Stage] = &[
     Stage {
-        cmdline: "",
         commands: &[
             Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
             Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
         ],
+        ..Stage::MAIN
     },
     Stage {
-        cmdline: "",
         commands: &[
             Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
             Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0"),
             Do::Need("vfio/scripts/cleanup.sh"),
         ],
+        ..Stage::MAIN
     },
 ];
+
+/// The kernel's own test of a memfd, before and after a live update.
+const LUO: &[Stage] = &[
+    Stage { commands: &[Do::Test("liveupdate/luo_kexec_simple -s 1")], ..Stage::MAIN },
+    Stage { commands: &[Do::Test("liveupdate/luo_kexec_simple -s 2")], ..Stage::MAIN },
+];
+
+/// Both in one kernel: after one live update, and before the next.
+const LUO_AGAIN: Stage = Stage {
+    commands: &[
+        Do::Test("liveupdate/luo_kexec_simple -s 2"),
+        Do::Test("liveupdate/luo_kexec_simple -s 1"),
+    ],
+    ..Stage::MAIN
+};
 
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
@@ -61,11 +76,16 @@ pub const TESTS: &[VmTest] = &[
         name: "luo-kexec",
         about: "the kernel's own Live Update test: a memfd survives a kexec",
         machine: Machine::PLAIN,
-        stages: &[
-            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_kexec_simple -s 1")] },
-            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_kexec_simple -s 2")] },
-        ],
+        stages: LUO,
         timeout: Duration::from_secs(120),
+        judge: None,
+    },
+    VmTest {
+        name: "luo-kexec-thrice",
+        about: "the same three times in a row, from each kernel into the next",
+        machine: Machine::PLAIN,
+        stages: &[LUO[0], LUO_AGAIN, LUO_AGAIN, LUO[1]],
+        timeout: Duration::from_secs(180),
         judge: None,
     },
     VmTest {
@@ -73,8 +93,8 @@ pub const TESTS: &[VmTest] = &[
         about: "files and shared data of the Rust sample handler survive a kexec",
         machine: Machine::PLAIN,
         stages: &[
-            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_rust_sample -s 1")] },
-            Stage { cmdline: "", commands: &[Do::Test("liveupdate/luo_rust_sample -s 2")] },
+            Stage { commands: &[Do::Test("liveupdate/luo_rust_sample -s 1")], ..Stage::MAIN },
+            Stage { commands: &[Do::Test("liveupdate/luo_rust_sample -s 2")], ..Stage::MAIN },
         ],
         timeout: Duration::from_secs(120),
         judge: None,
@@ -83,7 +103,7 @@ pub const TESTS: &[VmTest] = &[
         name: "kunit",
         about: "every KUnit suite that is built in",
         machine: Machine::PLAIN,
-        stages: &[Stage { cmdline: "kunit.enable=1 kunit.autorun=1", commands: &[] }],
+        stages: &[Stage { cmdline: "kunit.enable=1 kunit.autorun=1", ..Stage::MAIN }],
         timeout: Duration::from_secs(300),
         judge: Some(judges::kunit),
     },
@@ -92,12 +112,12 @@ pub const TESTS: &[VmTest] = &[
         about: "the kernel's own VFIO test: DMA and interrupts of an igb",
         machine: IGB,
         stages: &[Stage {
-            cmdline: "",
             commands: &[
                 Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                 Do::Test("vfio/vfio_pci_driver_test -v iommufd 0000:01:00.0"),
                 Do::Need("vfio/scripts/cleanup.sh"),
             ],
+            ..Stage::MAIN
         }],
         timeout: Duration::from_secs(300),
         judge: None,
@@ -108,13 +128,13 @@ pub const TESTS: &[VmTest] = &[
         machine: FED_IGB,
         stages: &[
             Stage {
-                cmdline: "",
                 commands: &[
                     Do::Need("cd /sys/bus/pci/devices/0000:01:00.0 && cat vendor device"),
                     Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                     Do::Test("vfio/vfio_pci_liveupdate_uapi_test 0000:01:00.0"),
                     Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 --rx 0000:01:00.0"),
                 ],
+                ..Stage::MAIN
             },
             MAIN_PATH[1],
         ],
@@ -155,16 +175,14 @@ pub const TESTS: &[VmTest] = &[
         machine: Machine { devices: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
         stages: &[
             Stage {
-                cmdline: "",
                 commands: &[
                     Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
-                    Do::Need(
-                        "kexec -s -l /boot/bzImage --initrd=/boot/initrd --command-line=\"$(cat /boot/cmdline)\"",
-                    ),
+                    Do::Need("load_next"),
                     Do::Test(
                         "vfio/vfio_pci_liveupdate_kexec_test --stage 1 --refused=0000:02:00.0 0000:01:00.0",
                     ),
                 ],
+                ..Stage::MAIN
             },
             MAIN_PATH[1],
         ],
@@ -178,7 +196,6 @@ pub const TESTS: &[VmTest] = &[
         stages: &[
             MAIN_PATH[0],
             Stage {
-                cmdline: "",
                 commands: &[
                     Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                     Do::Test(
@@ -186,6 +203,7 @@ pub const TESTS: &[VmTest] = &[
                     ),
                     Do::Need("vfio/scripts/cleanup.sh"),
                 ],
+                ..Stage::MAIN
             },
         ],
         timeout: Duration::from_secs(180),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::context::Context;
 use crate::hooks;
-use crate::kernel;
+use crate::kernel::{self, Variant};
 use crate::layering;
 use crate::overlay::Overlay;
 use crate::series;
@@ -190,7 +190,7 @@ fn hook_lines(ctx: &Context, _: &mut Stage) -> Result<()> {
 fn kernel_clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
     let out = ctx.cache.join("build/clippy");
     let tree = ctx.tree();
-    kernel::configure(ctx, &tree, &out, &kernel::fragment(ctx)?)?;
+    kernel::configure(ctx, &tree, &out, &kernel::fragment(ctx, Variant::Main)?)?;
     let targets = leaf_targets(ctx)?;
     stage.run(kernel::make(ctx, &tree, &out).arg("CLIPPY=1").arg("prepare"))?;
     if !targets.is_empty() {
@@ -201,7 +201,7 @@ fn kernel_clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
 
 fn rustdoc(ctx: &Context, stage: &mut Stage) -> Result<()> {
     kernel::build(ctx)?;
-    stage.run(kernel::make(ctx, &ctx.tree(), &ctx.build()).arg("rustdoc"))?;
+    stage.run(kernel::make(ctx, &ctx.tree(), &ctx.build(Variant::Main.name())).arg("rustdoc"))?;
     no_warnings(ctx, "check-rustdoc")
 }
 

@@ -83,9 +83,9 @@ impl Context {
         self.cache.join(format!("tree{}", self.suffix()))
     }
 
-    /// The kernel's `O=` directory.
-    pub fn build(&self) -> PathBuf {
-        self.cache.join(format!("build/main{}", self.suffix()))
+    /// The `O=` directory of the kernel called `variant`.
+    pub fn build(&self, variant: &str) -> PathBuf {
+        self.cache.join(format!("build/{variant}{}", self.suffix()))
     }
 
     /// Where the kselftests are built.

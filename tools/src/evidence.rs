@@ -28,10 +28,12 @@ pub struct Evidence {
 /// One boot, as its init announced it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Boot {
-    /// 1, or 2 after the live update.
+    /// 1, or one more than there were live updates before.
     pub stage: usize,
     /// Release and build of the kernel.
     pub kernel: String,
+    /// Whether `/dev/liveupdate` was there.
+    pub live_update: bool,
     /// When init ran, in host time.
     pub at: f64,
     /// What ended when; in the order of time.
@@ -73,6 +75,7 @@ impl Evidence {
                 boots.push(Boot {
                     stage: stage.parse().unwrap_or(0),
                     kernel: kernel.to_owned(),
+                    live_update: false,
                     at: line.at,
                     phases: Vec::new(),
                     runs: Vec::new(),
@@ -84,17 +87,17 @@ impl Evidence {
         boots
     }
 
-    /// When the first boot asked for the live update, in host time.
-    pub fn update_asked(&self) -> Option<f64> {
-        self.output.iter().find(|line| line.text == "LU-KEXEC").map(|line| line.at)
+    /// When boot `stage` asked for its live update, in host time.
+    pub fn update_asked(&self, stage: usize) -> Option<f64> {
+        let mut asked = self.output.iter().filter(|line| line.text == "LU-KEXEC");
+        asked.nth(stage.checked_sub(1)?).map(|line| line.at)
     }
 
-    /// When the first kernel had shut its devices down and jumped.
-    pub fn jump(&self) -> Option<f64> {
-        self.console
-            .iter()
-            .find(|line| message(&line.text).starts_with(STARTING_NEW_KERNEL))
-            .map(|line| line.at)
+    /// When the kernel of boot `stage` had shut its devices down and jumped.
+    pub fn jump(&self, stage: usize) -> Option<f64> {
+        let mut jumps =
+            self.console.iter().filter(|line| message(&line.text).starts_with(STARTING_NEW_KERNEL));
+        jumps.nth(stage.checked_sub(1)?).map(|line| line.at)
     }
 
     /// When `phase` of boot `stage` ended, in host time.
@@ -117,6 +120,7 @@ impl Evidence {
 impl Boot {
     fn take(&mut self, word: &str, rest: &str, line: &Line) {
         match word {
+            "LU-LIVEUPDATE" => self.live_update = rest == "on",
             "LU-PHASE" => {
                 if let [name, _start, took] = rest.split_whitespace().collect::<Vec<_>>()[..] {
                     let took = Duration::from_nanos(took.parse().unwrap_or(0));
@@ -158,6 +162,7 @@ mod tests {
             "ok 1 x",
             "LU-EXIT 0",
             "LU-STAGE 2 7.3.5 #1 SMP",
+            "LU-LIVEUPDATE on",
             "LU-RUN hangs",
         ];
         let output = output.iter().zip(0..).map(|(text, at)| line(f64::from(at), text)).collect();
@@ -169,6 +174,7 @@ mod tests {
             [Run { command: "true".into(), status: Some(0), lines: vec!["ok 1 x".into()] }]
         );
         assert_eq!(boots[1].kernel, "7.3.5 #1 SMP");
+        assert_eq!([boots[0].live_update, boots[1].live_update], [false, true]);
         assert_eq!(boots[1].runs[0].status, None);
         assert_eq!(boots[0].phases[0].took, Duration::from_millis(1500));
         assert_eq!(evidence.end_of(1, "boot"), Some(1.0));
@@ -177,9 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn jump_is_the_kernels_last_line() {
-        let console =
-            vec![line(1.0, "[    2.0] x"), line(2.0, "[    3.0] kexec_core: Starting new kernel")];
-        assert_eq!(Evidence { console, ..Evidence::default() }.jump(), Some(2.0));
+    fn each_kernel_has_its_own_jump() {
+        let console = vec![
+            line(1.0, "[    2.0] x"),
+            line(2.0, "[    3.0] kexec_core: Starting new kernel"),
+            line(5.0, "[    3.0] kexec_core: Starting new kernel"),
+        ];
+        let evidence = Evidence { console, ..Evidence::default() };
+        assert_eq!([1, 2, 3].map(|stage| evidence.jump(stage)), [Some(2.0), Some(5.0), None]);
+        assert_eq!(evidence.jump(0), None);
     }
 }

@@ -2,8 +2,8 @@
 
 //! Makes initramfs images from a declarative list, with the kernel's own tool.
 //!
-//! The image of the first kernel is the common part followed by a second
-//! archive, `/boot`, which holds what it live-updates to.
+//! All boots of a test use one image: it holds the script of each boot and the kernels to
+//! live-update to, and each kernel hands it on to the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -18,6 +18,9 @@ use crate::stage::output;
 
 /// Programs of the build root that tests need besides busybox.
 const PROGRAMS: [&str; 3] = ["/bin/bash", "/usr/sbin/kexec", "/usr/bin/readlink"];
+
+/// Where the kernel looks for the program that loads modules, and which one that is.
+const MODPROBE: (&str, &str) = ("/usr/sbin/modprobe", "/usr/bin/kmod");
 
 /// What an image holds: directories come by themselves.
 #[derive(Default)]
@@ -42,6 +45,25 @@ impl List {
         self.lines.insert(target, line);
     }
 
+    fn link(&mut self, target: impl Into<PathBuf>, to: &str) {
+        let target = target.into();
+        let line = format!("slink {} {to} 0777 0 0", target.display());
+        self.lines.insert(target, line);
+    }
+
+    /// A program of the build root, with the libraries that it loads.
+    fn program(&mut self, target: &str, from: &str) -> Result<()> {
+        self.file(target, Path::new(from), "0755");
+        for library in libraries(from)? {
+            // The build root's /lib64 is a link into /usr, as it is in the image.
+            let target = library
+                .strip_prefix("/lib64")
+                .map_or(library.clone(), |rest| Path::new("/usr/lib64").join(rest));
+            self.file(target, &library, "0755");
+        }
+        Ok(())
+    }
+
     fn text(&self) -> String {
         let dirs = self.dirs.iter().map(|dir| format!("dir {} 0755 0 0\n", dir.display()));
         dirs.chain(self.lines.values().map(|line| format!("{line}\n"))).collect()
@@ -62,70 +84,78 @@ impl List {
     }
 }
 
-/// What the first kernel of a test live-updates to.
-pub struct Next<'a> {
-    /// Its kernel image.
+/// What the image holds for one boot of a test.
+pub struct Boot<'a> {
+    /// The command line.
+    pub cmdline: String,
+    /// The script that the init reads.
+    pub script: String,
+    /// The kernel image.
     pub image: &'a Path,
-    /// Its command line.
-    pub cmdline: &'a str,
+    /// The directory with the kernel's `lib/modules`, if it has modules.
+    pub modules: Option<&'a Path>,
 }
 
-/// Makes the image of a test in `dir`; `stages` are the scripts of its boots.
-pub fn make(
-    built: &Built,
-    init: &Path,
-    dir: &Path,
-    stages: &[String],
-    next: Option<Next>,
-) -> Result<PathBuf> {
-    let base = dir.join("base.cpio");
-    common(built, init, dir, stages)?.write(built, &base)?;
-    let Some(next) = next else {
-        return Ok(base);
-    };
-    let cmdline = dir.join("cmdline");
-    fs::write(&cmdline, next.cmdline)?;
-    let mut list = List::default();
-    list.file("/boot/bzImage", next.image, "0644");
-    list.file("/boot/initrd", &base, "0644");
-    list.file("/boot/cmdline", &cmdline, "0644");
-    let boot = dir.join("boot.cpio");
-    list.write(built, &boot)?;
-    let whole = dir.join("initrd.cpio");
-    let mut bytes = fs::read(&base)?;
-    bytes.extend(fs::read(&boot)?);
-    fs::write(&whole, bytes)?;
-    fs::remove_file(&boot)?;
-    Ok(whole)
-}
-
-/// What both kernels of a test find.
-fn common(built: &Built, init: &Path, dir: &Path, stages: &[String]) -> Result<List> {
+/// Makes the image of a test in `dir`; all of its boots use it.
+pub fn make(built: &Built, init: &Path, dir: &Path, boots: &[Boot]) -> Result<PathBuf> {
     let mut list = List::default();
     for mount_point in ["/dev", "/proc", "/sys", "/tmp", "/usr/bin", "/usr/sbin"] {
         list.dir(Path::new(mount_point));
     }
     list.lines.insert("/dev/console".into(), "nod /dev/console 0600 0 0 c 5 1".into());
-    list.lines.insert("/lib64".into(), "slink /lib64 usr/lib64 0777 0 0".into());
+    for link in ["lib64", "sbin"] {
+        list.link(format!("/{link}"), &format!("usr/{link}"));
+    }
     list.file("/init", init, "0755");
     list.file("/bin/busybox", Path::new("/usr/bin/busybox"), "0755");
     for program in PROGRAMS {
-        list.file(program, Path::new(program), "0755");
-        for library in libraries(program)? {
-            // The build root's /lib64 is a link into /usr, as it is in the image.
-            let target = library
-                .strip_prefix("/lib64")
-                .map_or(library.clone(), |rest| Path::new("/usr/lib64").join(rest));
-            list.file(target, &library, "0755");
-        }
-    }
-    for (index, script) in stages.iter().enumerate() {
-        let name = format!("stage{}", index + 1);
-        fs::write(dir.join(&name), script)?;
-        list.file(format!("/{name}"), &dir.join(&name), "0644");
+        list.program(program, program)?;
     }
     add_selftests(&mut list, built)?;
-    Ok(list)
+    add_modules(&mut list, boots)?;
+    add_boots(&mut list, dir, boots)?;
+    let image = dir.join("initrd.cpio");
+    list.write(built, &image)?;
+    Ok(image)
+}
+
+/// The script of each boot, and below `/boot` what the later ones are loaded from.
+fn add_boots(list: &mut List, dir: &Path, boots: &[Boot]) -> Result<()> {
+    let mut images: BTreeMap<&Path, String> = BTreeMap::new();
+    for (boot, number) in boots.iter().zip(1..) {
+        let script = dir.join(format!("stage{number}"));
+        fs::write(&script, &boot.script)?;
+        list.file(format!("/stage{number}"), &script, "0644");
+        let cmdline = dir.join(format!("cmdline{number}"));
+        fs::write(&cmdline, &boot.cmdline)?;
+        if number == 1 {
+            continue;
+        }
+        list.file(format!("/boot/cmdline{number}"), &cmdline, "0644");
+        let target = format!("/boot/kernel{number}");
+        match images.get(boot.image) {
+            Some(first) => list.link(target, first),
+            None => {
+                list.file(&target, boot.image, "0644");
+                images.insert(boot.image, target);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The modules of the kernels, and the program that the kernel starts to load one.
+fn add_modules(list: &mut List, boots: &[Boot]) -> Result<()> {
+    for dir in boots.iter().filter_map(|boot| boot.modules) {
+        list.program(MODPROBE.0, MODPROBE.1)?;
+        for file in digest::files_below(dir)? {
+            // What is left out are links to the build directory.
+            if dir.join(&file).is_file() {
+                list.file(Path::new("/").join(&file), &dir.join(&file), "0644");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The kselftests, where the kernel source has them, below `/selftests`.

@@ -31,7 +31,7 @@ const DEVICE_CONTROL: (u32, u32) = (0xa8, 1 << 15);
 /// No DMA of an armed, fed `igb` crosses the kexec, because its kernel quiesced
 /// and reset it after the point of no return.
 pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
-    let times = (evidence.update_asked(), evidence.jump(), evidence.end_of(2, "bind"));
+    let times = (evidence.update_asked(1), evidence.jump(1), evidence.end_of(2, "bind"));
     let (Some(asked), Some(jump), Some(bound)) = times else {
         return vec![Case::failed("DMA across the kexec", "no complete live update to look at")];
     };

@@ -1,8 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Did every requested option survive `make olddefconfig`?
+//! Lays fragments over each other, and says whether every requested option survived.
 
 use std::collections::HashSet;
+
+/// `fragments` as one; where two of them speak of the same option, the later one counts.
+pub fn merged(fragments: &[String]) -> String {
+    let mut settled = HashSet::new();
+    let mut lines: Vec<&str> = Vec::new();
+    for fragment in fragments.iter().rev() {
+        let said: HashSet<&str> = fragment.lines().filter_map(option).collect();
+        // From the end, because that is where the settled ones are known.
+        let kept = |line: &&str| option(line).is_none_or(|name| !settled.contains(name));
+        lines.extend(fragment.lines().rev().filter(kept));
+        settled.extend(said);
+    }
+    lines.reverse();
+    crate::lines::of(lines)
+}
+
+/// The option that a line of a fragment speaks of.
+fn option(line: &str) -> Option<&str> {
+    off(line.trim_end())
+        .or_else(|| line.split_once('=').map(|(name, _)| name))
+        .filter(|name| name.starts_with("CONFIG_"))
+}
 
 /// The lines of `fragment` that `config` does not honour.
 ///
@@ -29,10 +51,17 @@ fn off(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::lost;
+    use super::{lost, merged};
 
     const CONFIG: &str =
         "CONFIG_PCI=y\n# CONFIG_KASAN is not set\nCONFIG_PANIC_TIMEOUT=-1\nCONFIG_KUNIT=m\n";
+
+    #[test]
+    fn later_fragment_counts() {
+        let fragments = ["# why\nCONFIG_A=y\nCONFIG_B=y\n", "CONFIG_C=y\n# CONFIG_B is not set\n"];
+        let merged = merged(&fragments.map(str::to_owned));
+        assert_eq!(merged, "# why\nCONFIG_A=y\nCONFIG_C=y\n# CONFIG_B is not set\n");
+    }
 
     #[test]
     fn lines_that_survived_are_not_lost() {

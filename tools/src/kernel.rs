@@ -2,11 +2,12 @@
 
 //! Configures and builds the kernel and the kselftests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::context::Context;
 use crate::digest::Stamp;
@@ -24,35 +25,86 @@ const FRAGMENTS: [&str; 2] = ["kernel/configs/liveupdate_rs.config", "tools/vm/v
 /// progress bar of a first build.
 const OBJECTS: u64 = 1750;
 
-/// What a build leaves behind for the VM.
-pub struct Built {
-    /// The kernel image.
+/// One of the kernels that are made from the same source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// What users build, with cheap checks.
+    Main,
+    /// With everything that finds errors in memory and locking.
+    Debug,
+    /// What can be a module is one.
+    Modules,
+}
+
+impl Variant {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Main, Self::Debug, Self::Modules];
+
+    /// Its name, on the command line and in the cache.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Debug => "debug",
+            Self::Modules => "modules",
+        }
+    }
+
+    /// The variant called `name`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.name() == name)
+    }
+
+    /// What is laid over the fragments of all.
+    const fn fragment(self) -> Option<&'static str> {
+        match self {
+            Self::Main => None,
+            Self::Debug => Some("tools/vm/debug.config"),
+            Self::Modules => Some("tools/vm/modules.config"),
+        }
+    }
+}
+
+/// One built kernel.
+pub struct Kernel {
+    /// The image.
     pub image: PathBuf,
+    /// What `uname -r` says in it.
+    pub release: String,
+    /// The directory with its `lib/modules`, if it has modules.
+    pub modules: Option<PathBuf>,
+}
+
+/// What builds leave behind for the VM.
+pub struct Built {
     /// The kernel's own tool that makes initramfs images.
     pub gen_init_cpio: PathBuf,
     /// The directory with one subdirectory per kselftest collection.
     pub selftests: PathBuf,
     /// The kernel source that was built.
     pub tree: PathBuf,
+    content: u64,
+    kernels: BTreeMap<Variant, Result<Kernel, String>>,
 }
 
-/// Builds what changed since the last time.
+impl Built {
+    /// The kernel `variant`, built if it is not yet.
+    pub fn kernel(&mut self, ctx: &Context, variant: Variant) -> Result<&Kernel> {
+        let Self { tree, content, kernels, .. } = self;
+        // A failure is kept, too, so that not every test tries it again.
+        let build =
+            || build_kernel(ctx, tree, *content, variant).map_err(|error| format!("{error:#}"));
+        kernels.entry(variant).or_insert_with(build).as_ref().map_err(|why| anyhow!("{why}"))
+    }
+}
+
+/// Builds what changed since the last time of the main kernel and the kselftests.
 pub fn build(ctx: &Context) -> Result<Built> {
     let tree = tree::update(ctx, false)?;
-    let out = ctx.build();
-    fs::create_dir_all(&out)?;
     let content = tree::content_digest(&tree)?;
-    let fragment = fragment(ctx)?;
-    let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
-    if stamp.is_current() {
-        stage::skipped("kernel", "unchanged");
-    } else {
-        stamp.clear();
-        configure(ctx, &tree, &out, &fragment)?;
-        build_image(ctx, &tree, &out)?;
-        stamp.set()?;
-    }
-    let stamp = Stamp::new(ctx, &name_of(&out, "selftests"), (content, &fragment));
+    let out = ctx.build(Variant::Main.name());
+    let main = build_kernel(ctx, &tree, content, Variant::Main)?;
+    let stamp =
+        Stamp::new(ctx, &name_of(&out, "selftests"), (content, fragment(ctx, Variant::Main)?));
     if stamp.is_current() {
         stage::skipped("kselftests", "unchanged");
     } else {
@@ -61,10 +113,33 @@ pub fn build(ctx: &Context) -> Result<Built> {
         stamp.set()?;
     }
     Ok(Built {
-        image: out.join("arch/x86/boot/bzImage"),
         gen_init_cpio: out.join("usr/gen_init_cpio"),
         selftests: ctx.selftests(),
         tree,
+        content,
+        kernels: BTreeMap::from([(Variant::Main, Ok(main))]),
+    })
+}
+
+/// Builds what changed since the last time of one kernel; `content` is the digest of `tree`.
+fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> Result<Kernel> {
+    let out = ctx.build(variant.name());
+    fs::create_dir_all(&out)?;
+    let fragment = fragment(ctx, variant)?;
+    let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
+    let modules = (variant == Variant::Modules).then(|| out.join("installed"));
+    if stamp.is_current() {
+        stage::skipped(&name_of(&out, "kernel"), "unchanged");
+    } else {
+        stamp.clear();
+        configure(ctx, tree, &out, &fragment)?;
+        build_image(ctx, tree, &out, modules.as_deref())?;
+        stamp.set()?;
+    }
+    Ok(Kernel {
+        image: out.join("arch/x86/boot/bzImage"),
+        release: fs::read_to_string(out.join("include/config/kernel.release"))?.trim().to_owned(),
+        modules,
     })
 }
 
@@ -110,22 +185,37 @@ pub fn configure(ctx: &Context, tree: &Path, out: &Path, fragment: &str) -> Resu
 }
 
 /// The requested options of a VM kernel.
-pub fn fragment(ctx: &Context) -> Result<String> {
-    FRAGMENTS
-        .iter()
+pub fn fragment(ctx: &Context, variant: Variant) -> Result<String> {
+    let fragments = FRAGMENTS
+        .into_iter()
+        .chain(variant.fragment())
         .map(|name| {
             fs::read_to_string(ctx.src.join(name))
                 .map_err(|error| anyhow::anyhow!("reading {name}: {error}"))
         })
-        .collect()
+        .collect::<Result<Vec<_>>>()?;
+    Ok(kconfig::merged(&fragments))
 }
 
-fn build_image(ctx: &Context, tree: &Path, out: &Path) -> Result<()> {
+/// Builds the image, and the modules if they are to go to `modules`.
+fn build_image(ctx: &Context, tree: &Path, out: &Path, modules: Option<&Path>) -> Result<()> {
     let mut stage = Stage::start(ctx, &name_of(out, "kernel"), "building")?;
     if !out.join("vmlinux").exists() {
         stage.expect(OBJECTS)?;
     }
-    let objects = stage.run_watched(make(ctx, tree, out).arg("bzImage"), is_object)?;
+    let targets: &[&str] = if modules.is_some() { &["bzImage", "modules"] } else { &["bzImage"] };
+    let objects = stage.run_watched(make(ctx, tree, out).args(targets), is_object)?;
+    if let Some(dir) = modules {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        // Stripped, because the image is loaded twice.
+        stage.run(
+            make(ctx, tree, out)
+                .args(["modules_install", "INSTALL_MOD_STRIP=1"])
+                .arg(format!("INSTALL_MOD_PATH={}", dir.display())),
+        )?;
+    }
     stage.done(&format!("{objects} objects"));
     Ok(())
 }

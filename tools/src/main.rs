@@ -19,6 +19,7 @@ mod feed;
 mod hooks;
 mod initramfs;
 mod install;
+mod job;
 mod judges;
 mod kconfig;
 mod kernel;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::evidence::{Boot, Evidence};
+use crate::job::Job;
 use crate::verdict::{Case, Outcome, Totals};
 use crate::vm::{Report, VmTest};
 
-/// Prints the story of a run of `test`.
-pub fn print(ctx: &Context, test: &VmTest, report: &Report) {
+/// Prints the story of a run of `job`.
+pub fn print(ctx: &Context, job: &Job, report: &Report) {
+    let test = job.test;
     let boots = report.evidence.boots();
     println!("\nLive update of a passthrough device: {}\n", test.about);
     println!("  device     {}", device(test, &boots));
@@ -64,9 +66,10 @@ fn phases(boots: &[Boot], evidence: &Evidence) -> Vec<(String, Duration)> {
         |from: Option<f64>, to: Option<f64>| Some(Duration::from_secs_f64((to? - from?).max(0.0)));
     let mut all = Vec::new();
     for boot in boots {
-        if boot.stage == 2 {
-            let freeze = between(evidence.update_asked(), evidence.jump());
-            let gap = between(evidence.jump(), Some(boot.at));
+        if boot.stage > 1 {
+            let before = boot.stage - 1;
+            let freeze = between(evidence.update_asked(before), evidence.jump(before));
+            let gap = between(evidence.jump(before), Some(boot.at));
             all.extend(freeze.map(|took| ("freeze and shutdown".to_owned(), took)));
             all.extend(gap.map(|took| ("kexec to init".to_owned(), took)));
         }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::checks::touched_dirs;
 use crate::context::Context;
-use crate::kernel;
+use crate::kernel::{self, Variant};
 use crate::lines;
 use crate::stage::{Stage, git, output};
 use crate::tree;
@@ -52,7 +52,7 @@ fn build(ctx: &Context, stage: &mut Stage, tree: &Path, commit: &str, on: bool) 
     fs::create_dir_all(&out)?;
     // An option that a later commit brings is simply not there yet: what is
     // asked for here is a build, not a working feature.
-    let whole = kernel::fragment(ctx)?;
+    let whole = kernel::fragment(ctx, Variant::Main)?;
     let ours = |line: &&str| OPTIONS.iter().any(|option| line.contains(option));
     let fragment = lines::of(whole.lines().filter(|line| on || !ours(line)));
     let path = out.join("fragment.config");

@@ -2,7 +2,7 @@
 
 //! Runs tests and sums them up.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,13 +10,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::catalog::{SHOWN, TESTS};
 use crate::checks;
 use crate::context::Context;
+use crate::job::Job;
 use crate::kernel::{self, Built};
 use crate::libtest;
 use crate::report;
 use crate::splat::Matcher;
 use crate::stage::elapsed;
 use crate::verdict::{Case, Outcome, Totals};
-use crate::vm::{self, Kernels, Report, VmTest};
+use crate::vm::{self, Chosen, Report};
 
 /// Prints the names of the VM tests.
 pub fn list() {
@@ -25,43 +26,27 @@ pub fn list() {
     }
 }
 
-/// The test called `name`.
-pub fn find(name: &str) -> Result<&'static VmTest> {
-    TESTS.iter().find(|test| test.name == name).with_context(|| {
-        let names: Vec<&str> = TESTS.iter().map(|test| test.name).collect();
-        format!("there is no VM test `{name}`; there are: {}", names.join(", "))
-    })
-}
-
 /// Runs the named VM tests, optionally with other kernels, and says whether all was well.
 pub fn run_vm_tests(
     ctx: &Context,
     names: &[String],
     first: Option<PathBuf>,
-    second: Option<PathBuf>,
+    next: Option<PathBuf>,
 ) -> Result<bool> {
-    let tests = names.iter().map(|name| find(name)).collect::<Result<Vec<_>>>()?;
-    let built = kernel::build(ctx)?;
-    let kernels = Kernels {
-        first: &chosen(ctx, first, &built.image)?,
-        second: &chosen(ctx, second, &built.image)?,
-    };
-    let mut splats = allow_list(ctx)?;
-    let mut cases = Vec::new();
-    for test in tests {
-        cases.extend(run_vm_test(ctx, &built, &kernels, test, &mut splats)?.cases);
-    }
+    let jobs = names.iter().map(|name| Job::named(name)).collect::<Result<Vec<_>>>()?;
+    let chosen = Chosen { first: chosen(ctx, first)?, next: chosen(ctx, next)? };
+    let mut built = kernel::build(ctx)?;
+    let cases = run_jobs(ctx, &mut built, &chosen, &jobs)?;
     println!("{}", Totals::of(&cases));
     Ok(Totals::of(&cases).is_good())
 }
 
 /// Shows the main path: one device through one live update.
 pub fn show(ctx: &Context) -> Result<bool> {
-    let test = find(SHOWN)?;
-    let built = kernel::build(ctx)?;
-    let kernels = Kernels { first: &built.image, second: &built.image };
-    let report = run_vm_test(ctx, &built, &kernels, test, &mut allow_list(ctx)?)?;
-    report::print(ctx, test, &report);
+    let job = Job::named(SHOWN)?;
+    let mut built = kernel::build(ctx)?;
+    let report = run_job(ctx, &mut built, &Chosen::default(), &job, &mut allow_list(ctx)?)?;
+    report::print(ctx, &job, &report);
     Ok(Totals::of(&report.cases).is_good())
 }
 
@@ -78,7 +63,10 @@ pub fn run_all(ctx: &Context) -> Result<bool> {
         }
     }
     cases.extend(match kernel::build(ctx) {
-        Ok(built) => run_in_vms(ctx, &built)?,
+        Ok(mut built) => {
+            let jobs: Vec<Job> = TESTS.iter().map(Job::of).collect();
+            run_jobs(ctx, &mut built, &Chosen::default(), &jobs)?
+        }
         Err(error) => {
             println!("FAIL build: {error:#}");
             vec![Case::failed("build", error.to_string())]
@@ -96,17 +84,16 @@ pub fn check(ctx: &Context) -> Result<bool> {
     Ok(Totals::of(&cases).is_good())
 }
 
-fn run_in_vms(ctx: &Context, built: &Built) -> Result<Vec<Case>> {
-    let kernels = Kernels { first: &built.image, second: &built.image };
+fn run_jobs(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) -> Result<Vec<Case>> {
     let mut splats = allow_list(ctx)?;
     let mut cases = Vec::new();
-    for test in TESTS {
+    for job in jobs {
         // One test that cannot even start must not hide the others' verdicts.
-        match run_vm_test(ctx, built, &kernels, test, &mut splats) {
+        match run_job(ctx, built, chosen, job, &mut splats) {
             Ok(report) => cases.extend(report.cases),
             Err(error) => {
-                println!("FAIL {}: {error:#}", test.name);
-                cases.push(Case::failed(test.name, error.to_string()));
+                println!("FAIL {}: {error:#}", job.name);
+                cases.push(Case::failed(job.name.clone(), error.to_string()));
             }
         }
     }
@@ -116,15 +103,16 @@ fn run_in_vms(ctx: &Context, built: &Built) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The kernel image that the user chose, or ours.
-fn chosen(ctx: &Context, choice: Option<PathBuf>, ours: &Path) -> Result<PathBuf> {
+/// The kernel image that the user chose, as it is called in the build root.
+fn chosen(ctx: &Context, choice: Option<PathBuf>) -> Result<Option<PathBuf>> {
     let Some(path) = choice else {
-        return Ok(ours.to_path_buf());
+        return Ok(None);
     };
     let inside = ctx.inside(&path).filter(|path| path.is_file());
-    inside.with_context(|| {
+    let inside = inside.with_context(|| {
         format!("{}: a kernel image has to be in the cache or the checkout", path.display())
-    })
+    })?;
+    Ok(Some(inside))
 }
 
 /// The allow list of kernel splats.
@@ -133,19 +121,23 @@ pub fn allow_list(ctx: &Context) -> Result<Matcher> {
 }
 
 /// Runs one VM test and prints its verdict.
-pub fn run_vm_test(
+fn run_job(
     ctx: &Context,
-    built: &Built,
-    kernels: &Kernels,
-    test: &VmTest,
+    built: &mut Built,
+    chosen: &Chosen,
+    job: &Job,
     splats: &mut Matcher,
 ) -> Result<Report> {
-    let start = Instant::now();
-    let report = vm::run(ctx, built, kernels, test, splats)?;
-    if report.cases.is_empty() {
-        bail!("{}: no case ran", test.name);
+    // What a build takes is not the test's time.
+    for variant in &job.kernels {
+        built.kernel(ctx, *variant)?;
     }
-    verdict(test.name, &report.cases, start, &ctx.show(&report.dir));
+    let start = Instant::now();
+    let report = vm::run(ctx, built, chosen, job, splats)?;
+    if report.cases.is_empty() {
+        bail!("{}: no case ran", job.name);
+    }
+    verdict(&job.name, &report.cases, start, &ctx.show(&report.dir));
     Ok(report)
 }
 

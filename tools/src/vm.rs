@@ -15,10 +15,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::evidence::{Evidence, Run};
+use crate::evidence::{Boot, Evidence, Run};
 use crate::feed::Feeder;
-use crate::initramfs::{self, Next};
-use crate::kernel::Built;
+use crate::initramfs;
+use crate::job::Job;
+use crate::kernel::{Built, Variant};
 use crate::ktap;
 use crate::lines;
 use crate::machine::Machine;
@@ -27,9 +28,6 @@ use crate::serial::{self, Port};
 use crate::splat::Matcher;
 use crate::trace;
 use crate::verdict::Case;
-
-/// What every kernel of every test is told.
-const CMDLINE: &str = "console=ttyS0 kho=on liveupdate=on intel_iommu=on,sm_on panic=-1";
 
 /// How long QEMU may take to connect to its sockets.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -49,13 +47,25 @@ pub enum Do {
 /// One boot of a test.
 #[derive(Clone, Copy)]
 pub struct Stage {
-    /// What this kernel is told besides the usual.
+    /// What this kernel is told besides the usual; it may take back what is usual.
     pub cmdline: &'static str,
+    /// The kernel.
+    pub kernel: Variant,
     /// What is run, in this order.
     pub commands: &'static [Do],
 }
 
-/// A test: a machine, what runs on it before and after a live update, and a judge.
+impl Stage {
+    /// A boot of the main kernel that does nothing.
+    pub const MAIN: Self = Self { cmdline: "", kernel: Variant::Main, commands: &[] };
+
+    /// Whether Live Update is on: the command line turns it off, or the kernel may not.
+    fn has_live_update(&self) -> bool {
+        !self.cmdline.split(' ').any(|word| matches!(word, "kho=off" | "liveupdate=off"))
+    }
+}
+
+/// A test: a machine, what runs on it before and after each live update, and a judge.
 pub struct VmTest {
     /// Its name on the command line.
     pub name: &'static str,
@@ -63,7 +73,7 @@ pub struct VmTest {
     pub about: &'static str,
     /// The machine.
     pub machine: Machine,
-    /// One boot, or two with a live update between them.
+    /// The boots, with a live update from each to the next.
     pub stages: &'static [Stage],
     /// After this time the VM hangs.
     pub timeout: Duration,
@@ -71,12 +81,22 @@ pub struct VmTest {
     pub judge: Option<fn(&Evidence) -> Vec<Case>>,
 }
 
-/// The kernels of a test's boots.
-pub struct Kernels<'a> {
+/// Kernel images that the user chose instead of ours.
+#[derive(Default)]
+pub struct Chosen {
     /// The first boot's.
-    pub first: &'a Path,
-    /// What it live-updates to.
-    pub second: &'a Path,
+    pub first: Option<PathBuf>,
+    /// What is live-updated to.
+    pub next: Option<PathBuf>,
+}
+
+/// The kernel of one boot.
+struct Booted {
+    image: PathBuf,
+    /// What `uname -r` is to say, if the kernel is ours.
+    release: Option<String>,
+    /// The directory with its `lib/modules`, if it has modules.
+    modules: Option<PathBuf>,
 }
 
 /// How a test went.
@@ -89,45 +109,74 @@ pub struct Report {
     pub dir: PathBuf,
 }
 
-/// Runs `test`.
+/// Runs `job`.
 pub fn run(
     ctx: &Context,
-    built: &Built,
-    kernels: &Kernels,
-    test: &VmTest,
+    built: &mut Built,
+    chosen: &Chosen,
+    job: &Job,
     splats: &mut Matcher,
 ) -> Result<Report> {
-    test.machine.check_supported()?;
-    let dir = ctx.cache.join("runs").join(test.name);
+    job.machine().check_supported()?;
+    let kernels = booted(ctx, built, chosen, job)?;
+    let dir = ctx.cache.join("runs").join(&job.name);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
     fs::create_dir_all(&dir)?;
-    let cmdlines: Vec<String> = test
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(i, stage)| format!("{CMDLINE} lu_stage={} {}", i + 1, stage.cmdline))
+    let scripts = job.scripts();
+    let images: Vec<initramfs::Boot> = job
+        .cmdlines()
+        .into_iter()
+        .zip(scripts)
+        .zip(&kernels)
+        .map(|((cmdline, script), kernel)| initramfs::Boot {
+            cmdline,
+            script,
+            image: &kernel.image,
+            modules: kernel.modules.as_deref(),
+        })
         .collect();
-    let scripts: Vec<String> = test
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(i, stage)| script(stage, i + 1 < test.stages.len()))
-        .collect();
-    let next = cmdlines.get(1).map(|cmdline| Next { image: kernels.second, cmdline });
-    let initrd = initramfs::make(built, &ctx.src.join("tools/vm/init"), &dir, &scripts, next)?;
-    let evidence = boot(test, &dir, kernels.first, &initrd, &cmdlines[0])
-        .with_context(|| format!("{}: logs in {}", test.name, ctx.show(&dir)))?;
+    let initrd = initramfs::make(built, &ctx.src.join("tools/vm/init"), &dir, &images)?;
+    let evidence = boot(job, &dir, &kernels[0].image, &initrd, &images[0].cmdline)
+        .with_context(|| format!("{}: logs in {}", job.name, ctx.show(&dir)))?;
     fs::write(
         dir.join("frames.log"),
         lines::of(evidence.frames.iter().map(|at| format!("{at:.6}"))),
     )?;
-    let cases = judge(test, &evidence, splats);
+    let cases = judge(job, &kernels, &evidence, splats);
     Ok(Report { cases, evidence, dir })
 }
 
-/// The shell script of a stage, for `tools/vm/init` to read.
+/// The kernels of a job's boots, built if need be.
+fn booted(ctx: &Context, built: &mut Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
+    let mut all = Vec::new();
+    for (index, variant) in job.kernels.iter().enumerate() {
+        let choice = if index == 0 { &chosen.first } else { &chosen.next };
+        all.push(match choice {
+            Some(image) => Booted { image: image.clone(), release: None, modules: None },
+            None => {
+                let kernel = built.kernel(ctx, *variant)?;
+                Booted {
+                    image: kernel.image.clone(),
+                    release: Some(kernel.release.clone()),
+                    modules: kernel.modules.clone(),
+                }
+            }
+        });
+    }
+    Ok(all)
+}
+
+impl Job {
+    /// The shell script of each stage, for `tools/vm/init` to read.
+    fn scripts(&self) -> Vec<String> {
+        let stages = self.test.stages.iter().zip(1..);
+        stages.map(|(stage, number)| script(stage, number < self.test.stages.len())).collect()
+    }
+}
+
+/// The shell script of a stage.
 fn script(stage: &Stage, updates: bool) -> String {
     let mut text = String::from("cd /selftests\n");
     for command in stage.commands {
@@ -144,13 +193,7 @@ fn script(stage: &Stage, updates: bool) -> String {
 }
 
 /// Starts QEMU and watches it to its end.
-fn boot(
-    test: &VmTest,
-    dir: &Path,
-    kernel: &Path,
-    initrd: &Path,
-    cmdline: &str,
-) -> Result<Evidence> {
+fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> Result<Evidence> {
     let listener = UnixListener::bind(dir.join("qmp.sock"))?;
     listener.set_nonblocking(true)?;
     let (send, lines) = mpsc::channel();
@@ -165,19 +208,20 @@ fn boot(
     watch("console", Port::Console)?;
     watch("output", Port::Output)?;
     drop(send);
-    let mut command = test.machine.command(dir, kernel, initrd, cmdline);
+    let machine = job.machine();
+    let mut command = machine.command(dir, kernel, initrd, cmdline);
     fs::write(dir.join("command"), format!("{command:?}\n"))?;
     let said = File::create(dir.join("qemu.log"))?;
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
     let mut qemu = Guard(command.spawn().context("starting QEMU")?);
     let monitor = accept(&listener, &mut qemu.0, dir)?;
     let mut monitor = Qmp::new(monitor)?;
-    let fed = test.machine.devices.iter().any(|device| device.fed);
+    let fed = machine.devices.iter().any(|device| device.fed);
     let feeder =
         fed.then(|| Feeder::start(&dir.join("feed.sock"), dir.join("nic.sock"))).transpose()?;
     monitor.execute("cont", json!({}))?;
     let mut evidence = Evidence::default();
-    let deadline = Instant::now() + test.timeout;
+    let deadline = Instant::now() + job.timeout();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((Port::Console, line)) => evidence.console.push(line),
@@ -242,7 +286,8 @@ fn read_trace(path: &Path) -> Result<Vec<trace::Event>> {
 }
 
 /// Turns what was seen into cases.
-fn judge(test: &VmTest, evidence: &Evidence, splats: &mut Matcher) -> Vec<Case> {
+fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &mut Matcher) -> Vec<Case> {
+    let test = job.test;
     let boots = evidence.boots();
     let mut cases = Vec::new();
     for (index, stage) in test.stages.iter().enumerate() {
@@ -263,16 +308,43 @@ fn judge(test: &VmTest, evidence: &Evidence, splats: &mut Matcher) -> Vec<Case> 
     cases.push(Case::check(
         "the VM reached its end",
         evidence.ended() && evidence.errors().is_empty() && !evidence.timed_out,
-        || trouble(test, evidence),
+        || trouble(job.timeout(), evidence),
     ));
+    let releases: Vec<_> = kernels.iter().map(|kernel| kernel.release.as_deref()).collect();
+    let strange = strange_boots(test.stages, &releases, &boots);
+    cases.push(Case::check("each boot was the one asked for", strange.is_empty(), || {
+        strange.join("; ")
+    }));
     cases.push(no_splat(evidence, splats));
     if let Some(judge) = test.judge {
         cases.extend(judge(evidence));
     }
     for case in &mut cases {
-        case.name = format!("{}: {}", test.name, case.name);
+        case.name = format!("{}: {}", job.name, case.name);
     }
     cases
+}
+
+/// What is wrong with the boots' kernels, and whether they had Live Update: a kernel that turned it
+/// off by itself, or was told to keep it off and did not, is another test than the one asked for.
+fn strange_boots(stages: &[Stage], releases: &[Option<&str>], boots: &[Boot]) -> Vec<String> {
+    let mut strange = Vec::new();
+    for ((stage, release), number) in stages.iter().zip(releases).zip(1..) {
+        let Some(boot) = boots.iter().find(|boot| boot.stage == number) else {
+            strange.push(format!("stage {number} did not boot"));
+            continue;
+        };
+        let has = boot.kernel.split(' ').next().unwrap_or_default();
+        if let Some(release) = release.filter(|release| *release != has) {
+            strange.push(format!("stage {number} booted {has}, not {release}"));
+        }
+        match (stage.has_live_update(), boot.live_update) {
+            (true, false) => strange.push(format!("stage {number} has no /dev/liveupdate")),
+            (false, true) => strange.push(format!("stage {number} has /dev/liveupdate")),
+            _ => {}
+        }
+    }
+    strange
 }
 
 /// The results of a program: its KTAP, or its exit status.
@@ -308,13 +380,13 @@ fn no_splat(evidence: &Evidence, splats: &mut Matcher) -> Case {
 }
 
 /// Why a VM did not reach its end.
-fn trouble(test: &VmTest, evidence: &Evidence) -> String {
+fn trouble(timeout: Duration, evidence: &Evidence) -> String {
     let errors = evidence.errors();
     if !errors.is_empty() {
         return errors.join("; ");
     }
     let what = if evidence.timed_out {
-        format!("hung: stopped after {} s", test.timeout.as_secs())
+        format!("hung: stopped after {} s", timeout.as_secs())
     } else {
         "ended early".to_owned()
     };
@@ -347,10 +419,31 @@ mod tests {
 
     #[test]
     fn script_quotes_and_ends_early_where_a_need_is_not_met() {
-        let stage = Stage { cmdline: "", commands: &[Do::Need("echo 'a'"), Do::Test("b")] };
+        let commands = &[Do::Need("echo 'a'"), Do::Test("b")];
+        let stage = Stage { commands, ..Stage::MAIN };
         assert_eq!(
             script(&stage, true),
             "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
         );
+    }
+
+    #[test]
+    fn kernel_or_live_update_other_than_asked_for_is_strange() {
+        let boot = |stage, kernel: &str, live_update| Boot {
+            stage,
+            kernel: format!("{kernel} #1 SMP"),
+            live_update,
+            at: 0.0,
+            phases: Vec::new(),
+            runs: Vec::new(),
+        };
+        let off = Stage { cmdline: "quiet kho=off", ..Stage::MAIN };
+        let stages = [Stage::MAIN, off];
+        let strange = |boots: &[Boot]| strange_boots(&stages, &[Some("7.3.4"), None], boots).len();
+        assert_eq!(strange(&[boot(1, "7.3.4", true), boot(2, "x", false)]), 0);
+        assert_eq!(strange(&[boot(1, "7.3.4", false), boot(2, "x", false)]), 1);
+        assert_eq!(strange(&[boot(1, "7.3.4-debug", true), boot(2, "x", false)]), 1);
+        assert_eq!(strange(&[boot(1, "7.3.4", true), boot(2, "x", true)]), 1);
+        assert_eq!(strange(&[boot(1, "7.3.4", true)]), 1);
     }
 }

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A VM test with the kernels of its boots: what can be asked for by name.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::catalog::TESTS;
+use crate::kernel::Variant;
+use crate::machine::Machine;
+use crate::vm::VmTest;
+
+/// What every kernel of every test is told.  The last two, because an emulated processor may stand
+/// still for a while on a busy host: without them the kernel panics because its timer is late, or
+/// its check of the time stamp counters never ends and blocks the others.
+const CMDLINE: &str = "console=ttyS0 kho=on liveupdate=on intel_iommu=on,sm_on panic=-1 \
+                       no_timer_check tsc=nowatchdog";
+
+/// What a kernel is told that is to hand its initrd on.
+const RETAIN: &str = "retain_initrd";
+
+/// What all kernels of a test are told if one of them is a debug kernel: the areas that KHO chooses
+/// by itself cannot be reserved below KASAN's shadow, and then it turns itself off.  The first
+/// kernel chooses for all that follow.
+const DEBUG_SCRATCH: &str = "kho_scratch=128M,256M,512M";
+
+/// Memory that a debug kernel needs at least: these areas, and the shadow.
+const DEBUG_MEMORY: &str = "4G";
+
+/// How much more time a test gets with a debug kernel.
+const DEBUG_PATIENCE: u32 = 6;
+
+/// A test on certain kernels.
+#[derive(Clone)]
+pub struct Job {
+    /// The test's name, with `@` and the kernels if they are not those of the catalog.
+    pub name: String,
+    /// The test.
+    pub test: &'static VmTest,
+    /// The kernel of each boot.
+    pub kernels: Vec<Variant>,
+}
+
+impl Job {
+    /// `test` as it is in the catalog.
+    pub fn of(test: &'static VmTest) -> Self {
+        let kernels = test.stages.iter().map(|stage| stage.kernel).collect();
+        Self { name: test.name.to_owned(), test, kernels }
+    }
+
+    /// The job called `test`, `test@kernel` (for all boots) or `test@kernel-kernel` (for each).
+    pub fn named(name: &str) -> Result<Self> {
+        let (base, kernels) = name.split_once('@').map_or((name, None), |(a, b)| (a, Some(b)));
+        let test = TESTS.iter().find(|test| test.name == base).with_context(|| {
+            let names: Vec<&str> = TESTS.iter().map(|test| test.name).collect();
+            format!("there is no VM test `{base}`; there are: {}", names.join(", "))
+        })?;
+        let Some(kernels) = kernels else {
+            return Ok(Self::of(test));
+        };
+        let mut kernels = kernels
+            .split('-')
+            .map(|kernel| {
+                Variant::from_name(kernel).with_context(|| {
+                    let names = Variant::ALL.map(Variant::name);
+                    format!("{name}: no kernel `{kernel}`; there are: {}", names.join(", "))
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let boots = test.stages.len();
+        if kernels.len() == 1 {
+            kernels.resize(boots, kernels[0]);
+        }
+        ensure!(kernels.len() == boots, "{name}: names other than 1 or {boots} kernels");
+        Ok(Self { name: name.to_owned(), test, kernels })
+    }
+
+    /// The command line of each boot.  What a stage says comes last: the last word counts.
+    pub fn cmdlines(&self) -> Vec<String> {
+        let count = self.test.stages.len();
+        let line = |(index, stage): (usize, &crate::vm::Stage)| {
+            let number = format!("lu_stage={}", index + 1);
+            let mut words = vec![CMDLINE, &number];
+            if index + 1 < count {
+                words.push(RETAIN);
+            }
+            if self.has_debug() {
+                words.push(DEBUG_SCRATCH);
+            }
+            words.push(stage.cmdline);
+            words.join(" ").trim_end().to_owned()
+        };
+        self.test.stages.iter().enumerate().map(line).collect()
+    }
+
+    /// The machine, with enough memory for the kernels.
+    pub fn machine(&self) -> Machine {
+        let machine = self.test.machine;
+        if self.has_debug() && gib(machine.memory) < gib(DEBUG_MEMORY) {
+            return Machine { memory: DEBUG_MEMORY, ..machine };
+        }
+        machine
+    }
+
+    /// After this time the VM hangs.
+    pub fn timeout(&self) -> Duration {
+        self.test.timeout * if self.has_debug() { DEBUG_PATIENCE } else { 1 }
+    }
+
+    fn has_debug(&self) -> bool {
+        self.kernels.contains(&Variant::Debug)
+    }
+}
+
+/// What QEMU's `-m` takes, as a number of GiB; 0 if it is given in other units.
+fn gib(memory: &str) -> u32 {
+    memory.strip_suffix('G').and_then(|gib| gib.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kernels(name: &str) -> Option<Vec<Variant>> {
+        Job::named(name).ok().map(|job| job.kernels)
+    }
+
+    #[test]
+    fn name_may_say_the_kernels() {
+        use Variant::{Debug, Main};
+        assert_eq!(kernels("luo-kexec"), Some(vec![Main, Main]));
+        assert_eq!(kernels("luo-kexec@debug"), Some(vec![Debug, Debug]));
+        assert_eq!(kernels("luo-kexec@main-debug"), Some(vec![Main, Debug]));
+        assert_eq!(kernels("kunit@debug"), Some(vec![Debug]));
+        for wrong in ["luo", "luo-kexec@", "luo-kexec@fast", "luo-kexec@main-debug-main"] {
+            assert_eq!(kernels(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_test_can_run_on_debug_kernels() {
+        for test in TESTS {
+            let job = Job::named(&format!("{}@debug", test.name)).expect("a job");
+            assert!(job.cmdlines().iter().all(|line| line.contains(DEBUG_SCRATCH)));
+            assert!(gib(job.machine().memory) >= gib(DEBUG_MEMORY), "{}", test.name);
+            assert!(job.timeout() > test.timeout);
+        }
+    }
+
+    #[test]
+    fn every_boot_but_the_last_keeps_its_initrd() {
+        let lines = Job::named("luo-kexec").expect("a job").cmdlines();
+        assert_eq!(lines[0], format!("{CMDLINE} lu_stage=1 {RETAIN}"));
+        assert_eq!(lines[1], format!("{CMDLINE} lu_stage=2"));
+    }
+}
