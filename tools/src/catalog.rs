@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use crate::judges;
-use crate::machine::{Device, Machine};
+use crate::machine::{Backend, Device, Machine, Slot};
 use crate::vm::{Do, Stage, VmTest};
 
 /// An `igb`, alone behind its root port.
-const IGB: Machine = Machine { devices: &[plain("igb")], ..Machine::PLAIN };
+const IGB: Machine = Machine { slots: &[plain("igb")], ..Machine::PLAIN };
 
 /// The same, fed with frames from outside, under QEMU's eyes.
 const FED_IGB: Machine = Machine {
@@ -17,7 +17,7 @@ const FED_IGB: Machine = Machine {
     // turned it off and the next one not yet on, a NIC that was not stopped finds descriptors
     // there, and writes.
     memory: "6G",
-    devices: &[Device { model: "igb", fed: true }],
+    slots: &[Slot::Device(Device { model: "igb", backend: Backend::Frames })],
     traces: &[
         "pci_cfg_write",
         "igb_rx_desc_buff_write",
@@ -28,9 +28,15 @@ const FED_IGB: Machine = Machine {
     ..Machine::PLAIN
 };
 
-/// A device of this model.
-const fn plain(model: &'static str) -> Device {
-    Device { model, fed: false }
+/// An NVMe controller with a disk.
+const NVME: Machine = Machine {
+    slots: &[Slot::Device(Device { model: "nvme", backend: Backend::Disk })],
+    ..Machine::PLAIN
+};
+
+/// A device of this model, connected to nothing.
+const fn plain(model: &'static str) -> Slot {
+    Slot::Device(Device { model, backend: Backend::None })
 }
 
 /// What both kernels do with the device at `0000:01:00.0` on the main path.
@@ -66,6 +72,19 @@ const LUO_AGAIN: Stage = Stage {
     ],
     ..Stage::MAIN
 };
+
+/// The kernel's own test of libvfio's driver for the device at `0000:01:00.0`.
+const DRIVER: &[Stage] = &[Stage {
+    commands: &[
+        // Each of its cases maps 1 GiB. In small pages this takes most of the time that a case
+        // has, where processors are emulated.
+        Do::Need("echo always >/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+        Do::Test("vfio/vfio_pci_driver_test -v iommufd 0000:01:00.0"),
+        Do::Need("vfio/scripts/cleanup.sh"),
+    ],
+    ..Stage::MAIN
+}];
 
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
@@ -111,14 +130,15 @@ pub const TESTS: &[VmTest] = &[
         name: "vfio-driver",
         about: "the kernel's own VFIO test: DMA and interrupts of an igb",
         machine: IGB,
-        stages: &[Stage {
-            commands: &[
-                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                Do::Test("vfio/vfio_pci_driver_test -v iommufd 0000:01:00.0"),
-                Do::Need("vfio/scripts/cleanup.sh"),
-            ],
-            ..Stage::MAIN
-        }],
+        stages: DRIVER,
+        timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-driver-nvme",
+        about: "the same with an NVMe controller",
+        machine: NVME,
+        stages: DRIVER,
         timeout: Duration::from_secs(300),
         judge: None,
     },
@@ -146,7 +166,7 @@ pub const TESTS: &[VmTest] = &[
         about: "the same without frames, with VT-d in legacy mode",
         machine: Machine {
             iommu: "intremap=on,scalable-mode=off",
-            devices: &[plain("igb")],
+            slots: &[plain("igb")],
             ..Machine::PLAIN
         },
         stages: MAIN_PATH,
@@ -156,7 +176,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-e1000e",
         about: "an e1000e, which libvfio has no driver for",
-        machine: Machine { devices: &[plain("e1000e")], ..Machine::PLAIN },
+        machine: Machine { slots: &[plain("e1000e")], ..Machine::PLAIN },
         stages: MAIN_PATH,
         timeout: Duration::from_secs(180),
         judge: None,
@@ -164,15 +184,50 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-virtio",
         about: "a virtio-net, which libvfio has no driver for",
-        machine: Machine { devices: &[plain("virtio-net-pci")], ..Machine::PLAIN },
+        machine: Machine { slots: &[plain("virtio-net-pci")], ..Machine::PLAIN },
         stages: MAIN_PATH,
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-kexec-nvme",
+        about: "an NVMe controller, whose driver keeps its queues in preserved memory",
+        machine: NVME,
+        stages: MAIN_PATH,
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-kexec-switch",
+        about: "an igb below a switch, which has three bridges above it",
+        machine: Machine {
+            slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::None }])],
+            ..Machine::PLAIN
+        },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:03:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:03:00.0"),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:03:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:03:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
         timeout: Duration::from_secs(180),
         judge: None,
     },
     VmTest {
         name: "vfio-refused",
         about: "a kexec that this or another device refuses costs nothing, and can be repeated",
-        machine: Machine { devices: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
+        machine: Machine { slots: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
         stages: &[
             Stage {
                 commands: &[

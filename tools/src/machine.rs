@@ -2,23 +2,61 @@
 
 //! The emulated machine of a test, and QEMU's command line for it.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::stage::output;
 
 /// The emulator.
 const QEMU: &str = "qemu-system-x86_64";
 
-/// A device behind a root port of its own; the n-th is at `0000:0n:00.0`.
+/// The size of a disk: a sparse file, of which little is ever written.
+const DISK_BYTES: u64 = 64 << 20;
+
+/// What is at the other end of a device.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Backend {
+    /// Nothing.
+    None,
+    /// The harness, which feeds it Ethernet frames.
+    Frames,
+    /// A disk of its own, empty.
+    Disk,
+}
+
+/// A device.
 #[derive(Clone, Copy)]
 pub struct Device {
     /// QEMU's name for it.
     pub model: &'static str,
-    /// Whether the harness feeds it Ethernet frames.
-    pub fed: bool,
+    /// What it is connected to.
+    pub backend: Backend,
+}
+
+/// What is behind a root port.
+///
+/// Firmware numbers the buses depth first, in the order of the slots, from 1 on: a device takes
+/// one bus, a switch one for its upstream port, one for all its downstream ports, and one per
+/// device. So with a single slot the device is at `0000:01:00.0`, or if it is below a switch, at
+/// `0000:03:00.0` (upstream port `0000:01:00.0`, its downstream port `0000:02:00.0`).
+#[derive(Clone, Copy)]
+pub enum Slot {
+    /// A device.
+    Device(Device),
+    /// A switch with these devices, each behind a downstream port.
+    Switch(&'static [Device]),
+}
+
+impl Slot {
+    fn devices(&self) -> &[Device] {
+        match self {
+            Self::Device(device) => std::slice::from_ref(device),
+            Self::Switch(devices) => devices,
+        }
+    }
 }
 
 /// A test's machine: a q35 with two processors, VT-d and these devices.
@@ -28,8 +66,8 @@ pub struct Machine {
     pub memory: &'static str,
     /// Properties of the `intel-iommu` device.
     pub iommu: &'static str,
-    /// The devices, in the order of their buses.
-    pub devices: &'static [Device],
+    /// What is behind the root ports, in the order of their buses.
+    pub slots: &'static [Slot],
     /// QEMU trace events to record.
     pub traces: &'static [&'static str],
 }
@@ -37,10 +75,26 @@ pub struct Machine {
 impl Machine {
     /// The machine without devices.
     pub const PLAIN: Self =
-        Self { memory: "2G", iommu: "intremap=on,scalable-mode=on", devices: &[], traces: &[] };
+        Self { memory: "2G", iommu: "intremap=on,scalable-mode=on", slots: &[], traces: &[] };
 
-    /// QEMU's command, with its sockets and logs in `dir`; the processors wait for `cont`.
-    pub fn command(&self, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> Command {
+    /// Whether the harness feeds one of its devices.
+    pub fn is_fed(&self) -> bool {
+        self.devices().any(|device| device.backend == Backend::Frames)
+    }
+
+    /// The devices, in the order of their buses.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.slots.iter().flat_map(Slot::devices)
+    }
+
+    /// QEMU's command, with its sockets, logs and disks in `dir`; the processors wait for `cont`.
+    pub fn command(
+        &self,
+        dir: &Path,
+        kernel: &Path,
+        initrd: &Path,
+        cmdline: &str,
+    ) -> Result<Command> {
         let at = |name: &str| dir.join(name).display().to_string();
         let mut qemu = Command::new(QEMU);
         qemu.args(["-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max", "-smp", "2"])
@@ -69,31 +123,35 @@ impl Machine {
         for event in self.traces {
             qemu.args(["-trace", event]);
         }
-        for (index, device) in self.devices.iter().enumerate() {
+        for (index, slot) in self.slots.iter().enumerate() {
             let n = index + 1;
             qemu.args(["-device", &format!("pcie-root-port,id=rp{n},chassis={n},addr={n:#x}")]);
-            let mut options = format!("{},id=dev{n},bus=rp{n}", device.model);
-            if device.fed {
-                qemu.args([
-                    "-netdev",
-                    &format!(
-                        "dgram,id=net{n},local.type=unix,local.path={},remote.type=unix,remote.path={}",
-                        at("nic.sock"),
-                        at("feed.sock")
-                    ),
-                ]);
-                options.push_str(&format!(",netdev=net{n}"));
+            match slot {
+                Slot::Device(device) => add(&mut qemu, dir, device, &n.to_string(), "rp")?,
+                Slot::Switch(devices) => {
+                    qemu.args(["-device", &format!("x3130-upstream,id=up{n},bus=rp{n}")]);
+                    for (index, device) in devices.iter().enumerate() {
+                        let m = index + 1;
+                        let port = format!(
+                            "xio3130-downstream,id=down{n}.{m},bus=up{n},chassis={n},slot={m},addr={index:#x}"
+                        );
+                        qemu.args(["-device", &port]);
+                        add(&mut qemu, dir, device, &format!("{n}.{m}"), "down")?;
+                    }
+                }
             }
-            qemu.args(["-device", &options]);
         }
-        qemu
+        Ok(qemu)
     }
 
     /// Refuses a machine that this QEMU cannot emulate.
     pub fn check_supported(&self) -> Result<()> {
         let known = output(Command::new(QEMU).args(["-device", "help"]))?;
-        let models =
-            self.devices.iter().map(|device| device.model).chain(["intel-iommu", "pcie-root-port"]);
+        let mut models = vec!["intel-iommu", "pcie-root-port"];
+        models.extend(self.devices().map(|device| device.model));
+        if self.slots.iter().any(|slot| matches!(slot, Slot::Switch(_))) {
+            models.extend(["x3130-upstream", "xio3130-downstream"]);
+        }
         for model in models {
             if !known.contains(&format!("name \"{model}\"")) {
                 bail!(
@@ -103,4 +161,32 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Adds `device` at the bus `{port}{id}`, with what it is connected to.
+fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, port: &str) -> Result<()> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let mut options = format!("{},id=dev{id},bus={port}{id}", device.model);
+    match device.backend {
+        Backend::None => {}
+        Backend::Frames => {
+            let socket = |end: &str, name: &str| format!("{end}.type=unix,{end}.path={}", at(name));
+            let ends = [socket("local", "nic.sock"), socket("remote", "feed.sock")].join(",");
+            qemu.args(["-netdev", &format!("dgram,id=net{id},{ends}")]);
+            options.push_str(&format!(",netdev=net{id}"));
+        }
+        Backend::Disk => {
+            let path = dir.join(format!("disk{id}"));
+            File::create(&path)
+                .and_then(|file| file.set_len(DISK_BYTES))
+                .with_context(|| format!("making {}", path.display()))?;
+            qemu.args([
+                "-blockdev",
+                &format!("file,node-name=disk{id},filename={}", path.display()),
+            ]);
+            options.push_str(&format!(",drive=disk{id},serial={id}"));
+        }
+    }
+    qemu.args(["-device", &options]);
+    Ok(())
 }

@@ -209,16 +209,17 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
     watch("output", Port::Output)?;
     drop(send);
     let machine = job.machine();
-    let mut command = machine.command(dir, kernel, initrd, cmdline);
+    let mut command = machine.command(dir, kernel, initrd, cmdline)?;
     fs::write(dir.join("command"), format!("{command:?}\n"))?;
     let said = File::create(dir.join("qemu.log"))?;
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
     let mut qemu = Guard(command.spawn().context("starting QEMU")?);
     let monitor = accept(&listener, &mut qemu.0, dir)?;
     let mut monitor = Qmp::new(monitor)?;
-    let fed = machine.devices.iter().any(|device| device.fed);
-    let feeder =
-        fed.then(|| Feeder::start(&dir.join("feed.sock"), dir.join("nic.sock"))).transpose()?;
+    let feeder = machine
+        .is_fed()
+        .then(|| Feeder::start(&dir.join("feed.sock"), dir.join("nic.sock")))
+        .transpose()?;
     monitor.execute("cont", json!({}))?;
     let mut evidence = Evidence::default();
     let deadline = Instant::now() + job.timeout();
