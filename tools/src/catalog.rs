@@ -225,6 +225,47 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-kexec-several",
+        about: "four devices in two sessions",
+        machine: Machine {
+            slots: &[plain("igb"), plain("e1000e"), plain("igb"), plain("virtio-net-pci")],
+            ..Machine::PLAIN
+        },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need(
+                        "vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0",
+                    ),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0 0000:02:00.0",
+                    ),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:03:00.0 0000:04:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need(
+                        "vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0",
+                    ),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:03:00.0 0000:04:00.0",
+                    ),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0 0000:02:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(240),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-refused",
         about: "a kexec that this or another device refuses costs nothing, and can be repeated",
         machine: Machine { slots: &[plain("igb"), plain("igb")], ..Machine::PLAIN },

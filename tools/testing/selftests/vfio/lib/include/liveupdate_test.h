@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the live update tests of vfio share. Functions that can fail return 0 or
+ * more, or -errno; results are reported by the test programs only.
+ */
+#ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIVEUPDATE_TEST_H
+#define SELFTESTS_VFIO_LIB_INCLUDE_LIVEUPDATE_TEST_H
+
+#include <linux/sizes.h>
+
+#include <libvfio.h>
+
+/* One test case. Later ones make no sense if it fails, so end there. */
+#define require(_condition, _fmt, ...) do {				\
+	bool __ok = (_condition);					\
+									\
+	ksft_test_result(__ok, _fmt "\n", ##__VA_ARGS__);		\
+	if (!__ok)							\
+		ksft_finished();					\
+} while (0)
+
+/* One test case that does not stop the others if it fails. */
+#define check(_condition, _fmt, ...)					\
+	ksft_test_result(_condition, _fmt "\n", ##__VA_ARGS__)
+
+/* As require(), for calls that return 0 or more, or -errno. */
+#define require_call(_ret, _fmt, ...) do {				\
+	int __ret = (_ret);						\
+									\
+	if (__ret < 0)							\
+		ksft_print_msg("%s\n", strerror(-__ret));		\
+	require(__ret >= 0, _fmt, ##__VA_ARGS__);			\
+} while (0)
+
+/* For calls that have to fail, with one errno. */
+#define check_errno(_ret, _expected, _fmt, ...) do {			\
+	int __ret = (_ret);						\
+	int __expected = -(_expected);					\
+									\
+	if (__ret != __expected)					\
+		ksft_print_msg("returned %d, expected %d\n", __ret,	\
+			       __expected);				\
+	check(__ret == __expected, _fmt, ##__VA_ARGS__);		\
+} while (0)
+
+/* Ways to open a device other than its cdev */
+#define NR_CONTAINER_MODES	4
+extern const char * const container_modes[NR_CONTAINER_MODES];
+
+u64 now_ns(void);
+int cdev_open(const char *bdf);
+int group_get_device(const char *bdf, const char *mode);
+int device_get_info(int fd);
+int ordinary_open(const char *bdf);
+int sysfs_read(const char *bdf, const char *file, char *buf, size_t size);
+int sysfs_write(const char *path, const char *value);
+char *bdf_above(const char *bdf);
+
+/* What a device looks like after a reset, whichever driver it has. */
+struct test_identity {
+	u32 id;
+	u32 class_revision;
+	u32 subsystem;
+	u32 nr_bars;
+	u64 bar_size[PCI_STD_NUM_BARS];
+	u32 bar_flags[PCI_STD_NUM_BARS];
+	u32 bar_words[PCI_STD_NUM_BARS][2];	/* at the start of each memory BAR */
+};
+
+bool config_readable(struct vfio_pci_device *device);
+void identity_read(struct vfio_pci_device *device, struct test_identity *identity);
+bool identity_same(const struct test_identity *a, const struct test_identity *b);
+
+/*
+ * A memfd that a device does DMA to, mapped at IOVA 4 GiB and laid out as
+ *
+ *	0		struct test_header
+ *	DRIVER_OFFSET	memory of the device's driver: descriptors and the like
+ *	DATA_OFFSET	test data: one half to copy from, one half to copy to
+ *	end of data	receive buffers (--rx only)
+ */
+#define IOVA_BASE		((u64)SZ_4G)
+#define DRIVER_OFFSET		SZ_64K
+#define DATA_OFFSET		SZ_1M
+
+/* The first page of the memfd: what one kernel's test tells the next one's. */
+struct test_header {
+	u64 magic;
+	u64 generation;		/* live updates that the memfd has been through */
+	u64 seed;		/* what the test data is generated from */
+	u64 data_size;		/* bytes */
+	u64 copied;		/* bytes at the start of the second half that
+				 * DMA made equal to the first half
+				 */
+	u64 rx_size;		/* bytes of receive buffers, 0 without --rx */
+	struct test_identity identity;
+};
+
+struct test_memory {
+	int fd;
+	u64 size;
+	struct test_header *header;
+	void *driver;
+	void *src;
+	void *dst;
+	u64 half;
+	void *rx;
+	struct dma_region region;
+};
+
+void memory_create(struct test_memory *mem, u64 data_size, u64 rx_size);
+bool memory_retrieved(struct test_memory *mem);
+int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device);
+u64 memory_dma_sum(const struct test_memory *mem);
+bool data_intact(const struct test_memory *mem);
+u64 copy_size(const struct test_memory *mem, struct vfio_pci_device *device);
+bool data_copies(struct test_memory *mem, struct vfio_pci_device *device, u64 size);
+
+/* Receiving frames from the wire with an Intel 82576 */
+#define IGB_RX_MEMORY		((u64)SZ_8M)
+
+bool igb_supported(struct vfio_pci_device *device);
+bool igb_rx_arm(struct vfio_pci_device *device, struct test_memory *mem);
+bool igb_rx_wait(struct test_memory *mem);
+
+#endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIVEUPDATE_TEST_H */

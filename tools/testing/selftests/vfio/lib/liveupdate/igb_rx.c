@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Receiving from the wire with an 82576 ("igb"). The driver in libvfio only
+ * loops its own frames back, and cannot do without MSI-X.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/io.h>
+#include <linux/kernel.h>
+#include <linux/mii.h>
+#include <linux/pci_ids.h>
+#include <linux/sizes.h>
+#include <linux/time64.h>
+
+#include <liveupdate_test.h>
+
+#include "../drivers/igb/e1000_regs.h"
+#include "../drivers/igb/e1000_defines.h"
+#include "../drivers/igb/e1000_82575.h"
+
+#define IGB_DEVICE_ID		0x10c9
+#define IGB_RX_RING_SIZE	4096
+#define IGB_RX_BUFFER_SIZE	SZ_2K
+#define IGB_RX_TIMEOUT_S	30
+#define IGB_LINK_TIMEOUT_MS	5000
+
+static_assert(IGB_RX_MEMORY == (u64)IGB_RX_RING_SIZE * IGB_RX_BUFFER_SIZE);
+
+static u32 igb_read(struct vfio_pci_device *device, u32 reg)
+{
+	return readl(device->bars[0].vaddr + reg);
+}
+
+static void igb_write(struct vfio_pci_device *device, u32 reg, u32 value)
+{
+	writel(value, device->bars[0].vaddr + reg);
+}
+
+static bool igb_wait_set(struct vfio_pci_device *device, u32 reg, u32 bit,
+			 int timeout_ms)
+{
+	while (!(igb_read(device, reg) & bit)) {
+		if (timeout_ms-- <= 0)
+			return false;
+		usleep(1000);
+	}
+
+	return true;
+}
+
+bool igb_supported(struct vfio_pci_device *device)
+{
+	return vfio_pci_device_match(device, PCI_VENDOR_ID_INTEL,
+				     IGB_DEVICE_ID);
+}
+
+static bool igb_link_up(struct vfio_pci_device *device)
+{
+	u32 ctrl;
+
+	/* Internal copper PHY, and MAC speed and duplex as the PHY finds. */
+	ctrl = igb_read(device, E1000_CTRL_EXT);
+	ctrl &= ~E1000_CTRL_EXT_LINK_MODE_MASK;
+	igb_write(device, E1000_CTRL_EXT, ctrl | E1000_CTRL_EXT_DRV_LOAD);
+
+	ctrl = igb_read(device, E1000_CTRL);
+	ctrl &= ~(E1000_CTRL_FRCSPD | E1000_CTRL_FRCDPX);
+	igb_write(device, E1000_CTRL, ctrl | E1000_CTRL_SLU);
+
+	igb_write(device, E1000_MDIC,
+		  BMCR_ANENABLE | BMCR_ANRESTART |
+		  MII_BMCR << E1000_MDIC_REG_SHIFT |
+		  1 << E1000_MDIC_PHY_SHIFT | E1000_MDIC_OP_WRITE);
+	if (!igb_wait_set(device, E1000_MDIC, E1000_MDIC_READY, 100))
+		return false;
+
+	return igb_wait_set(device, E1000_STATUS, E1000_STATUS_LU,
+			    IGB_LINK_TIMEOUT_MS);
+}
+
+/*
+ * Let the device write frames from the wire to memory, without interrupts and
+ * without anybody looking at them, until all descriptors but one are used up.
+ */
+bool igb_rx_arm(struct vfio_pci_device *device, struct test_memory *mem)
+{
+	union e1000_adv_rx_desc *ring = mem->driver;
+	u64 ring_iova = to_iova(device, ring);
+	u64 buffers_iova = to_iova(device, mem->rx);
+	int i;
+
+	vfio_pci_device_reset(device);
+	vfio_pci_cmd_set(device, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
+			 PCI_COMMAND_INTX_DISABLE);
+
+	igb_write(device, E1000_IMC, ~0U);
+	igb_write(device, E1000_EIMC, ~0U);
+
+	if (!igb_link_up(device)) {
+		ksft_print_msg("no link, is a network connected?\n");
+		return false;
+	}
+
+	memset(mem->rx, 0, mem->header->rx_size);
+	memset(ring, 0, IGB_RX_RING_SIZE * sizeof(*ring));
+	for (i = 0; i < IGB_RX_RING_SIZE; i++) {
+		u64 iova = buffers_iova + (u64)i * IGB_RX_BUFFER_SIZE;
+
+		ring[i].read.pkt_addr = cpu_to_le64(iova);
+	}
+
+	igb_write(device, E1000_RDBAL(0), ring_iova);
+	igb_write(device, E1000_RDBAH(0), ring_iova >> 32);
+	igb_write(device, E1000_RDLEN(0), IGB_RX_RING_SIZE * sizeof(*ring));
+	igb_write(device, E1000_SRRCTL(0),
+		  E1000_SRRCTL_DESCTYPE_ADV_ONEBUF |
+		  IGB_RX_BUFFER_SIZE >> E1000_SRRCTL_BSIZEPKT_SHIFT);
+	igb_write(device, E1000_RXDCTL(0), E1000_RXDCTL_QUEUE_ENABLE);
+	igb_write(device, E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_UPE |
+		  E1000_RCTL_MPE | E1000_RCTL_BAM | E1000_RCTL_SECRC);
+
+	/* The tail must not move before the queue says that it is enabled. */
+	if (!igb_wait_set(device, E1000_RXDCTL(0), E1000_RXDCTL_QUEUE_ENABLE,
+			  100)) {
+		ksft_print_msg("receive queue 0 does not get enabled\n");
+		return false;
+	}
+
+	/* Descriptors must be in memory before the device hears of them. */
+	wmb();
+	igb_write(device, E1000_RDT(0), IGB_RX_RING_SIZE - 1);
+
+	return true;
+}
+
+static int igb_rx_frames(const struct test_memory *mem)
+{
+	const union e1000_adv_rx_desc *ring = mem->driver;
+	int i;
+
+	for (i = 0; i < IGB_RX_RING_SIZE; i++) {
+		u32 status = READ_ONCE(ring[i].wb.upper.status_error);
+
+		if (!(le32_to_cpu(status) & E1000_RXD_STAT_DD))
+			break;
+	}
+
+	return i;
+}
+
+bool igb_rx_wait(struct test_memory *mem)
+{
+	u64 end = now_ns() + IGB_RX_TIMEOUT_S * NSEC_PER_SEC;
+	int frames;
+
+	ksft_print_msg("waiting up to %d s for a frame from the wire\n",
+		       IGB_RX_TIMEOUT_S);
+
+	while (!(frames = igb_rx_frames(mem))) {
+		if (now_ns() > end) {
+			ksft_print_msg("no frame within %d s, is anybody sending?\n",
+				       IGB_RX_TIMEOUT_S);
+			return false;
+		}
+		usleep(1000);
+	}
+
+	ksft_print_msg("%d frame(s) received, ring of %d at IOVA %#lx, buffers at IOVA %#lx\n",
+		       frames, IGB_RX_RING_SIZE, IOVA_BASE + DRIVER_OFFSET,
+		       IOVA_BASE + DATA_OFFSET + mem->header->data_size);
+
+	return true;
+}
+
