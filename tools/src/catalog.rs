@@ -86,6 +86,15 @@ const DRIVER: &[Stage] = &[Stage {
     ..Stage::MAIN
 }];
 
+/// Two devices arrive, and are preserved for the next live update.
+const TWO_AGAIN: Stage = Stage {
+    commands: &[
+        Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+        Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 --again 0000:01:00.0 0000:02:00.0"),
+    ],
+    ..Stage::MAIN
+};
+
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
 
@@ -266,6 +275,36 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-kexec-again",
+        about: "an igb and an e1000e survive three live updates in a row",
+        machine: Machine { slots: &[plain("igb"), plain("e1000e")], ..Machine::PLAIN },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0 0000:02:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            TWO_AGAIN,
+            TWO_AGAIN,
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0 0000:02:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-refused",
         about: "a kexec that this or another device refuses costs nothing, and can be repeated",
         machine: Machine { slots: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
@@ -283,6 +322,25 @@ pub const TESTS: &[VmTest] = &[
             MAIN_PATH[1],
         ],
         timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-freeze",
+        about: "each reason to refuse a kexec is named, costs nothing, and can be undone",
+        machine: Machine { slots: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+                    Do::Need("load_next"),
+                    Do::Test("vfio/vfio_pci_liveupdate_freeze_test 0000:01:00.0 0000:02:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
+                ],
+                ..Stage::MAIN
+            },
+            MAIN_PATH[1],
+        ],
+        timeout: Duration::from_secs(240),
         judge: None,
     },
     VmTest {

@@ -71,9 +71,6 @@ struct leg {
 static struct leg legs[MAX_DEVICES];
 static int nr_legs;
 
-#define for_each_leg(_leg) \
-	for ((_leg) = legs; (_leg) < legs + nr_legs; (_leg)++)
-
 static struct {
 	u64 data_size;
 	bool rx;
@@ -236,7 +233,7 @@ static void stage_1(int luo_fd)
 	int session_fd;
 	struct leg *leg;
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		leg->iommu = iommu_init(MODE_IOMMUFD);
 		leg->device = vfio_pci_device_init(leg->bdf, leg->iommu);
 		memory_create(&leg->mem, option.data_size,
@@ -258,7 +255,7 @@ static void stage_1(int luo_fd)
 
 	create_sessions(luo_fd, 2, &session_fd);
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		check(true, "%s: device is bound to an iommufd", leg->bdf);
 		preserve_leg(session_fd, leg);
 		require_call(memory_map_dma(&leg->mem, leg->device),
@@ -332,7 +329,7 @@ static int retrieve_session(int luo_fd, int state_session_fd, int *stage)
 	struct leg *leg;
 	int session_fd;
 
-	for_each_leg(leg)
+	for (leg = legs; leg < legs + nr_legs; leg++)
 		check_no_other_way_in(leg);
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, stage);
@@ -341,7 +338,7 @@ static int retrieve_session(int luo_fd, int state_session_fd, int *stage)
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session %s is retrieved", session_name);
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		struct test_memory *mem = &leg->mem;
 
 		mem->fd = luo_session_retrieve_fd(session_fd,
@@ -371,7 +368,7 @@ static void check_ordinary_open(void)
 {
 	struct leg *leg;
 
-	for_each_leg(leg)
+	for (leg = legs; leg < legs + nr_legs; leg++)
 		check(!ordinary_open(leg->bdf),
 		      "%s: cdev can be opened and bound again", leg->bdf);
 }
@@ -449,7 +446,7 @@ static void preserve_again(int luo_fd, int next_stage)
 
 	create_sessions(luo_fd, next_stage, &session_fd);
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		preserve_leg(session_fd, leg);
 		if (leg->device->driver.ops)
 			leave_copying(leg);
@@ -471,13 +468,13 @@ static void stage_2(int luo_fd, int state_session_fd)
 				    : nr_legs));
 
 	session_fd = retrieve_session(luo_fd, state_session_fd, &stage);
-	for_each_leg(leg)
+	for (leg = legs; leg < legs + nr_legs; leg++)
 		leg->dma_sum = memory_dma_sum(&leg->mem);
 
 	ret = luo_session_finish(session_fd);
 	check_errno(ret, EBUSY, "finish before retrieving a device is refused");
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		retrieve_leg(session_fd, leg);
 		bind_leg(leg);
 	}
@@ -489,7 +486,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	require_call(ret, "session is finished");
 	check(!close(session_fd), "session is closed");
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		check(memory_dma_sum(&leg->mem) == leg->dma_sum,
 		      "%s: device wrote nothing since the memfd was retrieved",
 		      leg->bdf);
@@ -500,7 +497,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	if (option.again)
 		preserve_again(luo_fd, stage + 1);
 
-	for_each_leg(leg) {
+	for (leg = legs; leg < legs + nr_legs; leg++) {
 		vfio_pci_device_cleanup(leg->device);
 		iommu_cleanup(leg->iommu);
 	}

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <sys/ioctl.h>
+#include <sys/reboot.h>
 
 #include <linux/io.h>
 #include <linux/kernel.h>
@@ -150,6 +151,43 @@ char *bdf_above(const char *bdf)
 		return NULL;
 
 	return strdup(above);
+}
+
+/*
+ * Try the kexec, which has to fail with EINVAL because of this device, with @why
+ * in the log. The errno alone would not tell: it is the same if another device
+ * refuses, or if there is no image.
+ */
+bool kexec_refused_by(const char *bdf, const char *why)
+{
+	char expected[256], record[2048];
+	bool found = false;
+	ssize_t len;
+	int kmsg;
+
+	snprintf_assert(expected, sizeof(expected), "%s: refuses the kexec: %s",
+			bdf, why);
+	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+	VFIO_ASSERT_GE(kmsg, 0);
+	VFIO_ASSERT_EQ(lseek(kmsg, 0, SEEK_END), 0);
+
+	VFIO_ASSERT_EQ(reboot(RB_KEXEC), -1);
+	if (errno != EINVAL) {
+		ksft_print_msg("kexec fails with %m, not EINVAL\n");
+		close(kmsg);
+		return false;
+	}
+
+	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
+		record[len] = 0;
+		if (strstr(record, ": refuses the kexec: "))
+			ksft_print_msg("%s", strchr(record, ';') + 1);
+		if (strstr(record, expected))
+			found = true;
+	}
+
+	close(kmsg);
+	return found;
 }
 
 bool config_readable(struct vfio_pci_device *device)

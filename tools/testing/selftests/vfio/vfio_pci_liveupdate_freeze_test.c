@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tests of what makes a kexec fail with a vfio-pci device in a session: that it
+ * fails with the right reason, that it costs the device nothing, and that the
+ * reason is gone once it is undone.
+ *
+ * Needs two devices bound to vfio-pci and an image loaded with kexec -s -l. The
+ * second device is preserved after the first, and always refuses: it makes sure
+ * that no kexec happens, and its turn comes only if the first device agreed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#include <linux/kernel.h>
+#include <linux/sizes.h>
+#include <linux/vfio.h>
+
+#include <libliveupdate.h>
+#include <liveupdate_test.h>
+
+#include "kselftest_harness.h"
+
+#define DEVICE_TOKEN		0x1234
+
+/* How long runtime power management may take */
+#define SUSPEND_TIMEOUT_MS	5000
+
+static const char *device_bdf;
+static const char *other_bdf;
+
+FIXTURE(vfio_pci_liveupdate_freeze) {
+	struct iommu *iommu;
+	struct iommu *other_iommu;
+	struct vfio_pci_device *device;
+	struct vfio_pci_device *other;
+	struct test_memory mem;
+	int luo_fd;
+	int session_fd;
+	int other_session_fd;
+};
+
+/* libvfio's drivers enable MSI-X, which would make the device refuse. */
+static void driver_init(struct vfio_pci_device *device)
+{
+	if (!device->driver.ops)
+		return;
+
+	vfio_pci_driver_init(device);
+	if (device->msi_eventfds[0] >= 0)
+		vfio_pci_msix_disable(device);
+}
+
+static void driver_remove(struct vfio_pci_device *device)
+{
+	if (!device->driver.initialized)
+		return;
+
+	if (device->msi_eventfds[0] < 0)
+		vfio_pci_msix_enable(device, 0, 1);
+	vfio_pci_driver_remove(device);
+}
+
+/* What the device does while kexecs are refused */
+static void work_start(struct vfio_pci_device *device, struct test_memory *mem)
+{
+	u64 size = min_t(u64, mem->half, device->driver.max_memcpy_size);
+
+	if (!device->driver.ops)
+		return;
+
+	memset(mem->dst, 0, size);
+	vfio_pci_driver_memcpy_start(device, to_iova(device, mem->src),
+				     to_iova(device, mem->dst), size,
+				     device->driver.max_memcpy_count);
+}
+
+static bool work_done(struct vfio_pci_device *device, struct test_memory *mem)
+{
+	u64 size = min_t(u64, mem->half, device->driver.max_memcpy_size);
+
+	if (!config_readable(device))
+		return false;
+
+	return !device->driver.ops ||
+	       (!vfio_pci_driver_memcpy_wait(device) &&
+		!memcmp(mem->src, mem->dst, size));
+}
+
+/* Expect that the kexec is refused by @_bdf, while the first device works. */
+#define EXPECT_REFUSED(_bdf, _why) do {					\
+	work_start(self->device, &self->mem);				\
+	EXPECT_TRUE(kexec_refused_by(_bdf, _why));			\
+	EXPECT_TRUE(work_done(self->device, &self->mem));		\
+} while (0)
+
+FIXTURE_SETUP(vfio_pci_liveupdate_freeze)
+{
+	self->luo_fd = luo_open_device();
+	ASSERT_GE(self->luo_fd, 0);
+
+	self->session_fd = luo_create_session(self->luo_fd, "freeze");
+	ASSERT_GE(self->session_fd, 0);
+	self->other_session_fd = luo_create_session(self->luo_fd, "freeze-other");
+	ASSERT_GE(self->other_session_fd, 0);
+
+	self->iommu = iommu_init(MODE_IOMMUFD);
+	self->device = vfio_pci_device_init(device_bdf, self->iommu);
+	memory_create(&self->mem, SZ_1M, 0);
+	ASSERT_EQ(memory_map_dma(&self->mem, self->device), 0);
+	driver_init(self->device);
+
+	self->other_iommu = iommu_init(MODE_IOMMUFD);
+	self->other = vfio_pci_device_init(other_bdf, self->other_iommu);
+	ASSERT_GT(self->other->msix_info.count, 0);
+	vfio_pci_msix_enable(self->other, 0, 1);
+
+	ASSERT_EQ(luo_session_preserve_fd(self->other_session_fd,
+					  self->other->fd, DEVICE_TOKEN), 0);
+}
+
+FIXTURE_TEARDOWN(vfio_pci_liveupdate_freeze)
+{
+	ASSERT_EQ(close(self->other_session_fd), 0);
+	ASSERT_EQ(close(self->session_fd), 0);
+	ASSERT_EQ(close(self->luo_fd), 0);
+
+	driver_remove(self->device);
+	vfio_pci_device_cleanup(self->device);
+	iommu_cleanup(self->iommu);
+	vfio_pci_device_cleanup(self->other);
+	iommu_cleanup(self->other_iommu);
+}
+
+/* One vector, as libvfio does for MSI and MSI-X only */
+static int irq_set(int device_fd, unsigned int index, int eventfd)
+{
+	char buf[sizeof(struct vfio_irq_set) + sizeof(eventfd)] = {};
+	struct vfio_irq_set *irq = (void *)buf;
+
+	irq->argsz = sizeof(buf);
+	irq->index = index;
+	irq->flags = VFIO_IRQ_SET_ACTION_TRIGGER | VFIO_IRQ_SET_DATA_NONE;
+	if (eventfd >= 0) {
+		irq->flags = VFIO_IRQ_SET_ACTION_TRIGGER |
+			     VFIO_IRQ_SET_DATA_EVENTFD;
+		irq->count = 1;
+		memcpy(irq->data, &eventfd, sizeof(eventfd));
+	}
+
+	return ioctl(device_fd, VFIO_DEVICE_SET_IRQS, irq) ? -errno : 0;
+}
+
+static bool irq_arrives(struct vfio_pci_device *device, unsigned int index,
+			int eventfd)
+{
+	u64 count;
+
+	vfio_pci_irq_trigger(device, index, 0);
+	return read(eventfd, &count, sizeof(count)) == sizeof(count);
+}
+
+TEST_F(vfio_pci_liveupdate_freeze, interrupts)
+{
+	int device_fd = self->device->fd;
+	int fd, index;
+
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, device_fd,
+					  DEVICE_TOKEN), 0);
+	EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+
+	fd = eventfd(0, EFD_NONBLOCK);
+	ASSERT_GE(fd, 0);
+
+	for (index = VFIO_PCI_INTX_IRQ_INDEX; index <= VFIO_PCI_MSIX_IRQ_INDEX; index++) {
+		struct vfio_irq_info info = {
+			.argsz = sizeof(info),
+			.index = index,
+		};
+
+		ASSERT_EQ(ioctl(device_fd, VFIO_DEVICE_GET_IRQ_INFO, &info), 0);
+		TH_LOG("interrupts of index %d: %u", index, info.count);
+		if (!info.count)
+			continue;
+
+		ASSERT_EQ(irq_set(device_fd, index, fd), 0);
+		EXPECT_REFUSED(device_bdf, "interrupts are enabled");
+		EXPECT_TRUE(irq_arrives(self->device, index, fd));
+
+		ASSERT_EQ(irq_set(device_fd, index, -1), 0);
+		EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+
+		ASSERT_EQ(irq_set(device_fd, index, fd), 0);
+		EXPECT_TRUE(irq_arrives(self->device, index, fd));
+		ASSERT_EQ(irq_set(device_fd, index, -1), 0);
+	}
+
+	ASSERT_EQ(close(fd), 0);
+}
+
+/* At the start of the first BAR, which is never written: nobody signals it. */
+static int ioeventfd_set(struct vfio_pci_device *device, int eventfd)
+{
+	struct vfio_device_ioeventfd args = {
+		.argsz = sizeof(args),
+		.flags = VFIO_DEVICE_IOEVENTFD_32,
+		.offset = device->bars[0].info.offset,
+		.fd = eventfd,
+	};
+
+	return ioctl(device->fd, VFIO_DEVICE_IOEVENTFD, &args) ? -errno : 0;
+}
+
+TEST_F(vfio_pci_liveupdate_freeze, ioeventfd)
+{
+	int fd;
+
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+
+	fd = eventfd(0, EFD_NONBLOCK);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ioeventfd_set(self->device, fd), 0);
+	EXPECT_REFUSED(device_bdf, "eventfds are connected");
+
+	ASSERT_EQ(ioeventfd_set(self->device, -1), 0);
+	EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+
+	ASSERT_EQ(ioeventfd_set(self->device, fd), 0);
+	ASSERT_EQ(ioeventfd_set(self->device, -1), 0);
+	ASSERT_EQ(close(fd), 0);
+}
+
+static int feature_set(int device_fd, unsigned int feature)
+{
+	struct vfio_device_feature args = {
+		.argsz = sizeof(args),
+		.flags = VFIO_DEVICE_FEATURE_SET | feature,
+	};
+
+	return ioctl(device_fd, VFIO_DEVICE_FEATURE, &args) ? -errno : 0;
+}
+
+static bool in_d0(const char *bdf)
+{
+	char state[32];
+
+	VFIO_ASSERT_EQ(sysfs_read(bdf, "power_state", state, sizeof(state)), 0);
+	return !strcmp(state, "D0");
+}
+
+TEST_F(vfio_pci_liveupdate_freeze, low_power)
+{
+	int timeout_ms = SUSPEND_TIMEOUT_MS;
+
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+
+	driver_remove(self->device);
+	ASSERT_EQ(feature_set(self->device->fd,
+			      VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY), 0);
+	while (in_d0(device_bdf) && timeout_ms-- > 0)
+		usleep(1000);
+	ASSERT_FALSE(in_d0(device_bdf));
+	EXPECT_TRUE(kexec_refused_by(device_bdf, "it is not in D0"));
+	EXPECT_FALSE(in_d0(device_bdf));
+
+	ASSERT_EQ(feature_set(self->device->fd,
+			      VFIO_DEVICE_FEATURE_LOW_POWER_EXIT), 0);
+	ASSERT_TRUE(in_d0(device_bdf));
+	driver_init(self->device);
+	EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+}
+
+/* A device that refuses keeps the ones before it, of other sessions or not, as they were. */
+TEST_F(vfio_pci_liveupdate_freeze, again_and_again)
+{
+	int i;
+
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->mem.fd,
+					  DEVICE_TOKEN + 1), 0);
+
+	for (i = 0; i < 5; i++)
+		EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+}
+
+static bool image_is_loaded(void)
+{
+	char loaded = '0';
+	int fd = open("/sys/kernel/kexec_loaded", O_RDONLY);
+
+	if (fd >= 0) {
+		VFIO_ASSERT_EQ(read(fd, &loaded, 1), 1);
+		close(fd);
+	}
+
+	return loaded == '1';
+}
+
+int main(int argc, char *argv[])
+{
+	int luo_fd, nr_bdfs;
+	char **bdfs;
+
+	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
+	luo_fd = luo_open_device();
+	if (luo_fd < 0 || nr_bdfs != 2 || !image_is_loaded()) {
+		ksft_print_header();
+		ksft_exit_skip("needs liveupdate=on, two devices, and an image (kexec -s -l)\n");
+	}
+	close(luo_fd);
+
+	device_bdf = bdfs[0];
+	other_bdf = bdfs[1];
+	return test_harness_run(argc, argv);
+}
