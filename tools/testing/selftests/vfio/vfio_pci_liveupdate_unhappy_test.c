@@ -1,0 +1,489 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What can go wrong between preserving a vfio-pci device and finishing it, with
+ * a kexec in between.
+ *
+ * Stage 1 runs before the kexec and stays in the background, stage 2 runs after
+ * it. Each case has a device and a session of its own, so that all go through
+ * one kexec: the n-th device of the command line is for the n-th case.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include <linux/kernel.h>
+#include <linux/limits.h>
+#include <linux/vfio.h>
+
+#include <libliveupdate.h>
+#include <liveupdate_test.h>
+
+#define DEVICE_TOKEN		0x1234
+#define WRONG_TOKEN		0x4321
+#define MEMFD_TOKEN		0x5678
+#define STATE_TOKEN		0x300
+#define STATE_SESSION		"unhappy-state"
+
+/* One way to go wrong. */
+struct unhappy_case {
+	const char *name;	/* of the session, too */
+	void (*before)(const struct unhappy_case *c, int luo_fd);
+	void (*after)(const struct unhappy_case *c, int luo_fd);
+	int nr_before;		/* test cases of before() */
+	int nr_after;		/* test cases of after() */
+	const char *bdf;
+};
+
+static int create_session(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd = luo_create_session(luo_fd, c->name);
+
+	VFIO_ASSERT_GE(session_fd, 0);
+	return session_fd;
+}
+
+/* Open and bind the device for good. */
+static int device_open(const struct unhappy_case *c)
+{
+	return vfio_pci_device_init(c->bdf, iommu_init(MODE_IOMMUFD))->fd;
+}
+
+static int retrieve_session(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd = luo_retrieve_session(luo_fd, c->name);
+
+	require_call(session_fd, "%s: session is retrieved", c->name);
+	return session_fd;
+}
+
+static int retrieve_device(const struct unhappy_case *c, int session_fd)
+{
+	int device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+
+	require_call(device_fd, "%s: device is retrieved", c->name);
+	return device_fd;
+}
+
+/*
+ * Bind a retrieved file, and use the device through it. Without libvfio, whose
+ * mappings of the BARs would keep the device open when the file is closed.
+ */
+static int device_bind(const struct unhappy_case *c, int device_fd)
+{
+	struct vfio_region_info config = {
+		.argsz = sizeof(config),
+		.index = VFIO_PCI_CONFIG_REGION_INDEX,
+	};
+	u16 vendor;
+	int ret;
+
+	ret = __vfio_device_bind_iommufd(device_fd,
+					 iommu_init(MODE_IOMMUFD)->iommufd, NULL);
+	if (ret)
+		return ret;
+
+	if (ioctl(device_fd, VFIO_DEVICE_GET_REGION_INFO, &config) ||
+	    pread(device_fd, &vendor, sizeof(vendor), config.offset) != sizeof(vendor) ||
+	    vendor == 0xffff)
+		return -EIO;
+
+	return 0;
+}
+
+static void check_is_incoming(const struct unhappy_case *c)
+{
+	int ret = cdev_open(c->bdf);
+
+	check_errno(ret, EBUSY, "%s: opening the cdev is refused", c->name);
+	if (ret >= 0)
+		close(ret);
+}
+
+static void check_is_ordinary(const struct unhappy_case *c)
+{
+	int ret = ordinary_open(c->bdf);
+
+	if (ret)
+		ksft_print_msg("%s\n", strerror(-ret));
+	check(!ret, "%s: device can be opened and bound by anybody", c->name);
+}
+
+static void check_session_is_gone(const struct unhappy_case *c, int luo_fd)
+{
+	check_errno(luo_retrieve_session(luo_fd, c->name), ENOENT,
+		    "%s: there is no such session", c->name);
+}
+
+static void before_plain(const struct unhappy_case *c, int luo_fd)
+{
+	int ret;
+
+	ret = luo_session_preserve_fd(create_session(c, luo_fd), device_open(c),
+				      DEVICE_TOKEN);
+	require_call(ret, "%s: device is preserved", c->name);
+}
+
+/* Tokens, and the order of operations on a session. */
+
+static void before_order(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd = create_session(c, luo_fd);
+	int ret;
+
+	/* As good as any other token. */
+	ret = luo_session_preserve_fd(session_fd, device_open(c), 0);
+	require_call(ret, "%s: device is preserved with token 0", c->name);
+
+	check_errno(create_and_preserve_memfd(session_fd, 0, "memfd"), EEXIST,
+		    "%s: token 0 is used up", c->name);
+	ret = create_and_preserve_memfd(session_fd, MEMFD_TOKEN, "memfd");
+	require_call(ret, "%s: memfd is preserved", c->name);
+
+	check_errno(luo_session_finish(session_fd), EINVAL,
+		    "%s: outgoing session cannot be finished", c->name);
+	check_errno(luo_session_retrieve_fd(session_fd, 0), EINVAL,
+		    "%s: nothing can be retrieved from an outgoing session",
+		    c->name);
+}
+
+static void after_order(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, device_fd, same_fd, memfd;
+
+	check_is_incoming(c);
+	session_fd = retrieve_session(c, luo_fd);
+	check_errno(luo_retrieve_session(luo_fd, c->name), EINVAL,
+		    "%s: session cannot be retrieved twice", c->name);
+
+	check_errno(luo_session_retrieve_fd(session_fd, WRONG_TOKEN), ENOENT,
+		    "%s: wrong token", c->name);
+	check_errno(create_and_preserve_memfd(session_fd, WRONG_TOKEN, "memfd"),
+		    EINVAL, "%s: nothing can be added to an incoming session",
+		    c->name);
+	check_errno(luo_session_finish(session_fd), EBUSY,
+		    "%s: finish before retrieve", c->name);
+	check_is_incoming(c);
+
+	device_fd = luo_session_retrieve_fd(session_fd, 0);
+	require_call(device_fd, "%s: device is retrieved with token 0", c->name);
+	same_fd = luo_session_retrieve_fd(session_fd, 0);
+	require_call(same_fd, "%s: device is retrieved again", c->name);
+	check_is_incoming(c);
+
+	check_errno(device_get_info(device_fd), EINVAL,
+		    "%s: ioctl before bind", c->name);
+	check_errno(luo_session_finish(session_fd), EBUSY,
+		    "%s: finish before bind", c->name);
+
+	/* Another file could not be used, because only one can be bound. */
+	check(!device_bind(c, device_fd), "%s: device is bound", c->name);
+	check(!device_get_info(same_fd), "%s: both descriptors are of one file",
+	      c->name);
+	check(!close(same_fd) && !device_get_info(device_fd),
+	      "%s: one descriptor does without the other", c->name);
+
+	/* Files that nobody asked for, memfds among them, do not matter. */
+	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check_errno(luo_session_retrieve_fd(session_fd, 0), ENOENT,
+		    "%s: device cannot be retrieved after finish", c->name);
+	memfd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
+	check_errno(memfd, ENOENT, "%s: nor can the memfd", c->name);
+	check(!luo_session_finish(session_fd),
+	      "%s: finishing a session without files changes nothing", c->name);
+
+	check(!close(session_fd), "%s: session is closed", c->name);
+	check_session_is_gone(c, luo_fd);
+	check(!device_get_info(device_fd), "%s: device is still open", c->name);
+	check(!close(device_fd), "%s: device is closed", c->name);
+}
+
+/* The session is closed too early, in the second kernel. */
+
+static void after_closed_unbound(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, device_fd;
+
+	session_fd = retrieve_session(c, luo_fd);
+	device_fd = retrieve_device(c, session_fd);
+	check(!close(session_fd), "%s: session is closed", c->name);
+	check_session_is_gone(c, luo_fd);
+
+	check_errno(device_get_info(device_fd), EINVAL,
+		    "%s: retrieved file is still not bound", c->name);
+	check(!device_bind(c, device_fd), "%s: and can be bound", c->name);
+	check(!close(device_fd), "%s: device is closed", c->name);
+}
+
+static void after_closed_bound(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, device_fd;
+
+	session_fd = retrieve_session(c, luo_fd);
+	device_fd = retrieve_device(c, session_fd);
+	check(!device_bind(c, device_fd), "%s: device is bound", c->name);
+	check(!close(session_fd), "%s: session is closed", c->name);
+	check_session_is_gone(c, luo_fd);
+
+	check(!device_get_info(device_fd), "%s: device can be used", c->name);
+	check(!close(device_fd), "%s: device is closed", c->name);
+}
+
+/* Run @f in a process that is killed when it is done. */
+static bool die_after(int (*f)(const struct unhappy_case *c, int luo_fd),
+		      const struct unhappy_case *c, int luo_fd)
+{
+	int done[2], status;
+	char result = 1;
+	pid_t pid;
+
+	VFIO_ASSERT_EQ(pipe(done), 0);
+	pid = fork();
+	VFIO_ASSERT_GE(pid, 0);
+	if (!pid) {
+		result = f(c, luo_fd) < 0;
+		VFIO_ASSERT_EQ(write(done[1], &result, 1), 1);
+		pause();
+	}
+
+	close(done[1]);
+	if (read(done[0], &result, 1) != 1)
+		result = 1;
+	close(done[0]);
+
+	VFIO_ASSERT_EQ(kill(pid, SIGKILL), 0);
+	VFIO_ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	return !result && WIFSIGNALED(status);
+}
+
+static int hold_session(const struct unhappy_case *c, int luo_fd)
+{
+	return luo_retrieve_session(luo_fd, c->name);
+}
+
+static void after_killed_early(const struct unhappy_case *c, int luo_fd)
+{
+	check(die_after(hold_session, c, luo_fd),
+	      "%s: process is killed that retrieved the session", c->name);
+	check_session_is_gone(c, luo_fd);
+}
+
+static int hold_device(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd = luo_retrieve_session(luo_fd, c->name);
+
+	return device_bind(c, luo_session_retrieve_fd(session_fd, DEVICE_TOKEN));
+}
+
+static void after_killed_late(const struct unhappy_case *c, int luo_fd)
+{
+	check(die_after(hold_device, c, luo_fd),
+	      "%s: process is killed that bound the device", c->name);
+	check_session_is_gone(c, luo_fd);
+}
+
+/* The device was given up again, in the first kernel. */
+
+static int preserve_device(const struct unhappy_case *c, int luo_fd)
+{
+	return luo_session_preserve_fd(create_session(c, luo_fd),
+				       device_open(c), DEVICE_TOKEN);
+}
+
+static void before_killed(const struct unhappy_case *c, int luo_fd)
+{
+	check(die_after(preserve_device, c, luo_fd),
+	      "%s: process is killed that preserved the device", c->name);
+}
+
+static void before_closed(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd = create_session(c, luo_fd);
+	int ret;
+
+	ret = luo_session_preserve_fd(session_fd, device_open(c), DEVICE_TOKEN);
+	require_call(ret, "%s: device is preserved", c->name);
+	check(!close(session_fd), "%s: session is closed", c->name);
+}
+
+static void after_not_handed_over(const struct unhappy_case *c, int luo_fd)
+{
+	check_session_is_gone(c, luo_fd);
+}
+
+static void before_repeated(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd = create_session(c, luo_fd);
+	int device_fd = device_open(c);
+	int ret;
+
+	ret = luo_session_preserve_fd(session_fd, device_fd, WRONG_TOKEN);
+	require_call(ret, "%s: device is preserved", c->name);
+	check(!close(session_fd), "%s: session is closed", c->name);
+	ret = luo_session_preserve_fd(create_session(c, luo_fd), device_fd,
+				      DEVICE_TOKEN);
+	require_call(ret, "%s: device is preserved again", c->name);
+}
+
+static void after_repeated(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, device_fd;
+
+	check_is_incoming(c);
+	session_fd = retrieve_session(c, luo_fd);
+	check_errno(luo_session_retrieve_fd(session_fd, WRONG_TOKEN), ENOENT,
+		    "%s: token of the closed session", c->name);
+	device_fd = retrieve_device(c, session_fd);
+	check(!device_bind(c, device_fd), "%s: device is bound", c->name);
+	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check(!close(session_fd) && !close(device_fd),
+	      "%s: session and device are closed", c->name);
+}
+
+/* The device is not bound to vfio-pci when it is asked for. */
+
+static int driver_write(const char *driver, const char *file, const char *value)
+{
+	char path[PATH_MAX];
+
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/drivers/%s/%s", driver,
+			file);
+	return sysfs_write(path, value);
+}
+
+static void after_no_driver(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, ret;
+
+	session_fd = retrieve_session(c, luo_fd);
+	check(!driver_write("vfio-pci", "unbind", c->bdf),
+	      "%s: device is unbound from vfio-pci", c->name);
+	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), ENODEV,
+		    "%s: device cannot be retrieved", c->name);
+
+	check(!driver_write("vfio-pci", "bind", c->bdf),
+	      "%s: device is bound to vfio-pci", c->name);
+	check_is_incoming(c);
+	ret = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+	check_errno(ret, ENODEV, "%s: device is lost to the session", c->name);
+	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check(!close(session_fd), "%s: session is closed", c->name);
+}
+
+static struct unhappy_case cases[] = {
+	{ "order", before_order, after_order, 5, 23 },
+	{ "closed-unbound", before_plain, after_closed_unbound, 1, 7 },
+	{ "closed-bound", before_plain, after_closed_bound, 1, 7 },
+	{ "killed-early", before_plain, after_killed_early, 1, 2 },
+	{ "killed-late", before_plain, after_killed_late, 1, 2 },
+	{ "not-handed-over-closed", before_closed, after_not_handed_over, 2, 1 },
+	{ "not-handed-over-killed", before_killed, after_not_handed_over, 1, 1 },
+	{ "repeated", before_repeated, after_repeated, 3, 7 },
+	{ "no-driver", before_plain, after_no_driver, 1, 8 },
+};
+
+static void stage_1(int luo_fd)
+{
+	int i, plan = 0;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		plan += cases[i].nr_before;
+	ksft_set_plan(plan);
+
+	create_state_file(luo_fd, STATE_SESSION, STATE_TOKEN, 2);
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		cases[i].before(&cases[i], luo_fd);
+
+	if (ksft_get_fail_cnt())
+		ksft_finished();
+
+	ksft_print_cnts();
+	close(luo_fd);
+	daemonize_and_wait();
+}
+
+static void stage_2(int luo_fd, int state_session_fd)
+{
+	int i, plan = 2;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++)
+		plan += cases[i].nr_after + 1;
+	ksft_set_plan(plan);
+
+	/* Whatever happened, the device is an ordinary one in the end. */
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		cases[i].after(&cases[i], luo_fd);
+		check_is_ordinary(&cases[i]);
+	}
+
+	check_errno(luo_session_retrieve_fd(state_session_fd, STATE_TOKEN + 1),
+		    ENOENT, "state session is another one");
+	check(!luo_session_finish(state_session_fd), "state session is finished");
+	ksft_finished();
+}
+
+static void usage(FILE *stream, const char *name)
+{
+	fprintf(stream,
+		"Usage: %s --stage 1|2 segment:bus:device.function ...\n"
+		"\n"
+		"  -s, --stage 1  before the kexec (default)\n"
+		"  -s, --stage 2  after the kexec, with the same devices\n"
+		"\n"
+		"Needs %zu devices that are bound to vfio-pci.\n",
+		name, ARRAY_SIZE(cases));
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "stage",	required_argument,	NULL, 's' },
+		{ "help",	no_argument,		NULL, 'h' },
+		{}
+	};
+	int luo_fd, state_session_fd, nr_bdfs, opt, i;
+	int stage = 1;
+	char **bdfs;
+
+	while ((opt = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
+		switch (opt) {
+		case 's':
+			stage = atoi(optarg);
+			break;
+		case 'h':
+			usage(stdout, argv[0]);
+			return KSFT_PASS;
+		default:
+			usage(stderr, argv[0]);
+			return KSFT_FAIL;
+		}
+	}
+
+	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
+	ksft_print_header();
+	if (nr_bdfs != ARRAY_SIZE(cases))
+		ksft_exit_fail_msg("%d devices given, %zu are needed\n", nr_bdfs,
+				   ARRAY_SIZE(cases));
+	for (i = 0; i < nr_bdfs; i++)
+		cases[i].bdf = bdfs[i];
+
+	luo_fd = luo_open_device();
+	if (luo_fd < 0)
+		ksft_exit_fail_msg("open(%s): %m (booted with liveupdate=on?)\n",
+				   LUO_DEVICE);
+
+	state_session_fd = luo_retrieve_session(luo_fd, STATE_SESSION);
+	if (stage != (state_session_fd < 0 ? 1 : 2))
+		ksft_exit_fail_msg("stage %d is not due\n", stage);
+
+	if (stage == 1)
+		stage_1(luo_fd);
+	else
+		stage_2(luo_fd, state_session_fd);
+
+	return KSFT_FAIL;
+}
