@@ -382,6 +382,21 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-rounds",
+        about: "ten thousand rounds of preserving a device leave nothing behind",
+        machine: IGB,
+        stages: &[Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_rounds_test 0000:01:00.0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-abandoned",
         about: "a device whose session is closed without retrieving it can be opened again",
         machine: IGB,
