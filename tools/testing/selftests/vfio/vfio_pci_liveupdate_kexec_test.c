@@ -162,7 +162,8 @@ static void leave_copying(struct leg *leg)
 				     to_iova(device, mem->dst), size, count);
 
 	/* Still enabled, unless a refused kexec was tried. */
-	if (device->msix_info.count && device->msi_eventfds[0] >= 0)
+	if (device->msix_info.count &&
+	    device->msi_eventfds[device->driver.msi] >= 0)
 		vfio_pci_msix_disable(device);
 }
 

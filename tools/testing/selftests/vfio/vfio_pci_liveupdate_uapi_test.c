@@ -6,8 +6,10 @@
  *
  * Needs a device bound to vfio-pci and a kernel booted with liveupdate=on.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <sys/ioctl.h>
@@ -35,6 +37,20 @@ static int cdev_open(void)
 
 	free((void *)path);
 	return fd;
+}
+
+static int drop_session(const char *name)
+{
+	int fd, ret;
+
+	fd = open("/sys/devices/virtual/misc/liveupdate/drop_session", O_WRONLY);
+	if (fd < 0)
+		return -errno;
+
+	ret = write(fd, name, strlen(name)) < 0 ? -errno : 0;
+	close(fd);
+
+	return ret;
 }
 
 /* All IOMMU modes: which of the files of a VFIO user can be preserved. */
@@ -268,6 +284,70 @@ TEST_F(vfio_pci_liveupdate_cdev, session_keeps_closed_file)
 	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, fd, DEVICE_TOKEN),
 		  0);
 	ASSERT_EQ(close(fd), 0);
+}
+
+TEST_F(vfio_pci_liveupdate_cdev, dropped_session_lets_go)
+{
+	int fd;
+
+	if (!self->device->msix_info.count)
+		SKIP(return, "Device has no MSI-X");
+
+	/* The owner of the device is gone, and left its interrupts enabled. */
+	vfio_pci_msix_enable(self->device, 0, 1);
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+	close(self->device->fd);
+	fd = cdev_open();
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
+		  -EINVAL);
+
+	EXPECT_EQ(drop_session("no-such-session"), -ENOENT);
+	EXPECT_EQ(drop_session(OTHER_SESSION_NAME OTHER_SESSION_NAME
+			       OTHER_SESSION_NAME OTHER_SESSION_NAME), -EINVAL);
+	EXPECT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
+		  -EINVAL);
+
+	/* Nobody holds the device any more. The session can be used again. */
+	ASSERT_EQ(drop_session(SESSION_NAME), 0);
+	EXPECT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
+		  0);
+	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, fd, DEVICE_TOKEN),
+		  0);
+	ASSERT_EQ(drop_session(SESSION_NAME), 0);
+
+	self->device->fd = fd;
+}
+
+TEST_F(vfio_pci_liveupdate_cdev, exported_memory_fails)
+{
+	struct {
+		struct vfio_device_feature feature;
+		struct vfio_device_feature_dma_buf get;
+		struct vfio_region_dma_range range;
+	} arg = {
+		.feature.argsz = sizeof(arg),
+		.feature.flags = VFIO_DEVICE_FEATURE_GET |
+				 VFIO_DEVICE_FEATURE_DMA_BUF,
+		.get.open_flags = O_CLOEXEC | O_RDWR,
+		.get.nr_ranges = 1,
+		.range.length = getpagesize(),
+	};
+	int fd;
+
+	fd = ioctl(self->device->fd, VFIO_DEVICE_FEATURE, &arg);
+	if (fd < 0)
+		SKIP(return, "Memory of the device cannot be exported: %s",
+		     strerror(errno));
+
+	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), -EOPNOTSUPP);
+
+	/* Others can use the memory as long as they have the file. */
+	ASSERT_EQ(close(fd), 0);
+	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
 }
 
 TEST_F(vfio_pci_liveupdate_cdev, device_usable_while_preserved)
