@@ -26,7 +26,7 @@ pub fn install(ctx: &Context) -> Result<()> {
     let target = target(ctx)?;
     let version = tree::supported_version(ctx, &target)?;
     let overlay = Overlay::of(&ctx.src)?;
-    let digest = format!("{:016x}", overlay.digest()?);
+    let digest = format!("{:016x}{:016x}", overlay.files_digest()?, overlay.patches_digest()?);
     if let Some(old) = recorded(&target)? {
         if old == digest {
             eprintln!("install: {} has it already", ctx.show(&target));

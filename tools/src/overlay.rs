@@ -54,12 +54,16 @@ impl Overlay {
         self.src.join("patches")
     }
 
-    /// Changes whenever a tree made from this overlay would.
-    pub fn digest(&self) -> Result<u64> {
+    /// Changes whenever our files in a tree made from this overlay would.
+    pub fn files_digest(&self) -> Result<u64> {
         let targets: Vec<&PathBuf> = self.files.iter().map(|(_, to)| to).collect();
-        let contents =
-            digest::of_files(self.files.iter().map(|(from, _)| from).chain(&self.patches))?;
-        Ok(digest::of((targets, contents, &self.patches)))
+        let contents = digest::of_files(self.files.iter().map(|(from, _)| from))?;
+        Ok(digest::of((targets, contents)))
+    }
+
+    /// Changes whenever the hooks in a tree made from this overlay would.
+    pub fn patches_digest(&self) -> Result<u64> {
+        Ok(digest::of((digest::of_files(&self.patches)?, &self.patches)))
     }
 
     /// Copies the new files into `tree`.

@@ -28,7 +28,7 @@ const SERIES: &str = "7.3";
 struct State {
     /// Identifies the pristine source.
     base: String,
-    /// The overlay's digest.
+    /// The digests of our files and of the patches.
     inputs: String,
     /// The pristine commit.
     pristine: String,
@@ -68,7 +68,7 @@ impl State {
 pub fn update(ctx: &Context, force: bool) -> Result<PathBuf> {
     let tree = ctx.tree();
     let overlay = Overlay::of(&ctx.src)?;
-    let inputs = format!("{:016x}", overlay.digest()?);
+    let inputs = format!("{:016x} {:016x}", overlay.files_digest()?, overlay.patches_digest()?);
     let source = Source::find(ctx)?;
     let mut state = match State::load(&tree) {
         Some(state) if state.base == source.id => state,
@@ -148,7 +148,11 @@ pub fn export_patches(ctx: &Context) -> Result<()> {
     let series = format!("# Written by `make patches`.\n{}", lines::of(&names));
     fs::write(dir.join("series"), series)?;
     state.head = head_of(&tree)?;
-    state.inputs = format!("{:016x}", Overlay::of(&ctx.src)?.digest()?);
+    // Our files may have been edited since the tree was made: they are not looked at here.
+    let patches = Overlay::of(&ctx.src)?.patches_digest()?;
+    if let Some((files, _)) = state.inputs.split_once(' ') {
+        state.inputs = format!("{files} {patches:016x}");
+    }
     state.save(&tree)?;
     eprintln!("patches: {} in {}", names.len(), ctx.show(&dir));
     Ok(())
