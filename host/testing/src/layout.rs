@@ -16,7 +16,7 @@ use std::{
     }, //
 };
 
-/// What one header below `include/linux/kho/abi` agrees on, as Rust sees it.
+/// What a header below `include/linux/kho/abi` agrees on, or a part of that, as Rust sees it.
 pub struct Contract {
     /// The name of the header, without `.h`.
     pub header: &'static str,
@@ -24,7 +24,7 @@ pub struct Contract {
     pub name: String,
     /// The macros that name the contract.
     pub constants: Vec<(&'static str, Constant)>,
-    /// The structures, all of them.
+    /// The structures that it is made of. Contracts of one header may share some.
     pub structs: Vec<Struct>,
 }
 
@@ -148,6 +148,8 @@ impl Contract {
 
     /// Checks that a C compiler sees the same layout in the header.
     ///
+    /// That it sees no other structures there is checked by [`assert_names_all_structs`].
+    ///
     /// # Panics
     ///
     /// If it does not, or if there is no compiler. It is `cc`, or the one that `CC` names.
@@ -155,8 +157,6 @@ impl Contract {
     /// A field that only the header has is found by the size: the Rust view has no padding
     /// (otherwise it would not be `IntoBytes`) where it could hide.
     pub fn assert_is_that_of_c(&self) {
-        self.assert_names_all_structs();
-
         let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
         let include = crate::checkout().join("include");
         let source = self.assertions();
@@ -197,21 +197,6 @@ impl Contract {
         );
     }
 
-    /// Checks that there is no structure in the header that Rust does not know.
-    fn assert_names_all_structs(&self) {
-        let path = crate::checkout().join(format!("include/linux/kho/abi/{}.h", self.header));
-        let header =
-            fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
-
-        let in_c: BTreeSet<&str> = header
-            .lines()
-            .filter_map(|line| line.strip_prefix("struct ")?.strip_suffix(" {"))
-            .collect();
-        let in_rust: BTreeSet<&str> = self.structs.iter().map(|view| view.name).collect();
-
-        assert_eq!(in_c, in_rust, "structures of C and of Rust");
-    }
-
     /// Writes down in C what Rust sees.
     fn assertions(&self) -> String {
         let mut claims = Vec::new();
@@ -233,7 +218,8 @@ impl Contract {
                 claims.push(format!("offsetof(struct {name}, {field}) == {offset}"));
                 claims.push(format!("sizeof({value}) == {size}"));
                 claims.push(format!(
-                    "__builtin_types_compatible_p(typeof({value}), {kind})"
+                    "__builtin_types_compatible_p(typeof({value}), {})",
+                    in_c(kind)
                 ));
             }
         }
@@ -244,6 +230,43 @@ impl Contract {
         }
         source
     }
+}
+
+/// Returns the type of C that a type of Rust is the view of.
+fn in_c(kind: &str) -> String {
+    let array = kind
+        .strip_prefix('[')
+        .and_then(|kind| kind.strip_suffix(']'))
+        .and_then(|kind| kind.split_once("; "));
+
+    match array {
+        // As in the kernel, where `c_char` is `u8`.
+        Some(("u8", length)) => format!("char[{length}]"),
+        Some((kind, length)) => format!("{kind}[{length}]"),
+        None => kind.into(),
+    }
+}
+
+/// Checks that there is no structure in a header that is not a part of one of its contracts.
+///
+/// # Panics
+///
+/// If there is one, or if a contract has a structure that is not in the header.
+pub fn assert_names_all_structs(header: &str, contracts: &[Contract]) {
+    let path = crate::checkout().join(format!("include/linux/kho/abi/{header}.h"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
+
+    let in_c: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("struct ")?.strip_suffix(" {"))
+        .collect();
+    let in_rust: BTreeSet<&str> = contracts
+        .iter()
+        .flat_map(|contract| &contract.structs)
+        .map(|view| view.name)
+        .collect();
+
+    assert_eq!(in_c, in_rust, "structures of C and of Rust");
 }
 
 /// As in the committed dump: fields with their type, offset and size.
@@ -271,5 +294,21 @@ impl fmt::Display for Contract {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_an_array_of_char_in_c() {
+        for (rust, c) in [
+            ("u16", "u16"),
+            ("[u8; 48]", "char[48]"),
+            ("[u32; 2]", "u32[2]"),
+        ] {
+            assert_eq!(in_c(rust), c);
+        }
     }
 }

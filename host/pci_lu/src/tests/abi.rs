@@ -8,6 +8,7 @@ use crate::{
     entries::{
         Entry,
         RawDevSer,
+        RawDriverSer,
         RawSer,
         VERSION, //
     },
@@ -16,12 +17,13 @@ use kernel::prelude::*;
 use testing::{
     golden,
     layout::{
+        assert_names_all_structs,
         Constant,
         Contract, //
     }, //
 };
 
-fn contract() -> Contract {
+fn devices() -> Contract {
     Contract {
         header: "pci",
         name: format!("pci-v{VERSION}"),
@@ -36,14 +38,39 @@ fn contract() -> Contract {
     }
 }
 
+/// The version of the names is in the name, that of the table is its own.
+const DRIVERS: &str = "pci-driver-v1";
+
+fn drivers() -> Contract {
+    Contract {
+        header: "pci",
+        name: DRIVERS.into(),
+        constants: vec![
+            ("PCI_LUO_DRIVER_FLB_COMPATIBLE", Constant::Text(DRIVERS)),
+            ("PCI_LUO_FLB_VERSION", Constant::Number(VERSION.into())),
+        ],
+        structs: vec![
+            testing::layout!(RawDriverSer as pci_driver_ser { domain, bdf, reserved, compatible }),
+            testing::layout!(RawSer as pci_ser { version, nr_devices, devices }),
+        ],
+    }
+}
+
 #[test]
-fn has_the_committed_layout() {
-    contract().assert_is_committed();
+fn devices_have_the_committed_layout() {
+    devices().assert_is_committed();
+}
+
+#[test]
+fn drivers_have_the_committed_layout() {
+    drivers().assert_is_committed();
 }
 
 #[test]
 fn has_the_layout_that_c_sees() {
-    contract().assert_is_that_of_c();
+    devices().assert_is_that_of_c();
+    drivers().assert_is_that_of_c();
+    assert_names_all_structs("pci", &[devices(), drivers()]);
 }
 
 /// What a blob means: where the devices are handed over, and all records, with the free ones.

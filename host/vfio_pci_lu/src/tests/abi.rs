@@ -14,6 +14,7 @@ use kernel::{
 use testing::{
     golden,
     layout::{
+        assert_names_all_structs,
         Constant,
         Contract, //
     }, //
@@ -41,6 +42,7 @@ fn has_the_committed_layout() {
 #[test]
 fn has_the_layout_that_c_sees() {
     contract().assert_is_that_of_c();
+    assert_names_all_structs("vfio_pci", &[contract()]);
 }
 
 #[test]

@@ -2,15 +2,20 @@
 
 //! What is claimed of the plan.
 
+use super::address;
 use crate::plan::{
     can_finish,
     can_preserve,
     freeze,
+    preserve,
     Activity,
     Kind,
+    Lost,
+    Obstacles,
     Progress,
     Refusal, //
 };
+use kernel::fmt::Adapter;
 
 const BOTH: [bool; 2] = [false, true];
 
@@ -53,45 +58,91 @@ fn preserves_exactly_one_kind_of_file() {
 }
 
 #[test]
-fn freezes_a_quiet_device_in_d0_and_no_other() {
+fn preserves_a_device_that_stays_and_that_nobody_else_can_reach() {
     for going_away in BOTH {
-        for interrupts in BOTH {
-            for ioeventfds in BOTH {
-                for in_d0 in BOTH {
-                    let activity = Activity {
-                        going_away,
-                        interrupts,
-                        ioeventfds,
-                        in_d0,
-                    };
+        for dma_bufs in BOTH {
+            let obstacles = Obstacles {
+                going_away,
+                dma_bufs,
+            };
 
-                    // The first that user space, or the administrator, has to do something about.
-                    let expected = match (going_away, interrupts, ioeventfds, in_d0) {
-                        (true, ..) => Err(Refusal::GoingAway),
-                        (_, true, ..) => Err(Refusal::Interrupts),
-                        (_, _, true, _) => Err(Refusal::Ioeventfds),
-                        (.., false) => Err(Refusal::PowerState),
-                        _ => Ok(()),
-                    };
+            // Closing the dma-bufs would be in vain.
+            let expected = match (going_away, dma_bufs) {
+                (true, _) => Err(Refusal::GoingAway),
+                (false, true) => Err(Refusal::DmaBufs),
+                (false, false) => Ok(()),
+            };
 
-                    assert_eq!(freeze(activity), expected);
-                }
-            }
+            assert_eq!(preserve(obstacles), expected);
         }
     }
 }
 
 #[test]
+fn freezes_a_quiet_device_in_d0_and_no_other() {
+    for bits in 0..1 << 5 {
+        let bit = |n: u32| bits >> n & 1 == 1;
+        let activity = Activity {
+            going_away: bit(0),
+            interrupts: bit(1),
+            ioeventfds: bit(2),
+            dma_bufs: bit(3),
+            in_d0: !bit(4),
+        };
+
+        // The first that user space, or the administrator, has to do something about.
+        let expected = match (0..5).find(|&n| bit(n)) {
+            Some(0) => Err(Refusal::GoingAway),
+            Some(1) => Err(Refusal::Interrupts),
+            Some(2) => Err(Refusal::Ioeventfds),
+            Some(3) => Err(Refusal::DmaBufs),
+            Some(_) => Err(Refusal::PowerState),
+            None => Ok(()),
+        };
+
+        assert_eq!(freeze(activity), expected);
+    }
+}
+
+#[test]
 fn explains_each_refusal() {
-    assert!(Refusal::Interrupts
-        .explain()
-        .contains("VFIO_DEVICE_SET_IRQS"));
-    assert!(Refusal::Ioeventfds
-        .explain()
-        .contains("VFIO_DEVICE_IOEVENTFD"));
-    assert!(Refusal::PowerState.explain().contains("D0"));
-    assert!(Refusal::Operation.explain().contains("try again"));
-    assert!(Refusal::GoingAway.explain().contains("unbound"));
+    for (refusal, remedy) in [
+        (Refusal::Operation, "try again"),
+        (Refusal::GoingAway, "unbound"),
+        (Refusal::Interrupts, "VFIO_DEVICE_SET_IRQS"),
+        (Refusal::Ioeventfds, "VFIO_DEVICE_IOEVENTFD"),
+        (Refusal::DmaBufs, "close the dma-bufs"),
+        (Refusal::PowerState, "D0"),
+    ] {
+        assert!(refusal.explain().contains(remedy), "{refusal:?}");
+    }
+}
+
+#[test]
+fn says_why_a_file_is_lost_and_which_device_it_was() {
+    let address = address(0, 0x0108);
+
+    for (lost, text) in [
+        (
+            Lost::Record,
+            "its record is not in memory that was handed over",
+        ),
+        (
+            Lost::Address,
+            "its record names an address that there cannot be",
+        ),
+        (Lost::Missing(address), "there is no device 0000:01:01.0"),
+        (
+            Lost::NotPreserved(address),
+            "0000:01:01.0 was not preserved",
+        ),
+        (
+            Lost::NotBound(address),
+            "0000:01:01.0 is not bound to vfio-pci",
+        ),
+    ] {
+        assert_eq!(Adapter(&lost).to_string(), text);
+    }
 }
 
 #[test]
