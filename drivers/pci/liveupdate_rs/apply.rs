@@ -17,7 +17,6 @@ use self::{
 };
 use super::{
     entries::{
-        Entry,
         Format,
         RawDevSer,
         RawDriverSer,
@@ -27,12 +26,11 @@ use super::{
     plan::{
         self,
         Formats,
-        Role,
-        Step, //
+        List, //
     },
 };
 use kernel::{
-    alloc::Flags,
+    alloc::AllocError,
     liveupdate::{
         self,
         pci as lu_pci,
@@ -211,27 +209,15 @@ fn drop_hand_over(device: &pci::Device) {
     }
 }
 
-/// A device and the bridges above it, with the part that they play.
-fn roles(device: &pci::Device) -> impl Iterator<Item = (&pci::Device, Role)> + Clone {
-    lu_pci::path(device)
-        .enumerate()
-        .map(|(distance, device)| match distance {
-            0 => (device, Role::Endpoint),
-            _ => (device, Role::Bridge),
-        })
-}
+/// Entries are few, and read and written where one may sleep.
+impl<T> List<T> for KVec<T> {
+    type Error = AllocError;
 
-/// Does what was decided.
-fn apply(entries: &mut KVec<Entry>, step: Step, flags: Flags) -> Result {
-    match step {
-        Step::Add(index, entry) => {
-            entries.push(entry, flags)?;
-            entries[index..].rotate_right(1);
-        }
-        Step::Count(index, refcount) => entries[index].refcount = refcount,
-        Step::Remove(index) => {
-            entries.remove(index)?;
-        }
+    fn append(&mut self, item: T) -> Result<(), AllocError> {
+        self.push(item, GFP_KERNEL)
     }
-    Ok(())
+
+    fn cut(&mut self, length: usize) {
+        self.truncate(length);
+    }
 }

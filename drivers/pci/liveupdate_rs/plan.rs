@@ -1,18 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decides what preserving and releasing a device does to the entries.
+//! Decides what preserving and releasing a device does to the entries, and what is believed of those
+//! of the previous kernel.
 //!
-//! Entries are kept in the order of their addresses.
+//! Entries are kept in the order of their addresses. Where they are kept is up to the caller.
 
 use super::entries::{
     BadRecord,
     DriverEntry,
     Entry,
     Format,
+    RawDevSer,
+    RawDriverSer,
+    RawSer,
     MAX_DEVICES, //
 };
-use core::num::NonZero;
-use kernel::liveupdate::pci::Address;
+use core::{
+    num::NonZero,
+    ops::DerefMut, //
+};
+use kernel::{
+    fmt,
+    liveupdate::pci::Address, //
+};
+
+/// A list that may be unable to grow.
+pub(crate) trait List<T>: DerefMut<Target = [T]> {
+    /// Why it cannot grow.
+    type Error;
+
+    /// Adds an item at the end, or else changes nothing.
+    fn append(&mut self, item: T) -> Result<(), Self::Error>;
+
+    /// Removes all items but the first `length`. Does not fail.
+    fn cut(&mut self, length: usize);
+}
 
 /// The part that a device plays in being preserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +45,21 @@ pub(crate) enum Role {
     Bridge,
 }
 
-/// Why a device cannot be preserved.
+/// Tells a device from the bridges above it, which come after it.
+pub(crate) fn roles<T>(path: impl Iterator<Item = T>) -> impl Iterator<Item = (T, Role)> {
+    path.enumerate().map(|(distance, device)| match distance {
+        0 => (device, Role::Endpoint),
+        _ => (device, Role::Bridge),
+    })
+}
+
+/// Why a device cannot be preserved, or unpreserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is preserved for its own sake already.
     Busy,
+    /// It is not preserved.
+    NotPreserved,
     /// There are more endpoints below it than can be counted.
     TooMany,
 }
@@ -41,6 +73,22 @@ pub(crate) enum Step {
     Count(usize, NonZero<u16>),
     /// Remove the entry at this index.
     Remove(usize),
+}
+
+/// Does what was decided. Fails only to add an entry, and then changes nothing.
+pub(crate) fn apply<L: List<Entry>>(entries: &mut L, step: Step) -> Result<(), L::Error> {
+    match step {
+        Step::Add(index, entry) => {
+            entries.append(entry)?;
+            entries[index..].rotate_right(1);
+        }
+        Step::Count(index, refcount) => entries[index].refcount = refcount,
+        Step::Remove(index) => {
+            entries[index..].rotate_left(1);
+            entries.cut(entries.len() - 1);
+        }
+    }
+    Ok(())
 }
 
 /// Returns the index of the entry of a device, or else where there would be one.
@@ -62,6 +110,23 @@ pub(crate) fn preserve(entries: &[Entry], address: Address, role: Role) -> Resul
     }
 }
 
+/// Adds a device and the bridges above it. Some of them may have been added if it fails.
+pub(crate) fn preserve_path<E, L>(
+    entries: &mut L,
+    path: impl Iterator<Item = Address>,
+) -> Result<(), E>
+where
+    E: From<Refusal> + From<L::Error>,
+    L: List<Entry>,
+{
+    for (address, role) in roles(path) {
+        let step = preserve(entries, address, role)?;
+
+        apply(entries, step)?;
+    }
+    Ok(())
+}
+
 /// Decides what releasing a device does; nothing if it is not preserved.
 ///
 /// Never adds an entry.
@@ -74,11 +139,33 @@ pub(crate) fn release(entries: &[Entry], address: Address) -> Option<Step> {
     })
 }
 
-/// Decides what ending the passage of an endpoint does; nothing if it was not preserved.
+/// Removes a device, and the bridges above it that no other device needs.
 ///
-/// Never adds an entry.
-pub(crate) fn forget(entries: &[Entry], address: Address) -> Option<Step> {
-    find(entries, address).ok().map(Step::Remove)
+/// Adds no entry, and so fails only for one that is not preserved.
+pub(crate) fn release_path<E, L>(
+    entries: &mut L,
+    path: impl Iterator<Item = Address>,
+) -> Result<(), E>
+where
+    E: From<Refusal> + From<L::Error>,
+    L: List<Entry>,
+{
+    for address in path {
+        let step = release(entries, address).ok_or(Refusal::NotPreserved)?;
+
+        apply(entries, step)?;
+    }
+    Ok(())
+}
+
+/// Decides what ending the passage of a device does; nothing if it was not preserved.
+///
+/// Never adds an entry. An endpoint is an ordinary device then, whatever was counted.
+pub(crate) fn finish(entries: &[Entry], address: Address, role: Role) -> Option<Step> {
+    match role {
+        Role::Endpoint => find(entries, address).ok().map(Step::Remove),
+        Role::Bridge => release(entries, address),
+    }
 }
 
 /// What a device of this kernel is to the previous one.
@@ -92,6 +179,25 @@ pub(crate) enum Standing {
     Endpoint,
     /// What the previous kernel says of it cannot be believed.
     Quarantined,
+}
+
+/// Decides what a device is to the previous kernel.
+pub(crate) fn standing(
+    entries: &[Entry],
+    quarantined: &[Address],
+    address: Address,
+    is_bridge: bool,
+) -> Standing {
+    // Without a bridge there would be nothing below it, and it does no DMA of its own.
+    if !is_bridge && quarantined.contains(&address) {
+        return Standing::Quarantined;
+    }
+
+    match find(entries, address) {
+        Err(_) => Standing::Ordinary,
+        Ok(_) if is_bridge => Standing::Bridge,
+        Ok(_) => Standing::Endpoint,
+    }
 }
 
 /// Which formats the previous kernel says that devices were preserved in.
@@ -120,6 +226,103 @@ pub(crate) fn may_bind(
                 .any(|driver| driver.address == address && Some(driver.format) == known),
         },
     }
+}
+
+/// What cannot be believed of what was handed over, and what that costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// An entry is ignored.
+    Ignored(BadRecord),
+    /// A device is quarantined, since there is more than one entry of it.
+    Twice(Address),
+    /// All devices are quarantined: which one is missing or too many nobody knows.
+    All(BadRecord),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ignored(bad) => {
+                f.write_str("an entry of a preserved device is ignored: ")?;
+                fmt::Display::fmt(bad, f)
+            }
+            Self::Twice(address) => {
+                write!(f, "{address:?} is quarantined: it was preserved twice")
+            }
+            Self::All(bad) => {
+                f.write_str("all preserved devices are quarantined: ")?;
+                fmt::Display::fmt(bad, f)
+            }
+        }
+    }
+}
+
+/// Reads the devices that the previous kernel preserved.
+///
+/// What is wrong is reported, and costs the devices that it is about: they are ignored if nobody
+/// knows which they are, and are added to `quarantined` otherwise.
+///
+/// # Errors
+///
+/// If there are more devices than can be believed, or a list cannot grow.
+pub(crate) fn read<E, L, Q>(
+    header: &RawSer,
+    records: impl Iterator<Item = RawDevSer>,
+    entries: &mut L,
+    quarantined: &mut Q,
+    mut report: impl FnMut(Finding),
+) -> Result<(), E>
+where
+    E: From<BadRecord> + From<L::Error>,
+    L: List<Entry>,
+    Q: List<Address, Error = L::Error>,
+{
+    let mut found = 0;
+
+    for raw in records {
+        match raw.entry() {
+            Ok(None) => continue,
+            Ok(Some(entry)) => match admit(entries, entry) {
+                Ok(step) => apply(entries, step)?,
+                Err(BadRecord::Duplicate(address)) => {
+                    report(Finding::Twice(address));
+                    quarantined.append(address)?;
+                }
+                Err(bad) => return Err(bad.into()),
+            },
+            Err(bad) => report(Finding::Ignored(bad)),
+        }
+        found += 1;
+    }
+
+    if let Err(bad) = header.check_count(found) {
+        report(Finding::All(bad));
+        quarantined.cut(0);
+        for entry in entries.iter() {
+            quarantined.append(entry.address)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads which drivers can take over the devices.
+///
+/// # Errors
+///
+/// If any of it cannot be believed, or the list cannot grow.
+pub(crate) fn read_drivers<E, L>(
+    header: &RawSer,
+    records: impl Iterator<Item = RawDriverSer>,
+    drivers: &mut L,
+) -> Result<(), E>
+where
+    E: From<BadRecord> + From<L::Error>,
+    L: List<DriverEntry>,
+{
+    for raw in records {
+        drivers.append(raw.try_into()?)?;
+    }
+    Ok(header.check_count(drivers.len())?)
 }
 
 /// Decides where an entry of the previous kernel belongs.

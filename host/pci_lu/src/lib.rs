@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The pure files of `drivers/pci/liveupdate_rs`, and their tests.
-//!
-//! `apply` does on the host what the file of that name does in the kernel.
 
 #![cfg_attr(not(test), no_std)]
 #![cfg_attr(
@@ -10,13 +8,16 @@
     allow(dead_code, reason = "the rest of the crate is in the kernel only")
 )]
 
-mod apply;
 #[path = "../../../drivers/pci/liveupdate_rs/entries.rs"]
 mod entries;
 mod fuzz;
 #[path = "../../../drivers/pci/liveupdate_rs/plan.rs"]
 mod plan;
+mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use self::fuzz::fuzz_pci;
+pub use self::fuzz::{
+    fuzz_pci,
+    fuzz_pci_driver, //
+};

@@ -6,8 +6,14 @@ mod abi;
 mod entries;
 mod fuzz;
 mod plan;
+mod read;
 
-use crate::entries::Entry;
+use crate::entries::{
+    DriverEntry,
+    Entry,
+    Format,
+    FORMAT_LENGTH, //
+};
 use kernel::liveupdate::pci::{
     Address,
     RawAddress, //
@@ -59,5 +65,36 @@ fn up_to_12_entries(min: usize) -> impl Strategy<Value = Vec<Entry>> {
         entries.sort_by_key(|entry| entry.address);
         entries.dedup_by_key(|entry| entry.address);
         entries
+    })
+}
+
+fn format(name: &str) -> Format {
+    Format::new(name.as_bytes()).unwrap()
+}
+
+/// Any format that there can be, often one of few.
+fn any_format() -> impl Strategy<Value = Format> {
+    let near = prop::sample::select(vec!["v", "vfio-pci-v1", "vfio-pci-v2"]);
+    let any = prop::collection::vec(1..=u8::MAX, 1..FORMAT_LENGTH);
+
+    prop_oneof![
+        near.prop_map(format),
+        any.prop_map(|name| Format::new(&name).unwrap()),
+    ]
+}
+
+/// The drivers of different devices; maybe none.
+fn any_drivers() -> impl Strategy<Value = Vec<DriverEntry>> {
+    prop::collection::vec(any_format(), 12).prop_flat_map(|formats| {
+        any_entries().prop_map(move |entries| {
+            entries
+                .iter()
+                .zip(&formats)
+                .map(|(entry, &format)| DriverEntry {
+                    address: entry.address,
+                    format,
+                })
+                .collect()
+        })
     })
 }

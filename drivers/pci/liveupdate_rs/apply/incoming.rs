@@ -2,25 +2,21 @@
 
 //! What was handed over.
 
-use super::{
-    super::{
-        entries::{
-            BadRecord,
-            DriverEntry,
-            Entry,
-            RawDevSer,
-            RawDriverSer,
-            RawSer, //
-        },
-        ffi,
-        plan::{
-            self,
-            Role,
-            Standing, //
-        },
+use super::super::{
+    entries::{
+        BadRecord,
+        DriverEntry,
+        Entry,
+        RawDevSer,
+        RawDriverSer,
+        RawSer, //
     },
-    apply,
-    roles, //
+    ffi,
+    plan::{
+        self,
+        Role,
+        Standing, //
+    },
 };
 use kernel::{
     alloc::AllocError,
@@ -52,7 +48,7 @@ enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Record(bad) => bad.fmt(f),
+            Self::Record(bad) => fmt::Display::fmt(bad, f),
             Self::Memory(err) if *err == ENOMEM => write!(f, "memory is short"),
             Self::Memory(_) => write!(f, "it is not in memory that was handed over"),
         }
@@ -126,43 +122,19 @@ impl Devices {
     fn try_read(handle: Handle) -> Result<Self, ReadError> {
         let (record, blocks) = open::<RawDevSer>(handle)?;
         let mut this = Self::none();
-        let mut found = 0;
 
-        for raw in blocks.entries() {
-            match raw.entry() {
-                Ok(None) => continue,
-                Ok(Some(entry)) => this.admit(entry)?,
-                Err(bad) => pr_err!("an entry of a preserved device is ignored: {bad}\n"),
-            }
-            found += 1;
-        }
-
-        // Which one is missing or too many nobody knows.
-        if let Err(bad) = record.check_count(found) {
-            pr_err!("all preserved devices are quarantined: {bad}\n");
-            this.quarantined.clear();
-            for entry in &this.entries {
-                this.quarantined.push(entry.address, GFP_KERNEL)?;
-            }
-        }
+        plan::read::<ReadError, _, _>(
+            &record,
+            blocks.entries(),
+            &mut this.entries,
+            &mut this.quarantined,
+            |finding| pr_err!("{finding}\n"),
+        )?;
 
         for entry in &this.entries {
             this.missing.push(entry.address, GFP_KERNEL)?;
         }
         Ok(this)
-    }
-
-    /// Adds an entry of the previous kernel.
-    fn admit(&mut self, entry: Entry) -> Result<(), ReadError> {
-        match plan::admit(&self.entries, entry) {
-            Ok(step) => apply(&mut self.entries, step, GFP_KERNEL)?,
-            Err(BadRecord::Duplicate(address)) => {
-                pr_err!("{address:?} is quarantined: it was preserved twice\n");
-                self.quarantined.push(address, GFP_KERNEL)?;
-            }
-            Err(bad) => return Err(bad.into()),
-        }
-        Ok(())
     }
 
     /// Returns whether a device was preserved and is not finished.
@@ -172,19 +144,12 @@ impl Devices {
 
     /// Returns what a device was to the previous kernel.
     pub(super) fn standing(&self, device: &pci::Device) -> Standing {
-        let address = lu_pci::address(device);
-
-        // Without a bridge there would be nothing below it, and it does no DMA of its own.
-        let quarantined = !lu_pci::is_bridge(device) && self.quarantined.contains(&address);
-        if quarantined {
-            return Standing::Quarantined;
-        }
-
-        match plan::find(&self.entries, address) {
-            Err(_) => Standing::Ordinary,
-            Ok(_) if lu_pci::is_bridge(device) => Standing::Bridge,
-            Ok(_) => Standing::Endpoint,
-        }
+        plan::standing(
+            &self.entries,
+            &self.quarantined,
+            lu_pci::address(device),
+            lu_pci::is_bridge(device),
+        )
     }
 
     /// Notes that a device was enumerated, and sees to it that it does no DMA.
@@ -223,18 +188,14 @@ impl Devices {
     ///
     /// The device is an ordinary one afterwards, whatever the previous kernel counted.
     pub(crate) fn finish(&mut self, device: &pci::Device) -> Result {
-        for (device, role) in roles(device) {
+        for (device, role) in plan::roles(lu_pci::path(device)) {
             let address = lu_pci::address(device);
-            let step = match role {
-                Role::Endpoint => {
-                    self.quarantined.retain(|other| *other != address);
-                    plan::forget(&self.entries, address)
-                }
-                Role::Bridge => plan::release(&self.entries, address),
-            };
 
-            if let Some(step) = step {
-                apply(&mut self.entries, step, GFP_KERNEL)?;
+            if role == Role::Endpoint {
+                self.quarantined.retain(|other| *other != address);
+            }
+            if let Some(step) = plan::finish(&self.entries, address, role) {
+                plan::apply(&mut self.entries, step)?;
             }
             if !self.contains(device) {
                 self.awake.retain(|awake| !awake.is(device));
@@ -275,11 +236,7 @@ impl Drivers {
         let (record, blocks) = open::<RawDriverSer>(handle)?;
         let mut entries = KVec::new();
 
-        for raw in blocks.entries() {
-            entries.push(DriverEntry::try_from(raw)?, GFP_KERNEL)?;
-        }
-        record.check_count(entries.len())?;
-
+        plan::read_drivers::<ReadError, _>(&record, blocks.entries(), &mut entries)?;
         Ok(Self { entries })
     }
 

@@ -2,24 +2,20 @@
 
 //! What is to be handed over.
 
-use super::{
-    super::{
-        entries::{
-            DriverEntry,
-            Entry,
-            Format,
-            RawDevSer,
-            RawDriverSer,
-            RawSer,
-            VERSION, //
-        },
-        plan::{
-            self,
-            Refusal, //
-        },
+use super::super::{
+    entries::{
+        DriverEntry,
+        Entry,
+        Format,
+        RawDevSer,
+        RawDriverSer,
+        RawSer,
+        VERSION, //
     },
-    apply,
-    roles, //
+    plan::{
+        self,
+        Refusal, //
+    },
 };
 use kernel::{
     liveupdate::{
@@ -34,6 +30,16 @@ use kernel::{
     pci,
     prelude::*, //
 };
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Busy => EBUSY,
+            Refusal::NotPreserved => ENOENT,
+            Refusal::TooMany => EOVERFLOW,
+        }
+    }
+}
 
 /// Entries where the next kernel finds them.
 ///
@@ -89,19 +95,12 @@ impl Devices {
 
     /// Adds a device and the bridges above it, or else changes nothing.
     pub(super) fn preserve(&mut self, device: &pci::Device) -> Result {
-        let mut path = roles(device);
+        let path = lu_pci::path(device);
         let mut entries =
             KVec::with_capacity(self.entries.len() + path.clone().count(), GFP_KERNEL)?;
         entries.extend_from_slice(&self.entries, GFP_KERNEL)?;
 
-        path.try_for_each(|(device, role)| {
-            match plan::preserve(&entries, lu_pci::address(device), role) {
-                Ok(step) => apply(&mut entries, step, GFP_KERNEL),
-                Err(Refusal::Busy) => Err(EBUSY),
-                Err(Refusal::TooMany) => Err(EOVERFLOW),
-            }
-        })?;
-
+        plan::preserve_path::<Error, _>(&mut entries, path.map(lu_pci::address))?;
         self.store(&entries)?;
         self.entries = entries;
         Ok(())
@@ -109,11 +108,9 @@ impl Devices {
 
     /// Removes a device, and the bridges above it that no other device needs. Needs no memory.
     pub(super) fn unpreserve(&mut self, device: &pci::Device) -> Result {
-        for (device, _) in roles(device) {
-            let step = plan::release(&self.entries, lu_pci::address(device)).ok_or(ENOENT)?;
+        let path = lu_pci::path(device).map(lu_pci::address);
 
-            apply(&mut self.entries, step, GFP_KERNEL)?;
-        }
+        plan::release_path::<Error, _>(&mut self.entries, path)?;
 
         let entries = core::mem::take(&mut self.entries);
         let result = self.store(&entries);

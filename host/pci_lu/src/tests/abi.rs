@@ -2,16 +2,21 @@
 
 //! What is claimed of the bytes that are handed over.
 
-use super::entry;
+use super::{
+    address,
+    entry,
+    format, //
+};
 use crate::{
-    apply,
     entries::{
+        DriverEntry,
         Entry,
         RawDevSer,
         RawDriverSer,
         RawSer,
         VERSION, //
     },
+    storage, //
 };
 use kernel::prelude::*;
 use testing::{
@@ -80,7 +85,7 @@ struct Meaning {
 }
 
 #[test]
-fn reads_and_writes_what_was_ever_handed_over() {
+fn reads_and_writes_what_was_ever_handed_over_of_devices() {
     let known = [
         (
             "nothing",
@@ -134,14 +139,64 @@ fn reads_and_writes_what_was_ever_handed_over() {
 
         let read: Vec<Option<Entry>> = raw.iter().map(|raw| raw.entry().unwrap()).collect();
         assert_eq!((header.devices, &read), (*devices, records));
-        assert_eq!(apply::read(&header, &raw), Ok(entries.clone()));
+        let known = storage::read_devices(&header, &raw).unwrap();
+        assert_eq!((&known.entries, &known.findings), (&entries, &vec![]));
 
-        let (header, _) = apply::write(&entries, *devices);
+        let (header, _) = storage::write_devices(&entries, *devices);
         let free = RawDevSer::read_from_bytes(&[0; 8]).unwrap();
         let written: Vec<RawDevSer> = read
             .into_iter()
             .map(|entry| entry.map_or(free, RawDevSer::from))
             .collect();
+        assert_eq!([header.as_bytes(), written.as_bytes()].concat(), bytes);
+    });
+}
+
+#[test]
+fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
+    let driver = |domain, bdf, name| DriverEntry {
+        address: address(domain, bdf),
+        format: format(name),
+    };
+    let known = [
+        ("nothing", (0, vec![])),
+        (
+            "two-of-one-format",
+            (
+                0x0fed_cba9_8765_4000,
+                vec![
+                    driver(0, 0x0300, "vfio-pci-v1"),
+                    driver(0, 0x0400, "vfio-pci-v1"),
+                ],
+            ),
+        ),
+        (
+            "limits",
+            (
+                0xffff_ffff_ffff_f000,
+                vec![
+                    driver(0, 0, "v"),
+                    driver(
+                        0x7fff_ffff,
+                        0xffff,
+                        "abcdefghijklmnopqrstuvwxyz-0123456789-ABCDEFGHI",
+                    ),
+                ],
+            ),
+        ),
+    ];
+
+    golden::check(DRIVERS, &known, |bytes, (devices, drivers)| {
+        let (header, tail) = RawSer::read_from_prefix(bytes).unwrap();
+        let raw: Vec<RawDriverSer> = tail
+            .chunks(size_of::<RawDriverSer>())
+            .map(|record| RawDriverSer::read_from_bytes(record).unwrap())
+            .collect();
+
+        assert_eq!(header.devices, *devices);
+        assert_eq!(storage::read_drivers(&header, &raw).as_ref(), Ok(drivers));
+
+        let (header, written) = storage::write_drivers(drivers, *devices);
         assert_eq!([header.as_bytes(), written.as_bytes()].concat(), bytes);
     });
 }

@@ -3,26 +3,30 @@
 //! What is claimed of records.
 
 use super::{
-    any_entries,
+    address,
     any_entry,
+    any_format,
     entry,
-    some_entries,
+    format,
     LAST_DOMAIN, //
 };
-use crate::{
-    apply,
-    entries::{
-        BadRecord,
-        RawDevSer,
-        RawSer,
-        MAX_DEVICES,
-        VERSION, //
-    },
+use crate::entries::{
+    BadRecord,
+    DriverEntry,
+    Format,
+    RawDevSer,
+    RawDriverSer,
+    RawSer,
+    FORMAT_LENGTH,
+    VERSION, //
 };
-use kernel::prelude::*;
+use kernel::{
+    fmt::Adapter,
+    prelude::*, //
+};
 use proptest::prelude::*;
 
-fn header(nr_devices: u32) -> RawSer {
+pub(super) fn header(nr_devices: u32) -> RawSer {
     RawSer {
         version: VERSION,
         nr_devices,
@@ -31,7 +35,7 @@ fn header(nr_devices: u32) -> RawSer {
 }
 
 /// Returns the value with each one of its bits inverted in turn.
-fn corruptions<T: FromBytes + IntoBytes + zerocopy::Immutable>(value: &T) -> Vec<T> {
+pub(super) fn corruptions<T: FromBytes + IntoBytes + zerocopy::Immutable>(value: &T) -> Vec<T> {
     (0..8 * size_of::<T>())
         .map(|bit| {
             let mut bytes = value.as_bytes().to_vec();
@@ -55,27 +59,7 @@ fn accepts_its_own_version_and_no_other() {
         };
 
         assert_eq!(header.check_version(), Err(BadRecord::Version(version)));
-        assert_eq!(apply::read(&header, &[]), Err(BadRecord::Version(version)));
     }
-}
-
-#[test]
-fn judges_the_version_before_all_else() {
-    let header = RawSer {
-        version: VERSION + 1,
-        nr_devices: 7,
-        devices: u64::MAX,
-    };
-    let device = RawDevSer {
-        domain: u32::MAX,
-        bdf: 0,
-        refcount: 1,
-    };
-
-    assert_eq!(
-        apply::read(&header, &[device]),
-        Err(BadRecord::Version(VERSION + 1))
-    );
 }
 
 #[test]
@@ -105,29 +89,6 @@ fn does_not_confuse_numbers_of_devices_that_differ_by_a_power_of_two() {
         })
     );
     assert_eq!(header(u32::MAX).check_count(found - 1), Ok(()));
-}
-
-#[test]
-fn refuses_more_devices_than_there_can_be() {
-    let most = u32::try_from(MAX_DEVICES).unwrap();
-    let mut records: Vec<_> = (0..most)
-        .map(|n| RawDevSer {
-            domain: n >> 16,
-            bdf: n as u16,
-            refcount: 1,
-        })
-        .collect();
-    assert!(apply::read(&header(most), &records).is_ok());
-
-    records.push(RawDevSer {
-        domain: 7,
-        bdf: 7,
-        refcount: 1,
-    });
-    assert_eq!(
-        apply::read(&header(most + 1), &records),
-        Err(BadRecord::TooMany)
-    );
 }
 
 #[test]
@@ -169,24 +130,15 @@ fn refuses_domains_that_there_cannot_be() {
 }
 
 #[test]
-fn refuses_a_device_that_is_named_twice() {
-    let records = [entry(0, 1, 1), entry(0, 2, 1), entry(0, 1, 2)].map(RawDevSer::from);
-
-    assert_eq!(
-        apply::read(&header(3), &records),
-        Err(BadRecord::Duplicate(super::address(0, 1)))
-    );
-}
-
-#[test]
 fn refuses_bytes_of_another_size() {
-    let bytes = [0; 3 * size_of::<RawSer>()];
+    let bytes = [0; 64];
 
     for size in 0..bytes.len() {
         let bytes = &bytes[..size];
 
         assert_eq!(RawSer::read_from_bytes(bytes).is_ok(), size == 16);
         assert_eq!(RawDevSer::read_from_bytes(bytes).is_ok(), size == 8);
+        assert_eq!(RawDriverSer::read_from_bytes(bytes).is_ok(), size == 56);
         assert_eq!(RawSer::read_from_prefix(bytes).is_ok(), size >= 16);
         assert_eq!(RawDevSer::read_from_prefix(bytes).is_ok(), size >= 8);
     }
@@ -205,6 +157,111 @@ fn refuses_lists_that_end_within_a_record_or_are_not_aligned() {
             assert_eq!(list.is_ok(), aligned && size % 8 == 0);
         }
     }
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let address = address(0, 0x0108);
+
+    for (bad, text) in [
+        (BadRecord::Version(7), "version 7 is not known"),
+        (
+            BadRecord::Domain(0x8000_0001),
+            "there is no domain 0x80000001",
+        ),
+        (BadRecord::Duplicate(address), "0000:01:01.0 is named twice"),
+        (
+            BadRecord::Format(address),
+            "0000:01:01.0 has no name of a format",
+        ),
+        (
+            BadRecord::TooMany,
+            "more devices are named than there can be",
+        ),
+        (
+            BadRecord::Count {
+                announced: 3,
+                found: 2,
+            },
+            "3 devices are announced, 2 are named",
+        ),
+    ] {
+        assert_eq!(Adapter(&bad).to_string(), text);
+    }
+}
+
+/// A record of a device at 0000:00:01.0 whose name is followed by zeroes, if there is room.
+fn driver(name: &[u8]) -> RawDriverSer {
+    let mut compatible = [0; FORMAT_LENGTH];
+    compatible[..name.len()].copy_from_slice(name);
+
+    RawDriverSer {
+        domain: 0,
+        bdf: 8,
+        reserved: 0,
+        compatible,
+    }
+}
+
+#[test]
+fn a_format_has_a_name_that_fits_and_ends() {
+    for length in 0..=2 * FORMAT_LENGTH {
+        let name = vec![b'v'; length];
+
+        assert_eq!(
+            Format::new(&name).is_some(),
+            (1..FORMAT_LENGTH).contains(&length)
+        );
+        for at in 0..length {
+            let mut name = name.clone();
+            name[at] = 0;
+
+            assert_eq!(Format::new(&name), None);
+        }
+    }
+}
+
+#[test]
+fn refuses_a_driver_without_a_name_or_an_end_of_it() {
+    for length in 0..=FORMAT_LENGTH {
+        let entry = DriverEntry::try_from(driver(&vec![b'v'; length]));
+
+        assert_eq!(
+            entry,
+            match length {
+                0 | FORMAT_LENGTH => Err(BadRecord::Format(address(0, 8))),
+                _ => Ok(DriverEntry {
+                    address: address(0, 8),
+                    format: format(&"v".repeat(length)),
+                }),
+            }
+        );
+    }
+}
+
+#[test]
+fn judges_the_domain_of_a_driver_before_its_name() {
+    for domain in [LAST_DOMAIN + 1, u32::MAX] {
+        for name in ["", "v"] {
+            let record = RawDriverSer {
+                domain,
+                ..driver(name.as_bytes())
+            };
+
+            assert_eq!(
+                DriverEntry::try_from(record),
+                Err(BadRecord::Domain(domain))
+            );
+        }
+    }
+}
+
+/// Any driver.
+fn any_driver() -> impl Strategy<Value = DriverEntry> {
+    (any_entry(), any_format()).prop_map(|(entry, format)| DriverEntry {
+        address: entry.address,
+        format,
+    })
 }
 
 proptest! {
@@ -247,85 +304,53 @@ proptest! {
     }
 
     #[test]
-    fn entries_survive_being_handed_over(entries in any_entries(), devices: u64) {
-        let (header, records) = apply::write(&entries, devices);
-
-        prop_assert_eq!(apply::read(&header, &records), Ok(entries));
+    fn a_driver_survives_being_written_and_read(driver in any_driver()) {
+        prop_assert_eq!(DriverEntry::try_from(RawDriverSer::from(driver)), Ok(driver));
     }
 
     #[test]
-    fn free_records_and_the_order_do_not_matter(
-        entries in any_entries(),
-        free in prop::collection::vec((any::<u32>(), any::<u16>()), 0..4),
-        seed: [usize; 16],
+    fn believes_nothing_behind_the_end_of_a_name(
+        driver in any_driver(),
+        reserved: u16,
+        behind: [u8; FORMAT_LENGTH],
     ) {
-        let (header, mut records) = apply::write(&entries, 0);
+        let clean = RawDriverSer::from(driver);
+        let end = clean.compatible.iter().position(|byte| *byte == 0).unwrap();
 
-        records.extend(free.iter().map(|&(domain, bdf)| RawDevSer { domain, bdf, refcount: 0 }));
-        let len = records.len();
-        for (i, j) in (0..len).zip(seed) {
-            records.swap(i, j % len);
-        }
+        let mut record = RawDriverSer { reserved, ..clean };
+        record.compatible[end + 1..].copy_from_slice(&behind[end + 1..]);
 
-        prop_assert_eq!(apply::read(&header, &records), Ok(entries));
+        // The same format, so that it is compared and handed over again as the same.
+        let read = DriverEntry::try_from(record);
+        prop_assert_eq!(read, Ok(driver));
+        prop_assert_eq!(RawDriverSer::from(read.unwrap()), clean);
     }
 
     #[test]
-    fn a_missing_or_surplus_record_is_refused(
-        entries in some_entries(),
-        index: prop::sample::Index,
-    ) {
-        let (header, records) = apply::write(&entries, 0);
-        let index = index.index(records.len());
+    fn a_corrupt_bit_of_a_driver_is_refused_or_harmless(driver in any_driver()) {
+        let record = RawDriverSer::from(driver);
+        let name = |record: &RawDriverSer| {
+            let end = record.compatible.iter().position(|byte| *byte == 0)?;
+            Some(record.compatible[..end].to_vec())
+        };
 
-        let mut fewer = records.clone();
-        fewer.remove(index);
-        prop_assert_eq!(
-            apply::read(&header, &fewer),
-            Err(BadRecord::Count { announced: header.nr_devices, found: fewer.len() })
-        );
+        for corrupt in corruptions(&record) {
+            match DriverEntry::try_from(corrupt) {
+                // It is another driver exactly if it says so.
+                Ok(entry) => {
+                    let address = (entry.address.domain(), entry.address.bdf());
+                    prop_assert_eq!(address, (corrupt.domain, corrupt.bdf));
 
-        let mut more = records;
-        more.push(more[index]);
-        prop_assert_eq!(
-            apply::read(&header, &more),
-            Err(BadRecord::Duplicate(entries[index].address))
-        );
-    }
-
-    #[test]
-    fn a_corrupt_bit_of_all_that_is_handed_over_is_refused_or_harmless(
-        entries in any_entries(),
-        devices: u64,
-    ) {
-        let (header, records) = apply::write(&entries, devices);
-
-        for corrupt in corruptions(&header) {
-            // Where the records are is checked by who goes there.
-            let harmless = corrupt.devices != devices;
-            let read = apply::read(&corrupt, &records);
-
-            prop_assert_eq!(read, if harmless {
-                Ok(entries.clone())
-            } else if corrupt.version != VERSION {
-                Err(BadRecord::Version(corrupt.version))
-            } else {
-                Err(BadRecord::Count { announced: corrupt.nr_devices, found: entries.len() })
-            });
-        }
-
-        for index in 0..records.len() {
-            for corrupt in corruptions(&records[index]) {
-                let mut records = records.clone();
-                records[index] = corrupt;
-
-                if let Ok(read) = apply::read(&header, &records) {
-                    let (reheader, mut rewritten) = apply::write(&read, devices);
-
-                    records.sort_by_key(|record| (record.domain, record.bdf));
-                    rewritten.sort_by_key(|record| (record.domain, record.bdf));
-                    prop_assert_eq!(reheader, header);
-                    prop_assert_eq!(rewritten, records);
+                    let name = name(&corrupt).unwrap();
+                    prop_assert_eq!(Some(entry.format), Format::new(&name));
+                }
+                Err(BadRecord::Domain(domain)) => {
+                    prop_assert_eq!(domain, corrupt.domain);
+                    prop_assert!(domain > LAST_DOMAIN);
+                }
+                Err(bad) => {
+                    prop_assert_eq!(bad, BadRecord::Format(driver.address));
+                    prop_assert!(name(&corrupt).is_none_or(|name| name.is_empty()));
                 }
             }
         }

@@ -3,31 +3,62 @@
 //! The fuzzer's claims, for a few bytes of all sorts and without a fuzzer.
 
 use super::{
+    any_drivers,
     any_entries,
     some_entries, //
 };
 use crate::{
-    apply,
-    entries::Entry,
-    fuzz::fuzz_pci, //
+    entries::{
+        DriverEntry,
+        Entry, //
+    },
+    fuzz::{
+        fuzz_pci,
+        fuzz_pci_driver, //
+    },
+    storage, //
 };
 use kernel::prelude::*;
 use proptest::prelude::*;
 
 fn handed_over(entries: impl Strategy<Value = Vec<Entry>>) -> impl Strategy<Value = Vec<u8>> {
     (entries, any::<u64>()).prop_map(|(entries, devices)| {
-        let (header, records) = apply::write(&entries, devices);
+        let (header, records) = storage::write_devices(&entries, devices);
 
         [header.as_bytes(), records.as_bytes()].concat()
     })
 }
 
+fn drivers_handed_over(
+    drivers: impl Strategy<Value = Vec<DriverEntry>>,
+) -> impl Strategy<Value = Vec<u8>> {
+    (drivers, any::<u64>()).prop_map(|(drivers, devices)| {
+        let (header, records) = storage::write_drivers(&drivers, devices);
+
+        [header.as_bytes(), records.as_bytes()].concat()
+    })
+}
+
+/// Writes bytes at will into others.
+fn change(bytes: &mut [u8], changes: Vec<(prop::sample::Index, u8)>) {
+    for (index, byte) in changes {
+        let index = index.index(bytes.len());
+        bytes[index] = byte;
+    }
+}
+
+fn any_changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+}
+
 #[test]
 fn no_bytes_and_no_devices_are_told_apart() {
-    let (header, _) = apply::write(&[], 0);
+    let (header, _) = storage::write_devices(&[], 0);
 
-    assert!(!fuzz_pci(&[]));
-    assert!(fuzz_pci(header.as_bytes()));
+    for fuzz in [fuzz_pci, fuzz_pci_driver] {
+        assert!(!fuzz(&[]));
+        assert!(fuzz(header.as_bytes()));
+    }
 }
 
 proptest! {
@@ -36,6 +67,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_or_harmless(bytes in prop::collection::vec(any::<u8>(), 0..160)) {
         fuzz_pci(&bytes);
+        fuzz_pci_driver(&bytes);
     }
 
     #[test]
@@ -51,14 +83,34 @@ proptest! {
     #[test]
     fn bytes_changed_at_will_are_refused_or_harmless(
         bytes in handed_over(any_entries()),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        changes in any_changes(),
     ) {
         let mut bytes = bytes;
-        for (index, byte) in changes {
-            let index = index.index(bytes.len());
-            bytes[index] = byte;
-        }
+        change(&mut bytes, changes);
         fuzz_pci(&bytes);
+    }
+
+    #[test]
+    fn drivers_that_were_handed_over_are_accepted(bytes in drivers_handed_over(any_drivers())) {
+        prop_assert!(fuzz_pci_driver(&bytes));
+    }
+
+    #[test]
+    fn drivers_that_were_cut_off_are_refused(
+        bytes in drivers_handed_over(any_drivers()),
+        size: prop::sample::Index,
+    ) {
+        prop_assert!(!fuzz_pci_driver(&bytes[..size.index(bytes.len())]));
+    }
+
+    #[test]
+    fn drivers_changed_at_will_are_refused_or_harmless(
+        bytes in drivers_handed_over(any_drivers()),
+        changes in any_changes(),
+    ) {
+        let mut bytes = bytes;
+        change(&mut bytes, changes);
+        fuzz_pci_driver(&bytes);
     }
 
     #[test]

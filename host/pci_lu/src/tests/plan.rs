@@ -7,23 +7,25 @@ use super::{
     any_entries,
     any_entry,
     entry,
+    format,
     some_entries, //
 };
 use crate::{
-    apply::{
-        self,
-        apply, //
-    },
     entries::{
         BadRecord,
+        DriverEntry,
         Entry, //
     },
     plan::{
         self,
+        Formats,
+        List,
         Refusal,
         Role,
+        Standing,
         Step, //
     },
+    storage, //
 };
 use kernel::liveupdate::pci::Address;
 use proptest::prelude::*;
@@ -32,7 +34,11 @@ use std::{
         BTreeMap,
         BTreeSet, //
     },
-    num::NonZero, //
+    num::NonZero,
+    ops::{
+        Deref,
+        DerefMut, //
+    }, //
 };
 
 #[test]
@@ -96,13 +102,216 @@ fn what_is_not_preserved_is_not_released() {
 }
 
 #[test]
-fn an_endpoint_is_forgotten_whatever_was_counted() {
+fn an_endpoint_is_finished_whatever_was_counted_and_a_bridge_with_the_last() {
     for refcount in [1, 2, u16::MAX] {
         let entries = [entry(0, 1, 1), entry(0, 2, refcount)];
+        let finish = |role| plan::finish(&entries, address(0, 2), role);
 
-        assert_eq!(plan::forget(&entries, address(0, 2)), Some(Step::Remove(1)));
+        assert_eq!(finish(Role::Endpoint), Some(Step::Remove(1)));
+        assert_eq!(
+            finish(Role::Bridge),
+            Some(match NonZero::new(refcount - 1) {
+                Some(refcount) => Step::Count(1, refcount),
+                None => Step::Remove(1),
+            })
+        );
     }
-    assert_eq!(plan::forget(&[entry(0, 1, 1)], address(0, 2)), None);
+    for role in [Role::Endpoint, Role::Bridge] {
+        assert_eq!(plan::finish(&[entry(0, 1, 1)], address(0, 2), role), None);
+    }
+}
+
+#[test]
+fn the_first_of_a_path_is_the_endpoint() {
+    assert!(plan::roles("abc".chars()).eq([
+        ('a', Role::Endpoint),
+        ('b', Role::Bridge),
+        ('c', Role::Bridge)
+    ]));
+}
+
+#[test]
+fn binds_whom_the_previous_kernel_names_and_no_other() {
+    let [one, other] = ["vfio-pci-v1", "vfio-pci-v2"].map(format);
+    let device = address(0, 1);
+
+    let named = |address, format| DriverEntry { address, format };
+    let for_this = [
+        named(address(0, 2), other),
+        named(device, one),
+        named(address(1, 1), other),
+    ];
+    let for_others = [named(address(0, 2), one), named(address(1, 1), one)];
+
+    // Who may bind: anybody, those who know some format, those who know the one that is named.
+    let any = [None, Some(one), Some(other)];
+    let some = [Some(one), Some(other)];
+    let this = [Some(one)];
+
+    for formats in [
+        Formats::Unknown,
+        Formats::Known(&for_this),
+        Formats::Known(&for_others),
+        Formats::Known(&[]),
+    ] {
+        for standing in [
+            Standing::Ordinary,
+            Standing::Bridge,
+            Standing::Endpoint,
+            Standing::Quarantined,
+        ] {
+            let expected: &[_] = match (standing, formats) {
+                (Standing::Ordinary | Standing::Bridge, _) => &any,
+                (Standing::Endpoint, Formats::Unknown) => &some,
+                (Standing::Endpoint, Formats::Known(drivers)) if drivers == for_this => &this,
+                (Standing::Endpoint, Formats::Known(_)) => &[],
+                (Standing::Quarantined, _) => &[],
+            };
+
+            for known in any {
+                assert_eq!(
+                    plan::may_bind(standing, device, formats, known),
+                    expected.contains(&known),
+                    "{standing:?} {formats:?} {known:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_quarantined_stands_as_that_and_a_bridge_does_not() {
+    let entries = [entry(0, 1, 1)];
+    let [there, absent] = [address(0, 1), address(0, 2)];
+
+    for (address, quarantined, is_bridge, expected) in [
+        (there, false, false, Standing::Endpoint),
+        (there, false, true, Standing::Bridge),
+        (there, true, false, Standing::Quarantined),
+        (there, true, true, Standing::Bridge),
+        (absent, false, false, Standing::Ordinary),
+        (absent, false, true, Standing::Ordinary),
+        // Did DMA when it was enumerated, while nobody knows which devices were preserved.
+        (absent, true, false, Standing::Quarantined),
+        (absent, true, true, Standing::Ordinary),
+    ] {
+        let quarantine: &[_] = if quarantined { &[address] } else { &[] };
+
+        assert_eq!(
+            plan::standing(&entries, quarantine, address, is_bridge),
+            expected
+        );
+    }
+}
+
+/// A list in memory that is short: it does not grow at all.
+#[derive(Clone, Debug, PartialEq)]
+struct Full<T>(Vec<T>);
+
+impl<T> Deref for Full<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Full<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct NoMemory;
+
+impl<T> List<T> for Full<T> {
+    type Error = NoMemory;
+
+    fn append(&mut self, _item: T) -> Result<(), NoMemory> {
+        Err(NoMemory)
+    }
+
+    fn cut(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Failure {
+    Memory,
+    Refused(Refusal),
+    Bad(BadRecord),
+}
+
+impl From<NoMemory> for Failure {
+    fn from(NoMemory: NoMemory) -> Self {
+        Self::Memory
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<BadRecord> for Failure {
+    fn from(bad: BadRecord) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+#[test]
+fn what_needs_memory_says_so() {
+    let (header, records) = storage::write_devices(&[entry(0, 1, 1)], 0);
+    let (mut entries, mut quarantined) = (Full(vec![]), Full(vec![]));
+    let path = [address(0, 1)];
+
+    assert_eq!(
+        plan::preserve_path(&mut entries, path.into_iter()),
+        Err(Failure::Memory)
+    );
+    assert_eq!(
+        plan::read(
+            &header,
+            records.into_iter(),
+            &mut entries,
+            &mut quarantined,
+            |finding| panic!("{finding:?}"),
+        ),
+        Err(Failure::Memory)
+    );
+    assert_eq!(entries, Full(vec![]));
+
+    let (header, records) = storage::write_drivers(
+        &[DriverEntry {
+            address: address(0, 1),
+            format: format("v"),
+        }],
+        0,
+    );
+    assert_eq!(
+        plan::read_drivers(&header, records.into_iter(), &mut Full(vec![])),
+        Err(Failure::Memory)
+    );
+}
+
+/// Preserves a device in a copy, as the kernel does, so that nothing changes if it is refused.
+fn preserve(entries: &mut Vec<Entry>, path: &[Address]) -> Result<(), Refusal> {
+    let mut copy = entries.clone();
+
+    plan::preserve_path::<Refusal, _>(&mut copy, path.iter().copied())?;
+    *entries = copy;
+    Ok(())
+}
+
+fn release(entries: &mut Vec<Entry>, path: &[Address]) -> Result<(), Refusal> {
+    plan::release_path(entries, path.iter().copied())
+}
+
+fn apply(entries: &mut Vec<Entry>, step: Step) {
+    let Ok(()) = plan::apply(entries, step);
 }
 
 #[test]
@@ -113,7 +322,7 @@ fn a_bridge_with_too_many_endpoints_refuses_and_nothing_changes() {
     // The endpoint and the bridge next to it would have been possible.
     let path = [address(0, 0x100), address(0, 1), address(0, 2)];
 
-    assert_eq!(apply::preserve(&mut entries, &path), Err(Refusal::TooMany));
+    assert_eq!(preserve(&mut entries, &path), Err(Refusal::TooMany));
     assert_eq!(entries, before);
 }
 
@@ -221,7 +430,7 @@ proptest! {
                 Request::Preserve(index) => {
                     let endpoint = index.index(topology.endpoints.len());
                     let before = entries.clone();
-                    let result = apply::preserve(&mut entries, &topology.path(endpoint));
+                    let result = preserve(&mut entries, &topology.path(endpoint));
 
                     if preserved.insert(endpoint) {
                         prop_assert_eq!(result, Ok(()));
@@ -233,12 +442,12 @@ proptest! {
                 Request::Unpreserve(index) => {
                     let endpoint = index.index(topology.endpoints.len());
                     let before = entries.clone();
-                    let result = apply::release(&mut entries, &topology.path(endpoint));
+                    let result = release(&mut entries, &topology.path(endpoint));
 
                     if preserved.remove(&endpoint) {
-                        prop_assert_eq!(result, Some(()));
+                        prop_assert_eq!(result, Ok(()));
                     } else {
-                        prop_assert_eq!(result, None);
+                        prop_assert_eq!(result, Err(Refusal::NotPreserved));
                         prop_assert_eq!(&entries, &before);
                     }
                 }
@@ -250,13 +459,15 @@ proptest! {
         }
 
         // The next kernel admits them in any order, and releases them in any other.
-        let (header, mut records) = apply::write(&entries, 0);
+        let (header, mut records) = storage::write_devices(&entries, 0);
         records.reverse();
-        let mut entries = apply::read(&header, &records).unwrap();
-        prop_assert_eq!(&entries, &topology.entries(&preserved));
+        let known = storage::read_devices(&header, &records).unwrap();
+        prop_assert_eq!(&known.entries, &topology.entries(&preserved));
+        prop_assert_eq!(known.findings, []);
+        let mut entries = known.entries;
 
         while let Some(endpoint) = preserved.pop_last() {
-            prop_assert_eq!(apply::release(&mut entries, &topology.path(endpoint)), Some(()));
+            prop_assert_eq!(release(&mut entries, &topology.path(endpoint)), Ok(()));
             prop_assert_eq!(&entries, &topology.entries(&preserved));
         }
         prop_assert!(entries.is_empty());
@@ -315,5 +526,25 @@ proptest! {
         let mut entries = entries;
         entries.sort_by_key(|entry| entry.address);
         prop_assert_eq!(admitted, entries);
+    }
+
+    #[test]
+    fn what_removes_needs_no_memory(entries in some_entries(), index: prop::sample::Index) {
+        let address = entries[index.index(entries.len())].address;
+        let mut full = Full(entries.clone());
+        let mut other = entries;
+
+        prop_assert_eq!(
+            plan::release_path(&mut full, [address].into_iter()),
+            Ok::<(), Failure>(())
+        );
+        prop_assert_eq!(release(&mut other, &[address]), Ok(()));
+        prop_assert_eq!(&full.0, &other);
+
+        for role in [Role::Endpoint, Role::Bridge] {
+            if let Some(step) = plan::finish(&full, address, role) {
+                prop_assert_eq!(plan::apply(&mut full, step), Ok(()));
+            }
+        }
     }
 }
