@@ -20,10 +20,11 @@ struct pci_dev;
 /* For drivers whose file handlers preserve files of PCI devices */
 int pci_liveupdate_register_flb(struct liveupdate_file_handler *fh);
 void pci_liveupdate_unregister_flb(struct liveupdate_file_handler *fh);
-int pci_liveupdate_preserve(struct pci_dev *dev);
+int pci_liveupdate_preserve(struct pci_dev *dev, u64 data);
 void pci_liveupdate_unpreserve(struct pci_dev *dev);
 void pci_liveupdate_finish(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming(struct pci_dev *dev);
+bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data);
 
 /* For the PCI core */
 void pci_liveupdate_setup_device(struct pci_dev *dev);
@@ -40,7 +41,7 @@ static inline void pci_liveupdate_unregister_flb(struct liveupdate_file_handler 
 {
 }
 
-static inline int pci_liveupdate_preserve(struct pci_dev *dev)
+static inline int pci_liveupdate_preserve(struct pci_dev *dev, u64 data)
 {
 	return -EOPNOTSUPP;
 }
@@ -54,6 +55,11 @@ static inline void pci_liveupdate_finish(struct pci_dev *dev)
 }
 
 static inline bool pci_liveupdate_is_incoming(struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data)
 {
 	return false;
 }

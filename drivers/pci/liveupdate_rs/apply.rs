@@ -36,7 +36,8 @@ use kernel::{
         pci as lu_pci,
         Flb,
         FlbCell,
-        Handle, //
+        Handle,
+        IncomingFlb, //
     },
     new_mutex,
     pci,
@@ -64,6 +65,7 @@ kernel::assert_same_layout!(
         domain,
         bdf,
         reserved,
+        data,
         compatible
     }
 );
@@ -134,18 +136,18 @@ impl Flb for Drivers {
     }
 }
 
-/// Preserves a device whose driver knows this format.
+/// Preserves a device whose driver knows this format, with a file that has this data.
 ///
 /// # Errors
 ///
 /// As `pci_liveupdate_preserve()`.
-pub(crate) fn preserve(device: &pci::Device, format: Format) -> Result {
+pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Result {
     let devices = DEVICES.outgoing()?;
     let drivers = DRIVERS.outgoing()?;
 
     devices.lock().preserve(device)?;
 
-    let result = drivers.lock().add(device, format);
+    let result = drivers.lock().add(device, format, data);
     if result.is_err() {
         devices.lock().unpreserve(device)?;
     }
@@ -156,6 +158,25 @@ pub(crate) fn preserve(device: &pci::Device, format: Format) -> Result {
 pub(crate) fn unpreserve(device: &pci::Device) -> Result {
     DRIVERS.outgoing()?.lock().remove(device);
     DEVICES.outgoing()?.lock().unpreserve(device)
+}
+
+/// Returns whether a device was preserved with the file that has this data, and is not finished.
+pub(crate) fn belongs_to(device: &pci::Device, data: u64) -> bool {
+    let Ok(devices) = DEVICES.incoming() else {
+        return false;
+    };
+    let drivers = DRIVERS.incoming();
+    let standing = devices.lock().standing(device);
+
+    plan::belongs_to(standing, lu_pci::address(device), formats(&drivers), data)
+}
+
+/// Returns what the previous kernel says of how devices were preserved.
+fn formats(drivers: &Result<IncomingFlb<Drivers>>) -> Formats<'_> {
+    match drivers {
+        Ok(drivers) => Formats::Known(drivers.entries()),
+        Err(_) => Formats::Unknown,
+    }
 }
 
 /// Returns whether a driver that knows a format, if any, may bind to a device.
@@ -174,12 +195,8 @@ pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
 
     let mut devices = devices.lock();
     let standing = devices.standing(device);
-    let formats = match &drivers {
-        Ok(drivers) => Formats::Known(drivers.entries()),
-        Err(_) => Formats::Unknown,
-    };
 
-    if !plan::may_bind(standing, lu_pci::address(device), formats, known) {
+    if !plan::may_bind(standing, lu_pci::address(device), formats(&drivers), known) {
         dev_warn!(device, "was preserved for another driver\n");
         return Err(EBUSY);
     }

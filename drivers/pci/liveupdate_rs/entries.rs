@@ -45,6 +45,7 @@ pub(crate) struct RawDriverSer {
     pub(crate) domain: u32,
     pub(crate) bdf: u16,
     pub(crate) reserved: u16,
+    pub(crate) data: u64,
     pub(crate) compatible: [u8; FORMAT_LENGTH],
 }
 
@@ -81,6 +82,8 @@ pub(crate) struct DriverEntry {
     pub(crate) address: Address,
     /// The drivers are those that know this format.
     pub(crate) format: Format,
+    /// The file that it belongs to is the one with this data.
+    pub(crate) data: u64,
 }
 
 /// What is wrong with a record of the previous kernel.
@@ -192,6 +195,7 @@ impl TryFrom<RawDriverSer> for DriverEntry {
         Ok(Self {
             address,
             format: format.ok_or(BadRecord::Format(address))?,
+            data: raw.data,
         })
     }
 }
@@ -202,6 +206,7 @@ impl From<DriverEntry> for RawDriverSer {
             domain: entry.address.domain(),
             bdf: entry.address.bdf(),
             reserved: 0,
+            data: entry.data,
             compatible: entry.format.0,
         }
     }

@@ -79,7 +79,8 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 /// Preserves a device, and with it the bridges above it.
 ///
 /// To be called from the `preserve` callback of a handler that shares the record. May sleep. The
-/// caller keeps the device from going away until it is unpreserved.
+/// caller keeps the device from going away until it is unpreserved. `data` is what the handler hands
+/// over for the file, and tells it from others: it does not change, and no other file has it.
 ///
 /// # Errors
 ///
@@ -98,7 +99,10 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 ///
 /// `dev` is a device that is bound to a driver, and stays so until the call is over.
 #[export]
-pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(dev: *mut bindings::pci_dev) -> c_int {
+pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(
+    dev: *mut bindings::pci_dev,
+    data: u64,
+) -> c_int {
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
@@ -113,7 +117,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(dev: *mut bindings::pci_
         if lu_pci::is_virtual_function(device) {
             return Err(EINVAL);
         }
-        apply::preserve(device, format.ok_or(EINVAL)?).map(|()| 0)
+        apply::preserve(device, format.ok_or(EINVAL)?, data).map(|()| 0)
     })
 }
 
@@ -185,6 +189,24 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming(dev: *mut bindings::p
     DEVICES
         .incoming()
         .is_ok_and(|devices| devices.lock().contains(device))
+}
+
+/// Returns whether a device was preserved by the previous kernel with the file that has this data,
+/// and is not finished yet. May sleep.
+///
+/// What one file's record says does not get at the device of another file that way. If the previous
+/// kernel did not write down the files, it is so for each device that was preserved for its own sake.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming_for(
+    dev: *mut bindings::pci_dev,
+    data: u64,
+) -> bool {
+    // SAFETY: By function requirement.
+    apply::belongs_to(unsafe { lu_pci::from_raw(dev) }, data)
 }
 
 /// Notes that a device was found. Called once for each, before any driver can match. May sleep.

@@ -10,3 +10,4 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_preserve);
 EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
 EXPORT_SYMBOL_GPL(pci_liveupdate_finish);
 EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming);
+EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming_for);

@@ -200,7 +200,7 @@ pub(crate) fn standing(
     }
 }
 
-/// Which formats the previous kernel says that devices were preserved in.
+/// What the previous kernel says of how devices were preserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Formats<'a> {
     /// It does not say.
@@ -225,6 +225,24 @@ pub(crate) fn may_bind(
                 .iter()
                 .any(|driver| driver.address == address && Some(driver.format) == known),
         },
+    }
+}
+
+/// Decides whether a device belongs to the file that has this data.
+///
+/// A wrong record of one file does not get at the device of another one.
+pub(crate) fn belongs_to(
+    standing: Standing,
+    address: Address,
+    formats: Formats<'_>,
+    data: u64,
+) -> bool {
+    match (standing, formats) {
+        (Standing::Ordinary | Standing::Bridge, _) => false,
+        (Standing::Endpoint | Standing::Quarantined, Formats::Unknown) => true,
+        (Standing::Endpoint | Standing::Quarantined, Formats::Known(drivers)) => drivers
+            .iter()
+            .any(|driver| driver.address == address && driver.data == data),
     }
 }
 

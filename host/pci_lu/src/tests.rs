@@ -90,9 +90,11 @@ fn any_drivers() -> impl Strategy<Value = Vec<DriverEntry>> {
             entries
                 .iter()
                 .zip(&formats)
-                .map(|(entry, &format)| DriverEntry {
+                .zip(1..)
+                .map(|((entry, &format), data)| DriverEntry {
                     address: entry.address,
                     format,
+                    data,
                 })
                 .collect()
         })

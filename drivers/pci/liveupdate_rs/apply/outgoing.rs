@@ -144,11 +144,14 @@ impl Drivers {
     }
 
     /// Adds a device, or else changes nothing.
-    pub(super) fn add(&mut self, device: &pci::Device, format: Format) -> Result {
-        let address = lu_pci::address(device);
+    pub(super) fn add(&mut self, device: &pci::Device, format: Format, data: u64) -> Result {
+        let entry = DriverEntry {
+            address: lu_pci::address(device),
+            format,
+            data,
+        };
 
-        self.entries
-            .push(DriverEntry { address, format }, GFP_KERNEL)?;
+        self.entries.push(entry, GFP_KERNEL)?;
         self.store().inspect_err(|_| {
             self.entries.pop();
         })

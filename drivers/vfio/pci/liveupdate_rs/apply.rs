@@ -87,7 +87,7 @@ impl FileHandler for VfioPci {
         let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
         let handle = record.handle();
 
-        device.preserve()?;
+        device.preserve(handle)?;
         Ok((Preserved { _record: record }, handle))
     }
 
@@ -173,12 +173,12 @@ impl FileHandler for VfioPci {
         }
 
         match record.and_then(|record| address(*record)).map(lu_pci::find) {
-            Ok(Some(device)) if ffi::is_incoming(&device) => {
+            Ok(Some(device)) if ffi::is_incoming_for(&device, incoming.handle()) => {
                 // Nobody has it, or could use it before it is finished.
                 ffi::reset(&device);
                 ffi::finish(&device);
             }
-            // Somebody else's: its file was finished, or the record is a wrong one.
+            // Somebody else's: the record is a wrong one.
             Ok(Some(_)) => (),
             // The PCI core reports a device that is missing.
             Ok(None) => (),
@@ -195,8 +195,8 @@ fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     let address = address(record).map_err(|err| (err, Lost::Address))?;
     let device = lu_pci::find(address).ok_or((ENODEV, Lost::Missing(address)))?;
 
-    // A record of a device that the PCI core does not expect is a wrong one.
-    if !ffi::is_incoming(&device) {
+    // A record of a device that the PCI core does not expect for it is a wrong one.
+    if !ffi::is_incoming_for(&device, handle) {
         return Err((EINVAL, Lost::NotPreserved(address)));
     }
     ffi::open(&device).map_err(|err| (err, Lost::NotBound(address)))

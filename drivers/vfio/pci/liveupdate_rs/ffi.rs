@@ -29,6 +29,7 @@ use kernel::{
     liveupdate::{
         pci as lu_pci,
         FileHandler,
+        Handle,
         Registration,
         Unpublished, //
     },
@@ -189,10 +190,12 @@ impl<'a> CoreDevice<'a> {
         unsafe { lu_pci::from_raw(pdev) }
     }
 
-    /// Has the PCI core preserve the device.
-    pub(crate) fn preserve(self) -> Result {
-        // SAFETY: `pci()` is a device.
-        to_result(unsafe { bindings::pci_liveupdate_preserve(lu_pci::as_raw(self.pci())) })
+    /// Has the PCI core preserve the device, for the file that has this handle.
+    pub(crate) fn preserve(self, handle: Handle) -> Result {
+        let pdev = lu_pci::as_raw(self.pci());
+
+        // SAFETY: `pdev` is a device, which is bound to vfio-pci while it is open.
+        to_result(unsafe { bindings::pci_liveupdate_preserve(pdev, handle.get()) })
     }
 
     /// Undoes [`preserve`](Self::preserve).
@@ -392,10 +395,10 @@ unsafe fn is_noiommu(device: *const bindings::vfio_device) -> bool {
     unsafe { bindings::vfio_device::noiommu_raw(device) != 0 }
 }
 
-/// Returns whether the previous kernel preserved a device.
-pub(crate) fn is_incoming(device: &pci::Device) -> bool {
+/// Returns whether the previous kernel preserved a device for the file that has this handle.
+pub(crate) fn is_incoming_for(device: &pci::Device, handle: Handle) -> bool {
     // SAFETY: `device` is a device.
-    unsafe { bindings::pci_liveupdate_is_incoming(lu_pci::as_raw(device)) }
+    unsafe { bindings::pci_liveupdate_is_incoming_for(lu_pci::as_raw(device), handle.get()) }
 }
 
 /// Ends the passage of a device.

@@ -123,7 +123,7 @@ pub(crate) enum Lost {
     Address,
     /// There is no device at the address.
     Missing(Address),
-    /// The device was not preserved.
+    /// The device was not preserved, or for another file.
     NotPreserved(Address),
     /// The device is not bound to vfio-pci, or cannot be opened.
     NotBound(Address),
@@ -135,7 +135,7 @@ impl fmt::Display for Lost {
             Self::Record => write!(f, "its record is not in memory that was handed over"),
             Self::Address => write!(f, "its record names an address that there cannot be"),
             Self::Missing(address) => write!(f, "there is no device {address:?}"),
-            Self::NotPreserved(address) => write!(f, "{address:?} was not preserved"),
+            Self::NotPreserved(address) => write!(f, "{address:?} was not preserved for it"),
             Self::NotBound(address) => write!(f, "{address:?} is not bound to vfio-pci"),
         }
     }

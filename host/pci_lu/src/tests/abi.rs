@@ -55,7 +55,7 @@ fn drivers() -> Contract {
             ("PCI_LUO_FLB_VERSION", Constant::Number(VERSION.into())),
         ],
         structs: vec![
-            testing::layout!(RawDriverSer as pci_driver_ser { domain, bdf, reserved, compatible }),
+            testing::layout!(RawDriverSer as pci_driver_ser { domain, bdf, reserved, data, compatible }),
             testing::layout!(RawSer as pci_ser { version, nr_devices, devices }),
         ],
     }
@@ -154,9 +154,10 @@ fn reads_and_writes_what_was_ever_handed_over_of_devices() {
 
 #[test]
 fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
-    let driver = |domain, bdf, name| DriverEntry {
+    let driver = |domain, bdf, data, name| DriverEntry {
         address: address(domain, bdf),
         format: format(name),
+        data,
     };
     let known = [
         ("nothing", (0, vec![])),
@@ -165,8 +166,8 @@ fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
             (
                 0x0fed_cba9_8765_4000,
                 vec![
-                    driver(0, 0x0300, "vfio-pci-v1"),
-                    driver(0, 0x0400, "vfio-pci-v1"),
+                    driver(0, 0x0300, 0x0760_5040_3020_1000, "vfio-pci-v1"),
+                    driver(0, 0x0400, 0x0e0f_1021_3243_5000, "vfio-pci-v1"),
                 ],
             ),
         ),
@@ -175,10 +176,11 @@ fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
             (
                 0xffff_ffff_ffff_f000,
                 vec![
-                    driver(0, 0, "v"),
+                    driver(0, 0, 0, "v"),
                     driver(
                         0x7fff_ffff,
                         0xffff,
+                        u64::MAX,
                         "abcdefghijklmnopqrstuvwxyz-0123456789-ABCDEFGHI",
                     ),
                 ],

@@ -138,7 +138,7 @@ fn refuses_bytes_of_another_size() {
 
         assert_eq!(RawSer::read_from_bytes(bytes).is_ok(), size == 16);
         assert_eq!(RawDevSer::read_from_bytes(bytes).is_ok(), size == 8);
-        assert_eq!(RawDriverSer::read_from_bytes(bytes).is_ok(), size == 56);
+        assert_eq!(RawDriverSer::read_from_bytes(bytes).is_ok(), size == 64);
         assert_eq!(RawSer::read_from_prefix(bytes).is_ok(), size >= 16);
         assert_eq!(RawDevSer::read_from_prefix(bytes).is_ok(), size >= 8);
     }
@@ -199,6 +199,7 @@ fn driver(name: &[u8]) -> RawDriverSer {
         domain: 0,
         bdf: 8,
         reserved: 0,
+        data: 0x1000,
         compatible,
     }
 }
@@ -233,6 +234,7 @@ fn refuses_a_driver_without_a_name_or_an_end_of_it() {
                 _ => Ok(DriverEntry {
                     address: address(0, 8),
                     format: format(&"v".repeat(length)),
+                    data: 0x1000,
                 }),
             }
         );
@@ -258,9 +260,10 @@ fn judges_the_domain_of_a_driver_before_its_name() {
 
 /// Any driver.
 fn any_driver() -> impl Strategy<Value = DriverEntry> {
-    (any_entry(), any_format()).prop_map(|(entry, format)| DriverEntry {
+    (any_entry(), any_format(), any::<u64>()).prop_map(|(entry, format, data)| DriverEntry {
         address: entry.address,
         format,
+        data,
     })
 }
 

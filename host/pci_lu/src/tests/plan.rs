@@ -131,11 +131,50 @@ fn the_first_of_a_path_is_the_endpoint() {
 }
 
 #[test]
+fn a_device_belongs_to_the_file_that_it_was_preserved_with() {
+    let device = address(0, 1);
+    let named = |address, data| DriverEntry {
+        address,
+        format: format("vfio-pci-v1"),
+        data,
+    };
+    let drivers = [
+        named(address(0, 2), 0x2000),
+        named(device, 0x1000),
+        named(address(1, 1), 0x3000),
+    ];
+
+    for standing in [
+        Standing::Ordinary,
+        Standing::Bridge,
+        Standing::Endpoint,
+        Standing::Quarantined,
+    ] {
+        let for_its_own_sake = matches!(standing, Standing::Endpoint | Standing::Quarantined);
+
+        for data in [0, 0x1000, 0x2000, 0x3000] {
+            let belongs = |formats| plan::belongs_to(standing, device, formats, data);
+
+            assert_eq!(belongs(Formats::Unknown), for_its_own_sake);
+            assert_eq!(
+                belongs(Formats::Known(&drivers)),
+                for_its_own_sake && data == 0x1000
+            );
+            assert!(!belongs(Formats::Known(&[])));
+        }
+    }
+}
+
+#[test]
 fn binds_whom_the_previous_kernel_names_and_no_other() {
     let [one, other] = ["vfio-pci-v1", "vfio-pci-v2"].map(format);
     let device = address(0, 1);
 
-    let named = |address, format| DriverEntry { address, format };
+    let named = |address, format| DriverEntry {
+        address,
+        format,
+        data: 0,
+    };
     let for_this = [
         named(address(0, 2), other),
         named(device, one),
@@ -288,6 +327,7 @@ fn what_needs_memory_says_so() {
         &[DriverEntry {
             address: address(0, 1),
             format: format("v"),
+            data: 0x1000,
         }],
         0,
     );

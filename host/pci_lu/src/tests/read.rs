@@ -187,6 +187,7 @@ fn one_bad_driver_costs_all_of_them() {
     let good = DriverEntry {
         address: address(0, 1),
         format: format("vfio-pci-v1"),
+        data: 0x1000,
     };
     let mut bad = RawDriverSer::from(good);
     bad.compatible[0] = 0;

@@ -134,7 +134,7 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
         (Lost::Missing(address), "there is no device 0000:01:01.0"),
         (
             Lost::NotPreserved(address),
-            "0000:01:01.0 was not preserved",
+            "0000:01:01.0 was not preserved for it",
         ),
         (
             Lost::NotBound(address),

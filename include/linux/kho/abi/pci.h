@@ -24,9 +24,8 @@
  * ``PCI_LUO_DRIVER_FLB_COMPATIBLE``.
  *
  * The first one has the devices and the bridges above them. The second one has,
- * for each device that is not there as a bridge, what a driver needs to know to
- * take it over. A kernel that does not write it lets any driver take over the
- * devices that can take over some device.
+ * for each device that is not there as a bridge, which drivers can take it over
+ * and which file it belongs to. A kernel that does not write it leaves both open.
  */
 
 /**
@@ -67,6 +66,8 @@ static_assert(offsetof(struct pci_dev_ser, refcount) == 6);
  * @domain:     The PCI domain (segment) of the device.
  * @bdf:        The bus number (high byte), device and function number (low byte).
  * @reserved:   Zero.
+ * @data:       What the file that the device was preserved with has as its data
+ *              in struct luo_file_ser: no other file can retrieve the device.
  * @compatible: The format in which its driver preserved the device: the
  *              compatible string of the file handler, which ends with a null
  *              byte.
@@ -75,14 +76,16 @@ struct pci_driver_ser {
 	u32 domain;
 	u16 bdf;
 	u16 reserved;
+	u64 data;
 	char compatible[48];
 } __packed;
 
-static_assert(sizeof(struct pci_driver_ser) == 56);
+static_assert(sizeof(struct pci_driver_ser) == 64);
 static_assert(offsetof(struct pci_driver_ser, domain) == 0);
 static_assert(offsetof(struct pci_driver_ser, bdf) == 4);
 static_assert(offsetof(struct pci_driver_ser, reserved) == 6);
-static_assert(offsetof(struct pci_driver_ser, compatible) == 8);
+static_assert(offsetof(struct pci_driver_ser, data) == 8);
+static_assert(offsetof(struct pci_driver_ser, compatible) == 16);
 
 /**
  * struct pci_ser - All PCI devices that are preserved.
