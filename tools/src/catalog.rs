@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::judges;
+use crate::kernel::Variant;
 use crate::machine::{Backend, Device, Machine, Slot};
 use crate::vm::{Do, Stage, VmTest};
 
@@ -102,6 +103,46 @@ const TWO_AGAIN: Stage = Stage {
     ],
     ..Stage::MAIN
 };
+
+/// A test of what the kernel makes of a wrong hand-over. The first kernel has vfio-pci as a module
+/// that is not loaded, so that another one can hand over in its name.
+macro_rules! forged {
+    ($case:literal, $about:literal) => {
+        VmTest {
+            name: concat!("forged-", $case),
+            about: $about,
+            machine: IGB,
+            stages: &[
+                Stage {
+                    kernel: Variant::Modules,
+                    commands: &[
+                        Do::Need("modprobe liveupdate_forge"),
+                        Do::Test(concat!(
+                            "liveupdate_forge/luo_forged --stage 1 --case ",
+                            $case,
+                            " 0000:01:00.0"
+                        )),
+                    ],
+                    ..Stage::MAIN
+                },
+                Stage {
+                    commands: &[
+                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                        Do::Test(concat!(
+                            "liveupdate_forge/luo_forged --stage 2 --case ",
+                            $case,
+                            " 0000:01:00.0"
+                        )),
+                        Do::Need("vfio/scripts/cleanup.sh"),
+                    ],
+                    ..Stage::MAIN
+                },
+            ],
+            timeout: Duration::from_secs(180),
+            judge: None,
+        }
+    };
+}
 
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
@@ -416,4 +457,17 @@ pub const TESTS: &[VmTest] = &[
         timeout: Duration::from_secs(180),
         judge: None,
     },
+    forged!("files", "records of files that name the wrong device, or are none"),
+    forged!("version", "a list of PCI devices of a version that the kernel does not know"),
+    forged!("count", "a list of PCI devices that announces more than it has"),
+    forged!("duplicate", "a list of PCI devices that has one twice"),
+    forged!("domain", "a list of PCI devices with a domain that there cannot be"),
+    forged!("null", "no address instead of a list of PCI devices"),
+    forged!("unaligned", "an address within a list of PCI devices instead of its own"),
+    forged!("foreign", "memory that was not handed over instead of a list of PCI devices"),
+    forged!("beyond", "an address beyond all memory instead of a list of PCI devices"),
+    forged!("block-foreign", "a block of PCI devices in memory that was not handed over"),
+    forged!("block-loop", "a block of PCI devices that is followed by itself"),
+    forged!("block-long", "a block with more PCI devices than it has room for"),
+    forged!("block-empty", "a block without PCI devices"),
 ];

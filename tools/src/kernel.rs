@@ -16,7 +16,10 @@ use crate::stage::{self, Stage};
 use crate::tree;
 
 /// The kselftest collections that the VM tests use.
-pub const COLLECTIONS: [&str; 2] = ["liveupdate", "vfio"];
+pub const COLLECTIONS: [&str; 3] = ["liveupdate", "liveupdate_forge", "vfio"];
+
+/// Where the kselftests have modules, in the kernel tree.
+const TEST_MODULES: &str = "tools/testing/selftests/liveupdate_forge/test_modules";
 
 /// The fragments that are laid on `allnoconfig`, relative to the checkout.
 const FRAGMENTS: [&str; 2] = ["kernel/configs/liveupdate_rs.config", "tools/vm/vm.config"];
@@ -210,11 +213,18 @@ fn build_image(ctx: &Context, tree: &Path, out: &Path, modules: Option<&Path>) -
             fs::remove_dir_all(dir)?;
         }
         // Stripped, because the image is loaded twice.
-        stage.run(
-            make(ctx, tree, out)
-                .args(["modules_install", "INSTALL_MOD_STRIP=1"])
-                .arg(format!("INSTALL_MOD_PATH={}", dir.display())),
-        )?;
+        let install = [
+            "modules_install".to_owned(),
+            "INSTALL_MOD_STRIP=1".to_owned(),
+            format!("INSTALL_MOD_PATH={}", dir.display()),
+        ];
+        stage.run(make(ctx, tree, out).args(&install))?;
+        let external = [
+            format!("M={}", tree.join(TEST_MODULES).display()),
+            format!("MO={}", out.join("test_modules").display()),
+        ];
+        stage.run(make(ctx, tree, out).args(&external))?;
+        stage.run(make(ctx, tree, out).args(&external).args(&install))?;
     }
     stage.done(&format!("{objects} objects"));
     Ok(())
