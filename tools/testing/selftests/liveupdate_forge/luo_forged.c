@@ -7,15 +7,16 @@
  * with vfio-pci, and checks that what is wrong is reported and harms nobody:
  * neither the machine, nor the other files of the session, nor other sessions.
  *
- * Each kexec takes one case. In case "files" the list of PCI devices is right
- * and the records of files are wrong, in the others it is the other way around.
- * Stage 2 has to be told the same case and device as stage 1.
+ * There is one list of PCI devices, and a record for each file. What is wrong
+ * with them depends on the case, of which each kexec takes one: stage 2 has to be
+ * told the same case and device as stage 1.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,10 @@
 
 #define LOG_BAD_LIST	"cannot take over preserved devices: "
 #define LOG_BAD_FILE	"a file was handed over with a bad record"
+#define LOG_MISSING	"0000:7f:1f.7 was preserved, but was never found"
+
+/* Where there is no device. */
+#define MISSING_BDF			"0000:7f:1f.7"
 
 /* Memory of the kernel's own, which nobody hands over. */
 #define FOREIGN_MEMORY			0x100000
@@ -79,10 +84,11 @@ enum {
 	LIST_PAGE,
 	BLOCK_PAGE,
 	DEVICE_PAGE,
+	TWICE_PAGE,
 	FILES_PAGE,
 };
 
-/* The list of PCI devices, which each case but "files" makes wrong. */
+/* The list of PCI devices. */
 struct list {
 	u64 handle;
 	struct pci_ser ser;
@@ -90,6 +96,7 @@ struct list {
 };
 
 static const char *device_bdf;
+static char bridge_bdf[sizeof("0000:00:00.0")];
 static int forge_fd;
 
 #define check(_condition, _fmt, ...)					\
@@ -162,9 +169,11 @@ static void list_fill(struct list *list)
 		struct vfio_pci_core_device_ser ser;
 
 		/* "pci0000:00" is the host bridge, which is none that counts. */
-		if (strlen(part) != strlen("0000:00:00.0") || !strchr(part, '.'))
+		if (strlen(part) != sizeof(bridge_bdf) - 1 || !strchr(part, '.'))
 			continue;
 
+		if (!count)
+			snprintf(bridge_bdf, sizeof(bridge_bdf), "%s", part);
 		ser = parse_bdf(part);
 		list->block.entries[count++] = (struct pci_dev_ser) {
 			.domain = ser.domain,
@@ -242,53 +251,143 @@ static void forge_block_empty(struct list *list)
 	list->block.count = 0;
 }
 
-/* Ways in which the list can be wrong, and what the log says then. */
-static const struct list_case {
+static void forge_refcount(struct list *list)
+{
+	int i;
+
+	for (i = 0; i < list->block.count; i++)
+		list->block.entries[i].refcount = UINT16_MAX;
+}
+
+static void forge_missing(struct list *list)
+{
+	struct vfio_pci_core_device_ser ser = parse_bdf(MISSING_BDF);
+
+	list->block.entries[list->block.count++] = (struct pci_dev_ser) {
+		.domain = ser.domain,
+		.bdf = ser.bdf,
+		.refcount = 1,
+	};
+	list->ser.nr_devices++;
+}
+
+static const struct test_case {
 	const char *name;
 	void (*forge)(struct list *list);
+	/* What is wrong with the list, as the log says it, if it is not used. */
+	const char *refused;
+	/* What the log says when all sessions are finished. */
 	const char *logged;
-} list_cases[] = {
-	{ "version",		forge_version,		"Record(Version(" },
-	{ "count",		forge_count,		"Record(Count {" },
-	{ "duplicate",		forge_duplicate,	"Record(Duplicate(" },
-	{ "domain",		forge_domain,		"Record(Domain(" },
-	{ "null",		forge_null,		"Memory(" },
-	{ "unaligned",		forge_unaligned,	"Memory(" },
-	{ "foreign",		forge_foreign,		"Memory(" },
-	{ "beyond",		forge_beyond,		"Memory(" },
-	{ "block-foreign",	forge_block_foreign,	"Memory(" },
-	{ "block-loop",		forge_block_loop,	"Memory(" },
-	{ "block-long",		forge_block_long,	"Memory(" },
-	{ "block-empty",	forge_block_empty,	"Memory(" },
+	/* Whether there are files whose records are wrong. */
+	bool files;
+	/* Whether there is a file that no handler is for. */
+	bool unknown;
+	/* Whether a file in another session names the same device. */
+	bool twice;
+} test_cases[] = {
+	{ .name = "files", .files = true },
+	{ .name = "unknown", .unknown = true },
+	{ .name = "twice", .twice = true },
+	{ .name = "refcount", .forge = forge_refcount },
+	{ .name = "missing", .forge = forge_missing, .logged = LOG_MISSING },
+	{ .name = "version", .forge = forge_version, .refused = "Record(Version(" },
+	{ .name = "count", .forge = forge_count, .refused = "Record(Count {" },
+	{ .name = "duplicate", .forge = forge_duplicate, .refused = "Record(Duplicate(" },
+	{ .name = "domain", .forge = forge_domain, .refused = "Record(Domain(" },
+	{ .name = "null", .forge = forge_null, .refused = "Memory(" },
+	{ .name = "unaligned", .forge = forge_unaligned, .refused = "Memory(" },
+	{ .name = "foreign", .forge = forge_foreign, .refused = "Memory(" },
+	{ .name = "beyond", .forge = forge_beyond, .refused = "Memory(" },
+	{ .name = "block-foreign", .forge = forge_block_foreign, .refused = "Memory(" },
+	{ .name = "block-loop", .forge = forge_block_loop, .refused = "Memory(" },
+	{ .name = "block-long", .forge = forge_block_long, .refused = "Memory(" },
+	{ .name = "block-empty", .forge = forge_block_empty, .refused = "Memory(" },
 };
 
 /* Ways in which the record of a file can be wrong. */
 static const struct file_case {
 	const char *name;
-	/* What the handle is, if it is no record's address plus an offset. */
+	/* What the handle is, if there is no record. */
 	u64 handle;
-	u64 offset;
-	/* What the record says, if it is not the device's address. */
+	/* What the record says: this address, but for the domain. */
 	const char *bdf;
 	u32 domain;
+	/* How much the handle is off. */
+	u64 offset;
+	/* Names a page of something else instead of a record of its own. */
+	bool misplaced;
+	int page;
 	int error;
 	/* Whether finishing the file is reported: if the record makes no sense. */
 	bool logged;
 } file_cases[] = {
-	{ .name = "no device there", .bdf = "0000:7f:1f.7", .error = -ENODEV },
-	{ .name = "no such domain", .bdf = "1234:01:00.0", .error = -ENODEV },
-	{ .name = "impossible domain", .domain = ~0, .error = -EINVAL, .logged = true },
-	{ .name = "device that is not on the list", .bdf = "0000:00:00.0", .error = -EINVAL },
-	{ .name = "null", .handle = 0, .error = -EINVAL, .logged = true },
-	{ .name = "unaligned", .offset = sizeof(u64), .error = -EINVAL, .logged = true },
-	{ .name = "foreign memory", .handle = FOREIGN_MEMORY, .error = -EINVAL, .logged = true },
-	{ .name = "beyond memory", .handle = BEYOND_MEMORY, .error = -EINVAL, .logged = true },
+	{
+		.name = "no device there",
+		.bdf = MISSING_BDF,
+		.error = -ENODEV,
+		/* The next one frees the record. */
+		.logged = true,
+	},
+	{
+		.name = "record of another file",
+		.misplaced = true,
+		.page = FILES_PAGE,
+		.error = -ENODEV,
+	},
+	{
+		.name = "record that is the list",
+		.misplaced = true,
+		.page = LIST_PAGE,
+		.error = -EINVAL,
+		.logged = true,
+	},
+	{
+		.name = "no such domain",
+		.bdf = "1234:01:00.0",
+		.error = -ENODEV,
+	},
+	{
+		.name = "impossible domain",
+		.bdf = MISSING_BDF,
+		.domain = ~0,
+		.error = -EINVAL,
+		.logged = true,
+	},
+	{
+		.name = "device that is not on the list",
+		.bdf = "0000:00:00.0",
+		.error = -EINVAL,
+	},
+	{
+		.name = "bridge that is on the list",
+		.bdf = bridge_bdf,
+		.error = -ENODEV,
+	},
+	{
+		.name = "null",
+		.error = -EINVAL,
+		.logged = true,
+	},
+	{
+		.name = "unaligned",
+		.bdf = MISSING_BDF,
+		.offset = sizeof(u64),
+		.error = -EINVAL,
+		.logged = true,
+	},
+	{
+		.name = "foreign memory",
+		.handle = FOREIGN_MEMORY,
+		.error = -EINVAL,
+		.logged = true,
+	},
+	{
+		.name = "beyond memory",
+		.handle = BEYOND_MEMORY,
+		.error = -EINVAL,
+		.logged = true,
+	},
 };
-
-static bool has_record(const struct file_case *file)
-{
-	return file->offset || file->bdf || file->domain;
-}
 
 static void preserve_as(int session_fd, const char *path, u64 handle, u64 token)
 {
@@ -315,28 +414,39 @@ static int create_session(int luo_fd, const char *name)
 	return fd;
 }
 
-static void forge_file(int session_fd, const struct file_case *file, int index)
+static void write_record(int page, const char *bdf, u32 domain)
 {
-	struct vfio_pci_core_device_ser ser;
-	u64 handle = file->handle;
+	struct vfio_pci_core_device_ser ser = parse_bdf(bdf);
 
-	if (has_record(file)) {
-		ser = parse_bdf(file->bdf ?: device_bdf);
-		if (file->domain)
-			ser.domain = file->domain;
-
-		page_write(FILES_PAGE + index, &ser, sizeof(ser));
-		handle = page_phys(FILES_PAGE + index) + file->offset;
-	}
-	preserve_as(session_fd, VFIO_PCI_FILE, handle, FORGED_TOKEN + index);
+	if (domain)
+		ser.domain = domain;
+	page_write(page, &ser, sizeof(ser));
 }
 
-static void stage_1(int luo_fd, const struct list_case *wrong, bool files,
-		    bool unknown)
+static void forge_files(int session_fd)
 {
-	struct vfio_pci_core_device_ser device = parse_bdf(device_bdf);
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(file_cases); i++) {
+		const struct file_case *file = &file_cases[i];
+		u64 handle = file->handle;
+		int page = file->page;
+
+		if (file->bdf) {
+			page = FILES_PAGE + i;
+			write_record(page, file->bdf, file->domain);
+		}
+		if (file->bdf || file->misplaced)
+			handle = page_phys(page) + file->offset;
+
+		preserve_as(session_fd, VFIO_PCI_FILE, handle, FORGED_TOKEN + i);
+	}
+}
+
+static void stage_1(int luo_fd, const struct test_case *test)
+{
+	int forged_fd, other_fd;
 	struct list list = {};
-	int session_fd, i;
 
 	forge_fd = open(FORGE_DEVICE, O_RDWR);
 	if (forge_fd < 0)
@@ -344,23 +454,27 @@ static void stage_1(int luo_fd, const struct list_case *wrong, bool files,
 			       FORGE_DEVICE);
 
 	list_fill(&list);
-	if (wrong)
-		wrong->forge(&list);
+	if (test->forge)
+		test->forge(&list);
 	page_write(LIST_PAGE, &list.ser, sizeof(list.ser));
 	page_write(BLOCK_PAGE, &list.block, sizeof(list.block));
-	page_write(DEVICE_PAGE, &device, sizeof(device));
 	if (ioctl(forge_fd, LIVEUPDATE_FORGE_SET_FLB_HANDLE, list.handle))
 		fail_exit("setting the handle");
 
 	create_state_file(luo_fd, STATE_SESSION, STATE_TOKEN, 2);
-	create_session(luo_fd, OTHER_SESSION);
+	forged_fd = create_session(luo_fd, FORGED_SESSION);
+	other_fd = create_session(luo_fd, OTHER_SESSION);
 
-	session_fd = create_session(luo_fd, FORGED_SESSION);
-	preserve_as(session_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
-	for (i = 0; files && i < ARRAY_SIZE(file_cases); i++)
-		forge_file(session_fd, &file_cases[i], i);
-	if (unknown)
-		preserve_as(session_fd, UNKNOWN_FILE, 0, FORGED_TOKEN);
+	write_record(DEVICE_PAGE, device_bdf, 0);
+	preserve_as(forged_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
+	if (test->twice) {
+		write_record(TWICE_PAGE, device_bdf, 0);
+		preserve_as(other_fd, VFIO_PCI_FILE, page_phys(TWICE_PAGE), DEVICE_TOKEN);
+	}
+	if (test->files)
+		forge_files(forged_fd);
+	if (test->unknown)
+		preserve_as(forged_fd, UNKNOWN_FILE, 0, FORGED_TOKEN);
 
 	ksft_set_plan(1);
 	ksft_test_result_pass("forged what the next kernel will find\n");
@@ -435,14 +549,13 @@ static void check_device(int session_fd)
 	iommu_cleanup(iommu);
 }
 
-/* The list is wrong: it says that no device was preserved. */
-static void check_list(int session_fd, const struct list_case *wrong)
+/* The list is not used: it is as if no device had been preserved. */
+static void check_refused(int session_fd, const char *refused)
 {
 	char line[128];
 
-	check(count_logged(LOG_BAD_LIST) == 1, "wrong list is reported once");
-	snprintf(line, sizeof(line), "%s%s", LOG_BAD_LIST, wrong->logged);
-	check(count_logged(line) == 1, "report says what is wrong: %s", wrong->logged);
+	snprintf(line, sizeof(line), "%s%s", LOG_BAD_LIST, refused);
+	check(count_logged(line) == 1, "list is reported: %s", refused);
 
 	check_ret(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), -EINVAL,
 		  "retrieving the device is refused");
@@ -473,40 +586,53 @@ static int files_logged(void)
 	return count;
 }
 
-static void stage_2(int luo_fd, int state_session_fd,
-		    const struct list_case *wrong, bool files, bool unknown)
+static void check_other_session(int luo_fd)
 {
-	int forged_fd, other_fd, stage, ret;
+	int session_fd = check_session(luo_fd, OTHER_SESSION);
 
-	ksft_set_plan(9 + (wrong ? 4 : 5) +
-		      (files ? 2 * ARRAY_SIZE(file_cases) : 0) + unknown);
+	check_ret(luo_session_finish(session_fd), 0, "other session is finished");
+	close(session_fd);
+}
+
+static void stage_2(int luo_fd, int state_session_fd, const struct test_case *test)
+{
+	int session_fd, stage, ret;
+
+	ksft_set_plan(10 + (test->refused ? 3 : 4) +
+		      (test->files ? 2 * ARRAY_SIZE(file_cases) : 0) +
+		      test->unknown + !!test->logged);
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	check(stage == 2, "state file says stage 2");
+	check(count_logged(LOG_BAD_LIST) == !!test->refused,
+	      "list is%s reported", test->refused ? "" : " not");
 
-	forged_fd = check_session(luo_fd, FORGED_SESSION);
-	if (wrong)
-		check_list(forged_fd, wrong);
-	if (files)
-		check_files(forged_fd);
-	if (unknown) {
-		ret = luo_session_retrieve_fd(forged_fd, FORGED_TOKEN);
+	session_fd = check_session(luo_fd, FORGED_SESSION);
+	if (test->twice) {
+		/* As if its process had died: nobody is asked. */
+		ret = close(check_session(luo_fd, OTHER_SESSION));
+		check(!ret, "other session is closed");
+	}
+	if (test->refused)
+		check_refused(session_fd, test->refused);
+	if (test->files)
+		check_files(session_fd);
+	if (test->unknown) {
+		ret = luo_session_retrieve_fd(session_fd, FORGED_TOKEN);
 		ksft_print_msg("a file without a handler: %s\n", strerror(-ret));
 		check(ret < 0, "file without a handler is not retrieved");
 	}
-	if (!wrong)
-		check_device(forged_fd);
-	check_ret(luo_session_finish(forged_fd), 0, "session is finished");
-	close(forged_fd);
+	if (!test->refused)
+		check_device(session_fd);
+	check_ret(luo_session_finish(session_fd), 0, "session is finished");
+	close(session_fd);
+	if (!test->twice)
+		check_other_session(luo_fd);
 
-	other_fd = check_session(luo_fd, OTHER_SESSION);
-	check_ret(luo_session_finish(other_fd), 0, "other session is finished");
-	close(other_fd);
-
-	check(count_logged(LOG_BAD_FILE) == (files ? files_logged() : 0),
+	check(count_logged(LOG_BAD_FILE) == (test->files ? files_logged() : 0),
 	      "each record of a file that makes no sense is reported once");
-	if (!wrong)
-		check(!count_logged(LOG_BAD_LIST), "list is not reported");
+	if (test->logged)
+		check(count_logged(test->logged) == 1, "reported: %s", test->logged);
 	check_ret(open_device(), 0, "device can be opened in the end");
 
 	if (luo_session_finish(state_session_fd))
@@ -524,39 +650,34 @@ static void usage(FILE *stream, const char *name)
 		"\n"
 		"  -s, --stage 1    forge, before the kexec (default)\n"
 		"  -s, --stage 2    check what became of it, after the kexec\n"
-		"  -c, --case CASE  one of files, unknown",
+		"  -c, --case CASE  one of",
 		name);
-	for (i = 0; i < ARRAY_SIZE(list_cases); i++)
-		fprintf(stream, ", %s", list_cases[i].name);
+	for (i = 0; i < ARRAY_SIZE(test_cases); i++)
+		fprintf(stream, " %s", test_cases[i].name);
 	fprintf(stream, "\n");
 }
 
-static const struct list_case *find_list_case(const char *name)
+static const struct test_case *find_case(const char *name)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(list_cases); i++) {
-		if (!strcmp(list_cases[i].name, name))
-			return &list_cases[i];
+	for (i = 0; i < ARRAY_SIZE(test_cases); i++) {
+		if (!strcmp(test_cases[i].name, name))
+			return &test_cases[i];
 	}
 	ksft_exit_fail_msg("--case %s: there is no such case\n", name);
 }
 
-static void run(int stage, const char *name)
+static void run(int stage, const struct test_case *test)
 {
-	bool unknown = !strcmp(name, "unknown"), files = !strcmp(name, "files");
-	const struct list_case *wrong = NULL;
 	int luo_fd, state_session_fd;
-
-	if (!unknown && !files)
-		wrong = find_list_case(name);
 
 	luo_fd = luo_open_device();
 	if (luo_fd < 0)
 		ksft_exit_fail_msg("open(%s): %m\n", LUO_DEVICE);
 
 	if (stage == 1) {
-		stage_1(luo_fd, wrong, files, unknown);
+		stage_1(luo_fd, test);
 		return;
 	}
 
@@ -564,7 +685,7 @@ static void run(int stage, const char *name)
 	if (state_session_fd < 0)
 		ksft_exit_fail_msg("session %s: %s (where is stage 1?)\n", STATE_SESSION,
 				   strerror(-state_session_fd));
-	stage_2(luo_fd, state_session_fd, wrong, files, unknown);
+	stage_2(luo_fd, state_session_fd, test);
 }
 
 int main(int argc, char *argv[])
@@ -575,7 +696,7 @@ int main(int argc, char *argv[])
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
-	const char *name = "files";
+	const struct test_case *test = NULL;
 	int stage = 1;
 	int opt;
 
@@ -587,7 +708,7 @@ int main(int argc, char *argv[])
 				ksft_exit_fail_msg("--stage %s: not 1 or 2\n", optarg);
 			break;
 		case 'c':
-			name = optarg;
+			test = find_case(optarg);
 			break;
 		case 'h':
 			usage(stdout, argv[0]);
@@ -598,9 +719,14 @@ int main(int argc, char *argv[])
 		}
 	}
 
+	if (!test) {
+		usage(stderr, argv[0]);
+		return KSFT_FAIL;
+	}
+
 	device_bdf = vfio_selftests_get_bdf(&argc, argv);
 	ksft_print_header();
-	run(stage, name);
+	run(stage, test);
 
 	return KSFT_FAIL;
 }
