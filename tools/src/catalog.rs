@@ -458,6 +458,8 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     forged!("files", "records of files that name the wrong device, or are none"),
+    forged!("unknown", "a file that no handler of the kernel is for"),
+    forged!("twice", "files in two sessions that name the same device"),
     forged!("refcount", "a list of PCI devices with counts that make no sense"),
     forged!("missing", "a list of PCI devices with one that is not there"),
     forged!("version", "a list of PCI devices of a version that the kernel does not know"),
