@@ -26,7 +26,8 @@ use super::{
     plan::{
         self,
         Formats,
-        List, //
+        List,
+        Standing, //
     },
 };
 use kernel::{
@@ -121,7 +122,7 @@ impl Flb for Drivers {
     const COMPATIBLE: &'static CStr = ffi::DRIVER_COMPATIBLE;
 
     type Outgoing = Mutex<OutgoingDrivers>;
-    type Incoming = IncomingDrivers;
+    type Incoming = Mutex<IncomingDrivers>;
 
     fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
         let outgoing = OutgoingDrivers::new()?;
@@ -132,7 +133,9 @@ impl Flb for Drivers {
 
     /// A record that cannot be read names no driver, so that none can bind.
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
-        Ok(KBox::pin(IncomingDrivers::read(handle), GFP_KERNEL)?)
+        let incoming = IncomingDrivers::read(handle);
+
+        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
     }
 }
 
@@ -160,23 +163,55 @@ pub(crate) fn unpreserve(device: &pci::Device) -> Result {
     DEVICES.outgoing()?.lock().unpreserve(device)
 }
 
-/// Returns whether a device was preserved with the file that has this data, and is not finished.
-pub(crate) fn belongs_to(device: &pci::Device, data: u64) -> bool {
-    let Ok(devices) = DEVICES.incoming() else {
-        return false;
-    };
-    let drivers = DRIVERS.incoming();
-    let standing = devices.lock().standing(device);
-
-    plan::belongs_to(standing, lu_pci::address(device), formats(&drivers), data)
+/// What the previous kernel handed over.
+///
+/// Whoever has it holds no lock of LUO, which come before those of the data.
+struct Incoming {
+    devices: IncomingFlb<Devices>,
+    drivers: Option<IncomingFlb<Drivers>>,
 }
 
-/// Returns what the previous kernel says of how devices were preserved.
-fn formats(drivers: &Result<IncomingFlb<Drivers>>) -> Formats<'_> {
-    match drivers {
-        Ok(drivers) => Formats::Known(drivers.entries()),
-        Err(_) => Formats::Unknown,
+impl Incoming {
+    /// Returns what was handed over, if it was and is not finished.
+    fn get() -> Option<Self> {
+        Some(Self {
+            devices: DEVICES.incoming().ok()?,
+            drivers: DRIVERS.incoming().ok(),
+        })
     }
+
+    /// Calls `f` with what a device was to the previous kernel, and how it was preserved.
+    fn with<R>(
+        &self,
+        device: &pci::Device,
+        f: impl FnOnce(&mut IncomingDevices, Standing, Formats<'_>) -> R,
+    ) -> R {
+        let mut devices = self.devices.lock();
+        let drivers = self.drivers.as_ref().map(|drivers| drivers.lock());
+        let formats = match &drivers {
+            Some(drivers) => Formats::Known(drivers.entries()),
+            None => Formats::Unknown,
+        };
+
+        let standing = devices.standing(device, formats);
+        f(&mut devices, standing, formats)
+    }
+}
+
+/// Returns whether a device, or one below a bridge, was preserved and is not finished.
+pub(crate) fn is_incoming(device: &pci::Device) -> bool {
+    Incoming::get().is_some_and(|incoming| {
+        incoming.with(device, |_, standing, _| standing != Standing::Ordinary)
+    })
+}
+
+/// Returns whether a device was preserved with the file that has this data, and is not finished.
+pub(crate) fn belongs_to(device: &pci::Device, data: u64) -> bool {
+    Incoming::get().is_some_and(|incoming| {
+        incoming.with(device, |_, standing, formats| {
+            plan::belongs_to(standing, lu_pci::address(device), formats, data)
+        })
+    })
 }
 
 /// Returns whether a driver that knows a format, if any, may bind to a device.
@@ -187,20 +222,30 @@ fn formats(drivers: &Result<IncomingFlb<Drivers>>) -> Formats<'_> {
 ///
 /// `EBUSY` if it may not, `ENOMEM` if memory is short.
 pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
-    let Ok(devices) = DEVICES.incoming() else {
+    let Some(incoming) = Incoming::get() else {
         return Ok(());
     };
-    // Before the devices are locked: LUO has a lock of its own, which comes first.
-    let drivers = DRIVERS.incoming();
 
-    let mut devices = devices.lock();
-    let standing = devices.standing(device);
+    incoming.with(device, |devices, standing, formats| {
+        if plan::may_bind(standing, lu_pci::address(device), formats, known) {
+            devices.keep_awake(device)
+        } else {
+            dev_warn!(device, "was preserved, and not for this driver\n");
+            Err(EBUSY)
+        }
+    })
+}
 
-    if !plan::may_bind(standing, lu_pci::address(device), formats(&drivers), known) {
-        dev_warn!(device, "was preserved for another driver\n");
-        return Err(EBUSY);
+/// Ends the passage of a device, and of the bridges above it that no other device needs.
+pub(crate) fn finish(device: &pci::Device) -> Result {
+    let Some(incoming) = Incoming::get() else {
+        return Ok(());
+    };
+
+    if let Some(drivers) = &incoming.drivers {
+        drivers.lock().remove(device);
     }
-    devices.keep_awake(device)
+    incoming.devices.lock().finish(device)
 }
 
 /// Notes that a device was found.

@@ -164,14 +164,8 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_finish(dev: *mut bindings::pci_de
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
-    if let Ok(devices) = DEVICES.incoming() {
-        let mut devices = devices.lock();
-
-        if devices.contains(device) {
-            if let Err(err) = devices.finish(device) {
-                dev_err!(device, "cannot be finished: {err:?}\n");
-            }
-        }
+    if let Err(err) = apply::finish(device) {
+        dev_err!(device, "cannot be finished: {err:?}\n");
     }
 }
 
@@ -184,11 +178,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_finish(dev: *mut bindings::pci_de
 #[export]
 pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming(dev: *mut bindings::pci_dev) -> bool {
     // SAFETY: By function requirement.
-    let device = unsafe { lu_pci::from_raw(dev) };
-
-    DEVICES
-        .incoming()
-        .is_ok_and(|devices| devices.lock().contains(device))
+    apply::is_incoming(unsafe { lu_pci::from_raw(dev) })
 }
 
 /// Returns whether a device was preserved by the previous kernel with the file that has this data,

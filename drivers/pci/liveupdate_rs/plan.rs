@@ -182,11 +182,14 @@ pub(crate) enum Standing {
 }
 
 /// Decides what a device is to the previous kernel.
+///
+/// `named` says whether there is a format for it, which the previous kernel writes down apart.
 pub(crate) fn standing(
     entries: &[Entry],
     quarantined: &[Address],
     address: Address,
     is_bridge: bool,
+    named: bool,
 ) -> Standing {
     // Without a bridge there would be nothing below it, and it does no DMA of its own.
     if !is_bridge && quarantined.contains(&address) {
@@ -194,6 +197,7 @@ pub(crate) fn standing(
     }
 
     match find(entries, address) {
+        Err(_) if named && !is_bridge => Standing::Quarantined,
         Err(_) => Standing::Ordinary,
         Ok(_) if is_bridge => Standing::Bridge,
         Ok(_) => Standing::Endpoint,
@@ -207,6 +211,16 @@ pub(crate) enum Formats<'a> {
     Unknown,
     /// These, for the devices that it names.
     Known(&'a [DriverEntry]),
+}
+
+impl Formats<'_> {
+    /// Returns whether there is a format for a device.
+    pub(crate) fn names(self, address: Address) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Known(drivers) => drivers.iter().any(|driver| driver.address == address),
+        }
+    }
 }
 
 /// Decides whether a driver that knows a format, if any, may bind to a device.

@@ -14,6 +14,7 @@ use super::super::{
     ffi,
     plan::{
         self,
+        Formats,
         Role,
         Standing, //
     },
@@ -137,18 +138,21 @@ impl Devices {
         Ok(this)
     }
 
-    /// Returns whether a device was preserved and is not finished.
-    pub(crate) fn contains(&self, device: &pci::Device) -> bool {
-        self.standing(device) != Standing::Ordinary
+    /// Returns whether there is an entry of a device.
+    fn contains(&self, device: &pci::Device) -> bool {
+        plan::find(&self.entries, lu_pci::address(device)).is_ok()
     }
 
     /// Returns what a device was to the previous kernel.
-    pub(super) fn standing(&self, device: &pci::Device) -> Standing {
+    pub(super) fn standing(&self, device: &pci::Device, formats: Formats<'_>) -> Standing {
+        let address = lu_pci::address(device);
+
         plan::standing(
             &self.entries,
             &self.quarantined,
-            lu_pci::address(device),
+            address,
             lu_pci::is_bridge(device),
+            formats.names(address),
         )
     }
 
@@ -242,6 +246,13 @@ impl Drivers {
 
     pub(super) fn entries(&self) -> &[DriverEntry] {
         &self.entries
+    }
+
+    /// Forgets a device that was finished.
+    pub(super) fn remove(&mut self, device: &pci::Device) {
+        let address = lu_pci::address(device);
+
+        self.entries.retain(|entry| entry.address != address);
     }
 }
 

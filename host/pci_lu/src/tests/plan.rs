@@ -131,6 +131,39 @@ fn the_first_of_a_path_is_the_endpoint() {
 }
 
 #[test]
+fn quarantines_a_device_that_only_the_list_of_formats_names() {
+    let device = address(0, 1);
+    let formats = [DriverEntry {
+        address: device,
+        format: format("vfio-pci-v1"),
+        data: 0x1000,
+    }];
+
+    for formats in [
+        Formats::Unknown,
+        Formats::Known(&[]),
+        Formats::Known(&formats),
+    ] {
+        for (other, is_bridge) in [(device, false), (device, true), (address(0, 2), false)] {
+            let named = formats.names(other);
+            let quarantined = named && !is_bridge;
+
+            assert_eq!(
+                plan::standing(&[], &[], other, is_bridge, named),
+                if quarantined {
+                    Standing::Quarantined
+                } else {
+                    Standing::Ordinary
+                }
+            );
+        }
+    }
+    assert!(Formats::Known(&formats).names(device));
+    assert!(!Formats::Known(&formats).names(address(1, 1)));
+    assert!(!Formats::Unknown.names(device));
+}
+
+#[test]
 fn a_device_belongs_to_the_file_that_it_was_preserved_with() {
     let device = address(0, 1);
     let named = |address, data| DriverEntry {
@@ -237,7 +270,7 @@ fn an_endpoint_that_is_quarantined_stands_as_that_and_a_bridge_does_not() {
         let quarantine: &[_] = if quarantined { &[address] } else { &[] };
 
         assert_eq!(
-            plan::standing(&entries, quarantine, address, is_bridge),
+            plan::standing(&entries, quarantine, address, is_bridge, false),
             expected
         );
     }

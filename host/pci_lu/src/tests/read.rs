@@ -50,7 +50,7 @@ fn believed(entries: Vec<Entry>) -> Known {
 fn standing(known: &Known, domain: u32, bdf: u16) -> Standing {
     let address = address(domain, bdf);
 
-    plan::standing(&known.entries, &known.quarantined, address, false)
+    plan::standing(&known.entries, &known.quarantined, address, false, false)
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_bridge_is_not_quarantined() {
 
     assert_eq!(known.quarantined, [address(0, 1)]);
     assert_eq!(
-        plan::standing(&known.entries, &known.quarantined, address(0, 1), true),
+        plan::standing(&known.entries, &known.quarantined, address(0, 1), true, false),
         Standing::Bridge
     );
 }
