@@ -81,7 +81,7 @@ fn preserves_a_device_that_stays_and_that_nobody_else_can_reach() {
 #[test]
 fn freezes_a_quiet_device_in_d0_and_no_other() {
     for bits in 0..1 << 5 {
-        let bit = |n: u32| bits >> n & 1 == 1;
+        let bit = |n: u32| bits & (1 << n) != 0;
         let activity = Activity {
             going_away: bit(0),
             interrupts: bit(1),
