@@ -3,19 +3,20 @@
 //! Keeps track of PCI devices that are preserved across a live update.
 //!
 //! A driver that preserves a file of a PCI device has the device preserved with it. The next kernel
-//! then knows the device from the moment that it enumerates it, before any driver can match, until
+//! then knows the device from the moment that it enumerates it, before any driver can bind, until
 //! the file is finished. The bridges above the device are preserved with it.
 //!
 //! # Preserved
 //!
 //! - Which devices, by domain, bus, device and function number, and the bridges above them.
+//! - The format that the driver of each device preserved it in: others do not bind to it.
 //!
 //! # Not preserved
 //!
 //! - Bus numbers: a kernel that numbers buses anew finds other devices, or none.
 //! - Registers: BARs, bus mastering, power state, ACS, link and interrupt settings.
 //! - Virtual functions: they are refused.
-//! - Which driver the device was bound to: that is up to the administrator.
+//! - That the device is bound: the administrator binds a driver again.
 //!
 //! # Life of an entry
 //!
@@ -25,14 +26,14 @@
 //!                finish:   1 -> gone (endpoint), n -> n - 1 (bridge)
 //! ```
 //!
-//! All of it is one FLB: it begins with the first file that is preserved and ends with the last
-//! that is finished.
+//! Devices are one FLB, formats another one: they begin with the first file that is preserved and
+//! end with the last that is finished.
 //!
 //! # Trust
 //!
 //! User space decides which device it preserves, within what its driver allows, and no more. The
-//! memory that the previous kernel left is checked: a record that cannot be read is reported, and
-//! then no device counts as preserved.
+//! memory that the previous kernel left is checked entry by entry: what is wrong is reported, and
+//! quarantines the devices that it is about. No driver binds to these.
 
 #![deny(unsafe_code)]
 

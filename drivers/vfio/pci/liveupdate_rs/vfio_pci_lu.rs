@@ -9,15 +9,15 @@
 //! # Preserved
 //!
 //! - That the device belongs to the session: from the moment that the next kernel enumerates it
-//!   until the file is finished, vfio has no other way to open it.
+//!   until the file is finished, vfio has no other way to open it, and no other driver binds to it.
 //!
 //! # Not preserved
 //!
 //! - The state of the device. It is stopped and reset while the old kernel goes down, and bus
 //!   mastering is off until user space turns it on again. No DMA crosses the kexec.
 //! - The iommufd, what it maps, and what the device is attached to.
-//! - Interrupts: a kexec is refused while they are enabled.
-//! - The driver: others than vfio-pci may bind to the device in the next kernel.
+//! - Interrupts, ioeventfds, exported dma-bufs: a kexec is refused while there are any.
+//! - That the device is bound to vfio-pci: the administrator binds it again.
 //! - Virtual functions, group and container files, variant drivers, Intel display devices: they
 //!   cannot be preserved.
 //!
@@ -30,17 +30,18 @@
 //! ```
 //!
 //! `freeze` shuts user space out of the file, waits for whoever is inside, and then refuses if the
-//! device may still be heard of (`plan::freeze`). The device runs on: a kexec that is called off
-//! costs it nothing. What cannot be undone is done when the kexec cannot be called off any more.
+//! device may still be heard of (`plan::freeze`). Mappings of the device are taken away, and page
+//! faults wait. The device runs on: a kexec that is called off costs it nothing. What cannot be
+//! undone is done when the kexec cannot be called off any more.
 //!
-//! A session whose owner is gone is finished as it is. The device of a file that nobody retrieved is
-//! then as after the reset, and anybody may open it.
+//! A session whose owner is gone is finished as it is. The device of a file that nobody has bound is
+//! reset then, and anybody may open it.
 //!
 //! # Trust
 //!
 //! - *User space* that has the file is hostile. It can preserve and unpreserve it, make a kexec fail
-//!   (by keeping interrupts enabled, for example), and use the file until the freeze and mappings of the device
-//!   until it is stopped. It has no way to the device after that.
+//!   (by keeping interrupts enabled, for example), and use the file and mappings of the device until
+//!   the freeze. It has no way to the device after that.
 //! - *The device* is hostile. It is cut off from memory before the old kernel ends, and bus mastering
 //!   stays off in the new one until user space turns it on, after the IOMMU was set up.
 //! - *The memory of the previous kernel* is checked: a record names a device that was preserved and
