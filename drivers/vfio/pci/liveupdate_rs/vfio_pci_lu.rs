@@ -34,14 +34,14 @@
 //! faults wait. The device runs on: a kexec that is called off costs it nothing. What cannot be
 //! undone is done when the kexec cannot be called off any more.
 //!
-//! A session whose owner is gone is finished as it is. The device of a file that nobody has bound is
-//! reset then, and anybody may open it.
+//! A session whose owner is gone is finished as it is. A device whose file nobody has bound is reset
+//! then, and anybody may open it.
 //!
 //! # Trust
 //!
-//! - *User space* that has the file is hostile. It can preserve and unpreserve it, make a kexec fail
-//!   (by keeping interrupts enabled, for example), and use the file and mappings of the device until
-//!   the freeze. It has no way to the device after that.
+//! - *User space* that has the file is hostile. It can preserve and unpreserve it, make a kexec
+//!   fail (by keeping interrupts enabled, for example), and use the file and mappings of the device
+//!   until the freeze. It has no way to the device after that.
 //! - *The device* is hostile. It is cut off from memory before the old kernel ends, and bus mastering
 //!   stays off in the new one until user space turns it on, after the IOMMU was set up.
 //! - *The memory of the previous kernel* is checked: a record names a device that was preserved and
