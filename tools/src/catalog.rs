@@ -87,11 +87,11 @@ const DRIVER: &[Stage] = &[Stage {
     ..Stage::MAIN
 }];
 
-/// The addresses of a machine's first nine devices.
-macro_rules! nine_devices {
+/// The addresses of a machine's first ten devices.
+macro_rules! ten_devices {
     () => {
         " 0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0 0000:05:00.0\
-         \x200000:06:00.0 0000:07:00.0 0000:08:00.0 0000:09:00.0"
+         \x200000:06:00.0 0000:07:00.0 0000:08:00.0 0000:09:00.0 0000:0a:00.0"
     };
 }
 
@@ -395,24 +395,24 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-unhappy",
         about: "what goes wrong with a session is refused or cleaned up, and harms no other one",
-        machine: Machine { slots: &[plain("virtio-net-pci"); 9], ..Machine::PLAIN },
+        machine: Machine { slots: &[plain("virtio-net-pci"); 10], ..Machine::PLAIN },
         stages: &[
             Stage {
                 commands: &[
-                    Do::Need(concat!("vfio/scripts/setup.sh", nine_devices!())),
+                    Do::Need(concat!("vfio/scripts/setup.sh", ten_devices!())),
                     Do::Test(concat!(
                         "vfio/vfio_pci_liveupdate_unhappy_test --stage 1",
-                        nine_devices!()
+                        ten_devices!()
                     )),
                 ],
                 ..Stage::MAIN
             },
             Stage {
                 commands: &[
-                    Do::Need(concat!("vfio/scripts/setup.sh", nine_devices!())),
+                    Do::Need(concat!("vfio/scripts/setup.sh", ten_devices!())),
                     Do::Test(concat!(
                         "vfio/vfio_pci_liveupdate_unhappy_test --stage 2",
-                        nine_devices!()
+                        ten_devices!()
                     )),
                     Do::Need("vfio/scripts/cleanup.sh"),
                 ],

@@ -25,7 +25,10 @@
 
 #include "kselftest_harness.h"
 
+#define DEVICE_SESSION		"freeze"
+#define OTHER_SESSION		"freeze-other"
 #define DEVICE_TOKEN		0x1234
+#define OTHER_TOKEN		0x5678
 
 /* How long runtime power management may take */
 #define SUSPEND_TIMEOUT_MS	5000
@@ -91,10 +94,21 @@ static bool work_done(struct vfio_pci_device *device, struct test_memory *mem)
 		!memcmp(mem->src, mem->dst, size));
 }
 
-/* Expect that the kexec is refused by @_bdf, while the first device works. */
-#define EXPECT_REFUSED(_bdf, _why) do {					\
+static bool refused_by_device(const char *why)
+{
+	return kexec_refused_by(device_bdf, DEVICE_SESSION, DEVICE_TOKEN, why);
+}
+
+static bool refused_by_other(void)
+{
+	return kexec_refused_by(other_bdf, OTHER_SESSION, OTHER_TOKEN,
+				"interrupts are enabled");
+}
+
+/* While the first device works */
+#define EXPECT_REFUSED(_refused) do {					\
 	work_start(self->device, &self->mem);				\
-	EXPECT_TRUE(kexec_refused_by(_bdf, _why));			\
+	EXPECT_TRUE(_refused);						\
 	EXPECT_TRUE(work_done(self->device, &self->mem));		\
 } while (0)
 
@@ -103,9 +117,9 @@ FIXTURE_SETUP(vfio_pci_liveupdate_freeze)
 	self->luo_fd = luo_open_device();
 	ASSERT_GE(self->luo_fd, 0);
 
-	self->session_fd = luo_create_session(self->luo_fd, "freeze");
+	self->session_fd = luo_create_session(self->luo_fd, DEVICE_SESSION);
 	ASSERT_GE(self->session_fd, 0);
-	self->other_session_fd = luo_create_session(self->luo_fd, "freeze-other");
+	self->other_session_fd = luo_create_session(self->luo_fd, OTHER_SESSION);
 	ASSERT_GE(self->other_session_fd, 0);
 
 	self->iommu = iommu_init(MODE_IOMMUFD);
@@ -120,7 +134,7 @@ FIXTURE_SETUP(vfio_pci_liveupdate_freeze)
 	vfio_pci_msix_enable(self->other, 0, 1);
 
 	ASSERT_EQ(luo_session_preserve_fd(self->other_session_fd,
-					  self->other->fd, DEVICE_TOKEN), 0);
+					  self->other->fd, OTHER_TOKEN), 0);
 }
 
 FIXTURE_TEARDOWN(vfio_pci_liveupdate_freeze)
@@ -171,7 +185,7 @@ TEST_F(vfio_pci_liveupdate_freeze, interrupts)
 
 	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, device_fd,
 					  DEVICE_TOKEN), 0);
-	EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+	EXPECT_REFUSED(refused_by_other());
 
 	fd = eventfd(0, EFD_NONBLOCK);
 	ASSERT_GE(fd, 0);
@@ -188,11 +202,11 @@ TEST_F(vfio_pci_liveupdate_freeze, interrupts)
 			continue;
 
 		ASSERT_EQ(irq_set(device_fd, index, fd), 0);
-		EXPECT_REFUSED(device_bdf, "interrupts are enabled");
+		EXPECT_REFUSED(refused_by_device("interrupts are enabled"));
 		EXPECT_TRUE(irq_arrives(self->device, index, fd));
 
 		ASSERT_EQ(irq_set(device_fd, index, -1), 0);
-		EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+		EXPECT_REFUSED(refused_by_other());
 
 		ASSERT_EQ(irq_set(device_fd, index, fd), 0);
 		EXPECT_TRUE(irq_arrives(self->device, index, fd));
@@ -225,10 +239,10 @@ TEST_F(vfio_pci_liveupdate_freeze, ioeventfd)
 	fd = eventfd(0, EFD_NONBLOCK);
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(ioeventfd_set(self->device, fd), 0);
-	EXPECT_REFUSED(device_bdf, "eventfds are connected");
+	EXPECT_REFUSED(refused_by_device("eventfds are connected"));
 
 	ASSERT_EQ(ioeventfd_set(self->device, -1), 0);
-	EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+	EXPECT_REFUSED(refused_by_other());
 
 	ASSERT_EQ(ioeventfd_set(self->device, fd), 0);
 	ASSERT_EQ(ioeventfd_set(self->device, -1), 0);
@@ -266,14 +280,61 @@ TEST_F(vfio_pci_liveupdate_freeze, low_power)
 	while (in_d0(device_bdf) && timeout_ms-- > 0)
 		usleep(1000);
 	ASSERT_FALSE(in_d0(device_bdf));
-	EXPECT_TRUE(kexec_refused_by(device_bdf, "it is not in D0"));
+	EXPECT_TRUE(refused_by_device("it is not in D0"));
 	EXPECT_FALSE(in_d0(device_bdf));
 
 	ASSERT_EQ(feature_set(self->device->fd,
 			      VFIO_DEVICE_FEATURE_LOW_POWER_EXIT), 0);
 	ASSERT_TRUE(in_d0(device_bdf));
 	driver_init(self->device);
-	EXPECT_REFUSED(other_bdf, "interrupts are enabled");
+	EXPECT_REFUSED(refused_by_other());
+}
+
+/* The first page of the first BAR that can be mapped, or -errno */
+static int dma_buf_export(struct vfio_pci_device *device)
+{
+	char buf[sizeof(struct vfio_device_feature) +
+		 sizeof(struct vfio_device_feature_dma_buf) +
+		 sizeof(struct vfio_region_dma_range)] __aligned(8) = {};
+	struct vfio_device_feature *feature = (void *)buf;
+	struct vfio_device_feature_dma_buf *dma_buf = (void *)feature->data;
+	int fd, i;
+
+	for (i = 0; i < PCI_STD_NUM_BARS - 1 && !device->bars[i].vaddr; i++)
+		continue;
+
+	feature->argsz = sizeof(buf);
+	feature->flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF;
+	dma_buf->region_index = i;
+	dma_buf->open_flags = O_RDWR | O_CLOEXEC;
+	dma_buf->nr_ranges = 1;
+	dma_buf->dma_ranges[0].length = getpagesize();
+
+	fd = ioctl(device->fd, VFIO_DEVICE_FEATURE, feature);
+	return fd < 0 ? -errno : fd;
+}
+
+TEST_F(vfio_pci_liveupdate_freeze, dma_buf)
+{
+	int fd = dma_buf_export(self->device);
+
+	if (fd == -ENOTTY)
+		SKIP(return, "the kernel has no CONFIG_VFIO_PCI_DMABUF");
+	ASSERT_GE(fd, 0);
+
+	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), -EOPNOTSUPP);
+	ASSERT_EQ(close(fd), 0);
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+	EXPECT_REFUSED(refused_by_other());
+
+	fd = dma_buf_export(self->device);
+	ASSERT_GE(fd, 0);
+	EXPECT_REFUSED(refused_by_device("its memory is exported"));
+
+	ASSERT_EQ(close(fd), 0);
+	EXPECT_REFUSED(refused_by_other());
 }
 
 /* A device that refuses keeps the ones before it, of other sessions or not, as they were. */
@@ -284,23 +345,10 @@ TEST_F(vfio_pci_liveupdate_freeze, again_and_again)
 	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
 					  DEVICE_TOKEN), 0);
 	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->mem.fd,
-					  DEVICE_TOKEN + 1), 0);
+					  OTHER_TOKEN), 0);
 
 	for (i = 0; i < 5; i++)
-		EXPECT_REFUSED(other_bdf, "interrupts are enabled");
-}
-
-static bool image_is_loaded(void)
-{
-	char loaded = '0';
-	int fd = open("/sys/kernel/kexec_loaded", O_RDONLY);
-
-	if (fd >= 0) {
-		VFIO_ASSERT_EQ(read(fd, &loaded, 1), 1);
-		close(fd);
-	}
-
-	return loaded == '1';
+		EXPECT_REFUSED(refused_by_other());
 }
 
 int main(int argc, char *argv[])

@@ -55,7 +55,7 @@
 #define NR_PRESERVE_LEG_CASES	2
 #define NR_FREEZE_CASES		10
 #define NR_RETRIEVE_CASES	2
-#define NR_RETRIEVE_LEG_CASES	(NR_CONTAINER_MODES + 5)
+#define NR_RETRIEVE_LEG_CASES	(NR_CONTAINER_MODES + 7)
 
 /* A device with its memory. */
 struct leg {
@@ -324,14 +324,41 @@ static void check_no_other_way_in(const struct leg *leg)
 	}
 }
 
+static bool is_awake(const char *bdf)
+{
+	char state[32], status[32];
+
+	VFIO_ASSERT_EQ(sysfs_read(bdf, "power_state", state, sizeof(state)), 0);
+	VFIO_ASSERT_EQ(sysfs_read(bdf, "power/runtime_status", status,
+				  sizeof(status)), 0);
+	if (!strcmp(state, "D0") && !strcmp(status, "active"))
+		return true;
+
+	ksft_print_msg("%s is in %s, and %s\n", bdf, state, status);
+	return false;
+}
+
+/* Nobody has the device open, and so nothing but the live update keeps it awake. */
+static void check_awake(const struct leg *leg)
+{
+	char *above = bdf_above(leg->bdf);
+
+	check(is_awake(leg->bdf), "%s: device is in D0", leg->bdf);
+	check(!above || is_awake(above), "%s: and so is %s above it", leg->bdf,
+	      above ?: "nothing");
+	free(above);
+}
+
 /* What stage 2 begins with: the session, and the memfds from it. */
 static int retrieve_session(int luo_fd, int state_session_fd, int *stage)
 {
 	struct leg *leg;
 	int session_fd;
 
-	for (leg = legs; leg < legs + nr_legs; leg++)
+	for (leg = legs; leg < legs + nr_legs; leg++) {
+		check_awake(leg);
 		check_no_other_way_in(leg);
+	}
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, stage);
 	require(*stage >= 2, "state file says stage %d", *stage);

@@ -374,6 +374,78 @@ static void after_no_driver(const struct unhappy_case *c, int luo_fd)
 	check(!close(session_fd), "%s: session is closed", c->name);
 }
 
+/* Other drivers do not get the device until it is finished. */
+
+static int set_driver_override(const struct unhappy_case *c, const char *driver)
+{
+	char path[PATH_MAX];
+
+	snprintf_assert(path, sizeof(path),
+			"/sys/bus/pci/devices/%s/driver_override", c->bdf);
+	return sysfs_write(path, driver);
+}
+
+static bool has_driver(const struct unhappy_case *c, const char *driver)
+{
+	char *found = sysfs_driver_get(c->bdf);
+	bool has = found && !strcmp(found, driver);
+
+	free(found);
+	return has;
+}
+
+/* The id of a device, as a driver's new_id takes it */
+static void read_id(const struct unhappy_case *c, char *id, size_t size)
+{
+	char vendor[16], device[16];
+
+	VFIO_ASSERT_EQ(sysfs_read(c->bdf, "vendor", vendor, sizeof(vendor)), 0);
+	VFIO_ASSERT_EQ(sysfs_read(c->bdf, "device", device, sizeof(device)), 0);
+	snprintf_assert(id, size, "%s %s", vendor + 2, device + 2);
+}
+
+static void after_other_driver(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, device_fd;
+	char id[32];
+
+	session_fd = retrieve_session(c, luo_fd);
+	check(!driver_write("vfio-pci", "unbind", c->bdf),
+	      "%s: device is unbound from vfio-pci", c->name);
+
+	VFIO_ASSERT_EQ(set_driver_override(c, "pci-stub"), 0);
+	check_errno(driver_write("pci-stub", "bind", c->bdf), EBUSY,
+		    "%s: pci-stub is refused by driver_override", c->name);
+
+	VFIO_ASSERT_EQ(set_driver_override(c, "\n"), 0);
+	read_id(c, id, sizeof(id));
+	VFIO_ASSERT_EQ(driver_write("pci-stub", "new_id", id), 0);
+	check(!has_driver(c, "pci-stub"), "%s: pci-stub is refused by new_id",
+	      c->name);
+	check_errno(driver_write("pci-stub", "bind", c->bdf), EBUSY,
+		    "%s: pci-stub is refused although it knows the id", c->name);
+	VFIO_ASSERT_EQ(driver_write("pci-stub", "remove_id", id), 0);
+
+	VFIO_ASSERT_EQ(set_driver_override(c, "vfio-pci"), 0);
+	check(!driver_write("vfio-pci", "bind", c->bdf),
+	      "%s: vfio-pci is not refused", c->name);
+	device_fd = retrieve_device(c, session_fd);
+	check(!device_bind(c, device_fd), "%s: device is bound", c->name);
+	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check(!close(session_fd) && !close(device_fd),
+	      "%s: session and device are closed", c->name);
+
+	check(!driver_write("vfio-pci", "unbind", c->bdf) &&
+	      !set_driver_override(c, "pci-stub") &&
+	      !driver_write("pci-stub", "bind", c->bdf) &&
+	      has_driver(c, "pci-stub"),
+	      "%s: pci-stub is not refused any more", c->name);
+	check(!driver_write("pci-stub", "unbind", c->bdf) &&
+	      !set_driver_override(c, "vfio-pci") &&
+	      !driver_write("vfio-pci", "bind", c->bdf),
+	      "%s: device is back at vfio-pci", c->name);
+}
+
 static struct unhappy_case cases[] = {
 	{ "order", before_order, after_order, 5, 23 },
 	{ "closed-unbound", before_plain, after_closed_unbound, 1, 7 },
@@ -384,6 +456,7 @@ static struct unhappy_case cases[] = {
 	{ "not-handed-over-killed", before_killed, after_not_handed_over, 1, 1 },
 	{ "repeated", before_repeated, after_repeated, 3, 7 },
 	{ "no-driver", before_plain, after_no_driver, 1, 8 },
+	{ "other-driver", before_plain, after_other_driver, 1, 12 },
 };
 
 static void stage_1(int luo_fd)

@@ -55,7 +55,8 @@ int ordinary_open(const char *bdf);
 int sysfs_read(const char *bdf, const char *file, char *buf, size_t size);
 int sysfs_write(const char *path, const char *value);
 char *bdf_above(const char *bdf);
-bool kexec_refused_by(const char *bdf, const char *why);
+bool image_is_loaded(void);
+bool kexec_refused_by(const char *bdf, const char *session, u64 token, const char *why);
 
 /* What a device looks like after a reset, whichever driver it has. */
 struct test_identity {

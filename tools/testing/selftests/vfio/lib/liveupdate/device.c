@@ -153,20 +153,38 @@ char *bdf_above(const char *bdf)
 	return strdup(above);
 }
 
+/* Whether there is a kernel to kexec to */
+bool image_is_loaded(void)
+{
+	char loaded = '0';
+	int fd = open("/sys/kernel/kexec_loaded", O_RDONLY);
+
+	if (fd >= 0) {
+		VFIO_ASSERT_EQ(read(fd, &loaded, 1), 1);
+		close(fd);
+	}
+
+	return loaded == '1';
+}
+
 /*
  * Try the kexec, which has to fail with EINVAL because of this device, with @why
  * in the log. The errno alone would not tell: it is the same if another device
  * refuses, or if there is no image.
  */
-bool kexec_refused_by(const char *bdf, const char *why)
+bool kexec_refused_by(const char *bdf, const char *session, u64 token, const char *why)
 {
 	char expected[256], record[2048];
 	bool found = false;
 	ssize_t len;
 	int kmsg;
 
-	snprintf_assert(expected, sizeof(expected), "%s: refuses the kexec: %s",
-			bdf, why);
+	/* The log says no more than ten such things in five seconds. */
+	usleep(600 * 1000);
+
+	snprintf_assert(expected, sizeof(expected),
+			"%s: refuses the kexec, as token %#lx of session '%s': %s",
+			bdf, token, session, why);
 	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	VFIO_ASSERT_GE(kmsg, 0);
 	VFIO_ASSERT_EQ(lseek(kmsg, 0, SEEK_END), 0);
@@ -180,7 +198,7 @@ bool kexec_refused_by(const char *bdf, const char *why)
 
 	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
 		record[len] = 0;
-		if (strstr(record, ": refuses the kexec: "))
+		if (strstr(record, ": refuses the kexec"))
 			ksft_print_msg("%s", strchr(record, ';') + 1);
 		if (strstr(record, expected))
 			found = true;
