@@ -54,7 +54,7 @@ static void driver_init(struct vfio_pci_device *device)
 		return;
 
 	vfio_pci_driver_init(device);
-	if (device->msi_eventfds[0] >= 0)
+	if (device->msi_eventfds[device->driver.msi] >= 0)
 		vfio_pci_msix_disable(device);
 }
 
@@ -63,8 +63,8 @@ static void driver_remove(struct vfio_pci_device *device)
 	if (!device->driver.initialized)
 		return;
 
-	if (device->msi_eventfds[0] < 0)
-		vfio_pci_msix_enable(device, 0, 1);
+	if (device->msi_eventfds[device->driver.msi] < 0)
+		vfio_pci_msix_enable(device, device->driver.msi, 1);
 	vfio_pci_driver_remove(device);
 }
 
