@@ -87,14 +87,6 @@ const DRIVER: &[Stage] = &[Stage {
     ..Stage::MAIN
 }];
 
-/// The addresses of a machine's first ten devices.
-macro_rules! ten_devices {
-    () => {
-        " 0000:01:00.0 0000:02:00.0 0000:03:00.0 0000:04:00.0 0000:05:00.0\
-         \x200000:06:00.0 0000:07:00.0 0000:08:00.0 0000:09:00.0 0000:0a:00.0"
-    };
-}
-
 /// Two devices arrive, and are preserved for the next live update.
 const TWO_AGAIN: Stage = Stage {
     commands: &[
@@ -399,21 +391,19 @@ pub const TESTS: &[VmTest] = &[
         stages: &[
             Stage {
                 commands: &[
-                    Do::Need(concat!("vfio/scripts/setup.sh", ten_devices!())),
-                    Do::Test(concat!(
-                        "vfio/vfio_pci_liveupdate_unhappy_test --stage 1",
-                        ten_devices!()
-                    )),
+                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8,9,a}:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_unhappy_test --stage 1 0000:0{1,2,3,4,5,6,7,8,9,a}:00.0",
+                    ),
                 ],
                 ..Stage::MAIN
             },
             Stage {
                 commands: &[
-                    Do::Need(concat!("vfio/scripts/setup.sh", ten_devices!())),
-                    Do::Test(concat!(
-                        "vfio/vfio_pci_liveupdate_unhappy_test --stage 2",
-                        ten_devices!()
-                    )),
+                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8,9,a}:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_unhappy_test --stage 2 0000:0{1,2,3,4,5,6,7,8,9,a}:00.0",
+                    ),
                     Do::Need("vfio/scripts/cleanup.sh"),
                 ],
                 ..Stage::MAIN
@@ -435,6 +425,38 @@ pub const TESTS: &[VmTest] = &[
             ..Stage::MAIN
         }],
         timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-fail-nth",
+        about: "each allocation of preserve, freeze and retrieve fails once, and is undone",
+        machine: Machine { slots: &[plain("virtio-net-pci"); 15], ..Machine::PLAIN },
+        stages: &[
+            Stage {
+                kernel: Variant::Debug,
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0"),
+                    Do::Need("load_next"),
+                    Do::Test("vfio/vfio_pci_liveupdate_fail_nth 0000:01:00.0 0000:02:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_fail_nth --stage 1 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                kernel: Variant::Debug,
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_fail_nth --stage 2 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(240),
         judge: None,
     },
     VmTest {
