@@ -245,7 +245,9 @@ pub(crate) fn finish(device: &pci::Device) -> Result {
     if let Some(drivers) = &incoming.drivers {
         drivers.lock().remove(device);
     }
-    incoming.devices.lock().finish(device)
+
+    let mut devices = incoming.devices.lock();
+    devices.finish(device)
 }
 
 /// Notes that a device was found.
