@@ -297,7 +297,8 @@ TEST_F(vfio_pci_liveupdate_cdev, dropped_session_lets_go)
 	vfio_pci_msix_enable(self->device, 0, 1);
 	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
 					  DEVICE_TOKEN), 0);
-	close(self->device->fd);
+	vfio_pci_device_cleanup(self->device);
+	self->device = NULL;
 	fd = cdev_open();
 	ASSERT_GE(fd, 0);
 	ASSERT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
@@ -316,8 +317,7 @@ TEST_F(vfio_pci_liveupdate_cdev, dropped_session_lets_go)
 	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, fd, DEVICE_TOKEN),
 		  0);
 	ASSERT_EQ(drop_session(SESSION_NAME), 0);
-
-	self->device->fd = fd;
+	ASSERT_EQ(close(fd), 0);
 }
 
 TEST_F(vfio_pci_liveupdate_cdev, exported_memory_fails)
