@@ -29,11 +29,11 @@
 
 #include <libvfio.h>
 
-/* What nvme.h needs, and the headers for user space have under this name. */
+/* What <linux/nvme.h> needs, and the headers for user space have under this name. */
 #define struct_group(_name, _members...) \
 	__struct_group(/* no tag */, _name, /* no attributes */, _members)
 
-#include "nvme.h"
+#include "../../../../../../../include/linux/nvme.h"
 
 /* The memory page size that is chosen with CC.MPS = 0. */
 #define NVME_PAGE_SIZE		((u64)SZ_4K)
