@@ -11,11 +11,12 @@
 //! - What is written to it goes to preserved pages. The first page is at position 0, the second at
 //!   [`PAGE_SIZE`], and so on.
 //! - Reading a `__u64` at the position of a page returns the page's physical address.
-//! - [`SET_FILE_HANDLE`] sets the handle of the files that are preserved from then on, [`SET_FLB_HANDLE`]
-//!   that of the list of PCI devices. The latter is read when the first file is preserved.
+//! - [`SET_FILE_HANDLE`] sets the handle of the files that are preserved from then on,
+//!   [`SET_FLB_HANDLE`] that of the list of PCI devices, which is read when the first file is
+//!   preserved.
 //!
-//! Files of `/dev/null` are preserved as if they were of vfio-pci, files of `/dev/full` as something
-//! that no kernel knows.
+//! Files of `/dev/null` are preserved as if they were of vfio-pci, files of `/dev/full` as
+//! something that no kernel knows.
 
 use core::marker::PhantomData;
 use kernel::{
