@@ -84,7 +84,7 @@ enum {
 	LIST_PAGE,
 	BLOCK_PAGE,
 	DEVICE_PAGE,
-	TWICE_PAGE,
+	OTHER_PAGE,
 	FILES_PAGE,
 };
 
@@ -282,13 +282,15 @@ static const struct test_case {
 	bool files;
 	/* Whether there is a file that no handler is for. */
 	bool unknown;
-	/* Whether a file in another session names the same device. */
+	/* Whether a file in the other session names the same device. */
 	bool twice;
+	/* Whether a file in the other session keeps the list alive. */
+	bool kept;
 } test_cases[] = {
 	{ .name = "files", .files = true },
 	{ .name = "unknown", .unknown = true },
 	{ .name = "twice", .twice = true },
-	{ .name = "refcount", .forge = forge_refcount },
+	{ .name = "refcount", .forge = forge_refcount, .kept = true },
 	{ .name = "missing", .forge = forge_missing, .logged = LOG_MISSING },
 	{ .name = "version", .forge = forge_version, .refused = "Record(Version(" },
 	{ .name = "count", .forge = forge_count, .refused = "Record(Count {" },
@@ -467,9 +469,9 @@ static void stage_1(int luo_fd, const struct test_case *test)
 
 	write_record(DEVICE_PAGE, device_bdf, 0);
 	preserve_as(forged_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
-	if (test->twice) {
-		write_record(TWICE_PAGE, device_bdf, 0);
-		preserve_as(other_fd, VFIO_PCI_FILE, page_phys(TWICE_PAGE), DEVICE_TOKEN);
+	if (test->twice || test->kept) {
+		write_record(OTHER_PAGE, test->twice ? device_bdf : MISSING_BDF, 0);
+		preserve_as(other_fd, VFIO_PCI_FILE, page_phys(OTHER_PAGE), DEVICE_TOKEN);
 	}
 	if (test->files)
 		forge_files(forged_fd);
@@ -586,10 +588,13 @@ static int files_logged(void)
 	return count;
 }
 
-static void check_other_session(int luo_fd)
+static void check_other_session(int luo_fd, const struct test_case *test)
 {
 	int session_fd = check_session(luo_fd, OTHER_SESSION);
 
+	if (test->kept)
+		check_ret(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), -ENODEV,
+			  "file of the other session is not retrieved");
 	check_ret(luo_session_finish(session_fd), 0, "other session is finished");
 	close(session_fd);
 }
@@ -600,7 +605,7 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 
 	ksft_set_plan(10 + (test->refused ? 3 : 4) +
 		      (test->files ? 2 * ARRAY_SIZE(file_cases) : 0) +
-		      test->unknown + !!test->logged);
+		      test->unknown + test->kept + !!test->logged);
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	check(stage == 2, "state file says stage 2");
@@ -626,14 +631,14 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 		check_device(session_fd);
 	check_ret(luo_session_finish(session_fd), 0, "session is finished");
 	close(session_fd);
+	check_ret(open_device(), 0, "device can be opened by anybody after that");
 	if (!test->twice)
-		check_other_session(luo_fd);
+		check_other_session(luo_fd, test);
 
 	check(count_logged(LOG_BAD_FILE) == (test->files ? files_logged() : 0),
 	      "each record of a file that makes no sense is reported once");
 	if (test->logged)
 		check(count_logged(test->logged) == 1, "reported: %s", test->logged);
-	check_ret(open_device(), 0, "device can be opened in the end");
 
 	if (luo_session_finish(state_session_fd))
 		fail_exit("finishing the state session");
