@@ -6,7 +6,7 @@
 
 LU := ./tools/enter lu
 .DEFAULT_GOAL := help
-.PHONY: help run test check tree build patches install-into uninstall-from shell clean
+.PHONY: help run test test-debug legend check tree build patches install-into uninstall-from shell clean
 
 # Read by tools/enter, which passes them on.
 export J KSRC
@@ -17,6 +17,8 @@ help:
 ## Live Update of passthrough devices.  Commands:
 ##   make run               boot a VM, carry an igb on vfio-pci through a kexec, say what happened
 ##   make test [T=name]     everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name
+##   make test-debug [T=name]   the VM tests, or those that T= names, on debug kernels only
+##   make legend            what each VM test shows, and which pitfalls it covers
 ##   make check             formatting, clippy, checkpatch, rustdoc, layering, the patch series per commit
 ##   make tree              the patched kernel tree alone (FORCE=1 drops commits not in patches/)
 ##   make build             the kernel and the kselftests alone
@@ -35,6 +37,12 @@ run:
 
 test:
 	@$(LU) test $(T)
+
+test-debug:
+	@$(LU) test --debug $(T)
+
+legend:
+	@$(LU) legend
 
 check:
 	@$(LU) check

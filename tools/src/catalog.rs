@@ -99,10 +99,11 @@ const TWO_AGAIN: Stage = Stage {
 /// A test of what the kernel makes of a wrong hand-over. The first kernel has vfio-pci as a module
 /// that is not loaded, so that another one can hand over in its name.
 macro_rules! forged {
-    ($case:literal, $about:literal) => {
+    ($case:literal, $about:literal $(, $pitfall:literal)*) => {
         VmTest {
             name: concat!("forged-", $case),
             about: $about,
+            pitfalls: &["r" $(, $pitfall)*],
             machine: IGB,
             stages: &[
                 Stage {
@@ -139,11 +140,22 @@ macro_rules! forged {
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
 
+/// What `make test` runs on debug kernels besides: named as on the command line.
+pub const ON_DEBUG: &[&str] = &[
+    "vfio-kexec-igb@debug",
+    "vfio-kexec-legacy@debug",
+    "vfio-refused@debug",
+    "vfio-abandoned@debug",
+    "rust-sample@main-debug",
+    "vfio-kexec-igb@debug-main",
+];
+
 /// All tests, in the order in which they run.
 pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "luo-kexec",
         about: "the kernel's own Live Update test: a memfd survives a kexec",
+        pitfalls: &[],
         machine: Machine::PLAIN,
         stages: LUO,
         timeout: Duration::from_secs(120),
@@ -152,6 +164,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "luo-kexec-thrice",
         about: "the same three times in a row, from each kernel into the next",
+        pitfalls: &[],
         machine: Machine::PLAIN,
         stages: &[LUO[0], LUO_AGAIN, LUO_AGAIN, LUO[1]],
         timeout: Duration::from_secs(180),
@@ -160,6 +173,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "rust-sample",
         about: "files and shared data of the Rust sample handler survive a kexec",
+        pitfalls: &["s"],
         machine: Machine::PLAIN,
         stages: &[
             Stage { commands: &[Do::Test("liveupdate/luo_rust_sample -s 1")], ..Stage::MAIN },
@@ -171,6 +185,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "kunit",
         about: "every KUnit suite that is built in",
+        pitfalls: &["r"],
         machine: Machine::PLAIN,
         stages: &[Stage { cmdline: "kunit.enable=1 kunit.autorun=1", ..Stage::MAIN }],
         timeout: Duration::from_secs(300),
@@ -179,6 +194,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-driver",
         about: "the kernel's own VFIO test: DMA and interrupts of an igb",
+        pitfalls: &[],
         machine: IGB,
         stages: DRIVER,
         timeout: Duration::from_secs(300),
@@ -187,6 +203,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-driver-nvme",
         about: "the same with an NVMe controller",
+        pitfalls: &[],
         machine: NVME,
         stages: DRIVER,
         timeout: Duration::from_secs(300),
@@ -195,6 +212,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: SHOWN,
         about: "an igb on vfio-pci, receiving frames, survives a kexec and does DMA again",
+        pitfalls: &["a", "b", "j", "s", "u"],
         machine: FED_IGB,
         stages: &[
             Stage {
@@ -214,6 +232,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-legacy",
         about: "the same without frames, with VT-d in legacy mode",
+        pitfalls: &["u"],
         machine: Machine {
             iommu: "intremap=on,scalable-mode=off",
             slots: &[plain("igb")],
@@ -226,6 +245,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-e1000e",
         about: "an e1000e, which libvfio has no driver for",
+        pitfalls: &["u"],
         machine: Machine { slots: &[plain("e1000e")], ..Machine::PLAIN },
         stages: MAIN_PATH,
         timeout: Duration::from_secs(180),
@@ -234,6 +254,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-virtio",
         about: "a virtio-net, which libvfio has no driver for",
+        pitfalls: &["u"],
         machine: Machine { slots: &[plain("virtio-net-pci")], ..Machine::PLAIN },
         stages: MAIN_PATH,
         timeout: Duration::from_secs(180),
@@ -242,6 +263,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-nvme",
         about: "an NVMe controller, whose driver keeps its queues in preserved memory",
+        pitfalls: &["u"],
         machine: NVME,
         stages: MAIN_PATH,
         timeout: Duration::from_secs(180),
@@ -250,6 +272,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-switch",
         about: "an igb below a switch, which has three bridges above it",
+        pitfalls: &["u"],
         machine: Machine {
             slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::None }])],
             ..Machine::PLAIN
@@ -277,6 +300,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-several",
         about: "four devices in two sessions",
+        pitfalls: &["u"],
         machine: Machine {
             slots: &[plain("igb"), plain("e1000e"), plain("igb"), plain("virtio-net-pci")],
             ..Machine::PLAIN
@@ -318,6 +342,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-kexec-again",
         about: "an igb and an e1000e survive three live updates in a row",
+        pitfalls: &["f", "u"],
         machine: Machine { slots: &[plain("igb"), plain("e1000e")], ..Machine::PLAIN },
         stages: &[
             Stage {
@@ -348,6 +373,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-refused",
         about: "a kexec that this or another device refuses costs nothing, and can be repeated",
+        pitfalls: &["gg", "j", "o", "p"],
         machine: Machine { slots: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
         stages: &[
             Stage {
@@ -368,6 +394,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-freeze",
         about: "each reason to refuse a kexec is named, costs nothing, and can be undone",
+        pitfalls: &["ff", "gg", "o"],
         machine: Machine { slots: &[plain("igb"), plain("igb")], ..Machine::PLAIN },
         stages: &[
             Stage {
@@ -387,6 +414,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-unhappy",
         about: "what goes wrong with a session is refused or cleaned up, and harms no other one",
+        pitfalls: &["j", "u"],
         machine: Machine { slots: &[plain("virtio-net-pci"); 10], ..Machine::PLAIN },
         stages: &[
             Stage {
@@ -415,6 +443,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-rounds",
         about: "ten thousand rounds of preserving a device leave nothing behind",
+        pitfalls: &["q"],
         machine: IGB,
         stages: &[Stage {
             commands: &[
@@ -430,6 +459,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-fail-nth",
         about: "each allocation of preserve, freeze and retrieve fails once, and is undone",
+        pitfalls: &["l", "m"],
         machine: Machine { slots: &[plain("virtio-net-pci"); 15], ..Machine::PLAIN },
         stages: &[
             Stage {
@@ -462,6 +492,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-abandoned",
         about: "a device whose session is closed without retrieving it can be opened again",
+        pitfalls: &["f", "j"],
         machine: IGB,
         stages: &[
             MAIN_PATH[0],
@@ -480,7 +511,7 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     forged!("files", "records of files that name the wrong device, or are none"),
-    forged!("unknown", "a file that no handler of the kernel is for"),
+    forged!("unknown", "a file that no handler of the kernel is for", "v"),
     forged!("twice", "files in two sessions that name the same device"),
     forged!("refcount", "a list of PCI devices with counts that make no sense"),
     forged!("missing", "a list of PCI devices with one that is not there"),

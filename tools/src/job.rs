@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::catalog::TESTS;
 use crate::kernel::Variant;
 use crate::machine::Machine;
-use crate::vm::VmTest;
+use crate::vm::{Do, Stage, VmTest};
 
 /// What every kernel of every test is told.  The last two, because an emulated processor may stand
 /// still for a while on a busy host: without them the kernel panics because its timer is late, or
@@ -25,11 +25,18 @@ const RETAIN: &str = "retain_initrd";
 /// kernel chooses for all that follow.
 const DEBUG_SCRATCH: &str = "kho_scratch=128M,256M,512M";
 
+/// What a debug kernel is told.  Caches with red zones have no arrays of free objects.  Pointers
+/// stay in these arrays when an object is handed out, and kmemleak takes them for references.
+const DEBUG_SLAB: &str = "slab_debug=Z";
+
 /// Memory that a debug kernel needs at least: these areas, and the shadow.
-const DEBUG_MEMORY: &str = "4G";
+const DEBUG_MEMORY: &str = "3G";
 
 /// How much more time a test gets with a debug kernel.
 const DEBUG_PATIENCE: u32 = 6;
+
+/// How every boot of a debug kernel ends: a function of the init.
+const FIND_LEAKS: Do = Do::Test("find_leaks");
 
 /// A test on certain kernels.
 #[derive(Clone)]
@@ -69,6 +76,7 @@ impl Job {
             })
             .collect::<Result<Vec<_>>>()?;
         let boots = test.stages.len();
+        ensure!(Self::of(test).is_for_any_kernel(), "{name}: {base} is about certain kernels");
         if kernels.len() == 1 {
             kernels.resize(boots, kernels[0]);
         }
@@ -76,10 +84,26 @@ impl Job {
         Ok(Self { name: name.to_owned(), test, kernels })
     }
 
+    /// Whether the test does not depend on which kernels it runs on.
+    pub fn is_for_any_kernel(&self) -> bool {
+        self.test.stages.iter().all(|stage| stage.kernel == Variant::Main)
+    }
+
+    /// The commands of each boot.
+    pub fn commands(&self) -> Vec<Vec<Do>> {
+        let boots = self.test.stages.iter().zip(&self.kernels);
+        boots
+            .map(|(stage, kernel)| {
+                let leaks = (*kernel == Variant::Debug).then_some(FIND_LEAKS);
+                stage.commands.iter().copied().chain(leaks).collect()
+            })
+            .collect()
+    }
+
     /// The command line of each boot.  What a stage says comes last: the last word counts.
     pub fn cmdlines(&self) -> Vec<String> {
         let count = self.test.stages.len();
-        let line = |(index, stage): (usize, &crate::vm::Stage)| {
+        let line = |((index, stage), kernel): ((usize, &Stage), &Variant)| {
             let number = format!("lu_stage={}", index + 1);
             let mut words = vec![CMDLINE, &number];
             if index + 1 < count {
@@ -88,10 +112,13 @@ impl Job {
             if self.has_debug() {
                 words.push(DEBUG_SCRATCH);
             }
+            if *kernel == Variant::Debug {
+                words.push(DEBUG_SLAB);
+            }
             words.push(stage.cmdline);
             words.join(" ").trim_end().to_owned()
         };
-        self.test.stages.iter().enumerate().map(line).collect()
+        self.test.stages.iter().enumerate().zip(&self.kernels).map(line).collect()
     }
 
     /// The machine, with enough memory for the kernels.
@@ -121,6 +148,7 @@ fn gib(memory: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::ON_DEBUG;
 
     fn kernels(name: &str) -> Option<Vec<Variant>> {
         Job::named(name).ok().map(|job| job.kernels)
@@ -139,8 +167,28 @@ mod tests {
     }
 
     #[test]
+    fn kernels_of_a_test_about_certain_ones_cannot_be_chosen() {
+        let test = TESTS.iter().find(|test| !Job::of(test).is_for_any_kernel());
+        assert_eq!(test.and_then(|test| kernels(&format!("{}@main", test.name))), None);
+    }
+
+    #[test]
+    fn what_runs_on_debug_kernels_has_one() {
+        for name in ON_DEBUG {
+            assert!(Job::named(name).expect(name).has_debug(), "{name}");
+        }
+    }
+
+    #[test]
+    fn boot_of_a_debug_kernel_ends_with_a_search_for_leaks() {
+        let commands = Job::named("luo-kexec@main-debug").expect("a job").commands();
+        assert_eq!(commands[0].len() + 1, commands[1].len());
+        assert!(matches!(commands[1].last(), Some(Do::Test("find_leaks"))));
+    }
+
+    #[test]
     fn every_test_can_run_on_debug_kernels() {
-        for test in TESTS {
+        for test in TESTS.iter().filter(|test| Job::of(test).is_for_any_kernel()) {
             let job = Job::named(&format!("{}@debug", test.name)).expect("a job");
             assert!(job.cmdlines().iter().all(|line| line.contains(DEBUG_SCRATCH)));
             assert!(gib(job.machine().memory) >= gib(DEBUG_MEMORY), "{}", test.name);

@@ -25,6 +25,7 @@ mod kconfig;
 mod kernel;
 mod ktap;
 mod layering;
+mod legend;
 mod libtest;
 mod lines;
 mod machine;
@@ -77,6 +78,9 @@ enum Task {
         /// List the VM tests instead of running any.
         #[arg(long)]
         list: bool,
+        /// Run the VM tests only, or these, with the debug kernel for every boot.
+        #[arg(long, conflicts_with_all = ["kernel", "next_kernel"])]
+        debug: bool,
         /// Another kernel image for the first boot of the named tests.
         #[arg(long, requires = "names")]
         kernel: Option<PathBuf>,
@@ -84,6 +88,8 @@ enum Task {
         #[arg(long, requires = "names")]
         next_kernel: Option<PathBuf>,
     },
+    /// Say what each VM test shows, and which pitfalls it covers.
+    Legend,
     /// Regenerate patches/ from the commits in the tree.
     Patches,
 }
@@ -113,9 +119,14 @@ fn run(task: Task) -> Result<bool> {
         Task::Check => suite::check(&ctx),
         Task::InstallInto => install::install(&ctx).map(|()| true),
         Task::UninstallFrom => install::uninstall(&ctx).map(|()| true),
+        Task::Test { names, debug: true, .. } => suite::run_on_debug(&ctx, &names),
         Task::Test { names, .. } if names.is_empty() => suite::run_all(&ctx),
         Task::Test { names, kernel, next_kernel, .. } => {
             suite::run_vm_tests(&ctx, &names, kernel, next_kernel)
+        }
+        Task::Legend => {
+            legend::print();
+            Ok(true)
         }
         Task::Patches => tree::export_patches(&ctx).map(|()| true),
     }

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::catalog::{SHOWN, TESTS};
+use crate::catalog::{ON_DEBUG, SHOWN, TESTS};
 use crate::checks;
 use crate::context::Context;
 use crate::job::Job;
 use crate::kernel::{self, Built};
+use crate::legend;
 use crate::libtest;
 use crate::report;
 use crate::splat::Matcher;
@@ -41,6 +42,22 @@ pub fn run_vm_tests(
     Ok(Totals::of(&cases).is_good())
 }
 
+/// Runs the named VM tests, or all that there is a choice of kernels for, on debug kernels only.
+pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
+    let names: Vec<String> = if names.is_empty() {
+        let (free, bound): (Vec<_>, _) =
+            TESTS.iter().partition(|test| Job::of(test).is_for_any_kernel());
+        for test in bound {
+            println!("note: {} is left out, because it is about other kernels", test.name);
+        }
+        free.into_iter().map(|test| test.name.to_owned()).collect()
+    } else {
+        names.to_vec()
+    };
+    let names: Vec<String> = names.iter().map(|name| format!("{name}@debug")).collect();
+    run_vm_tests(ctx, &names, None, None)
+}
+
 /// Shows the main path: one device through one live update.
 pub fn show(ctx: &Context) -> Result<bool> {
     let job = Job::named(SHOWN)?;
@@ -64,7 +81,10 @@ pub fn run_all(ctx: &Context) -> Result<bool> {
     }
     cases.extend(match kernel::build(ctx) {
         Ok(mut built) => {
-            let jobs: Vec<Job> = TESTS.iter().map(Job::of).collect();
+            let mut jobs: Vec<Job> = TESTS.iter().map(Job::of).collect();
+            for name in ON_DEBUG {
+                jobs.push(Job::named(name)?);
+            }
             run_jobs(ctx, &mut built, &Chosen::default(), &jobs)?
         }
         Err(error) => {
@@ -73,6 +93,7 @@ pub fn run_all(ctx: &Context) -> Result<bool> {
         }
     });
     cases.extend(checks::run(ctx, checks::Which::Cheap)?);
+    legend::print();
     println!("{}", Totals::of(&cases));
     Ok(Totals::of(&cases).is_good())
 }

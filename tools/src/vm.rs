@@ -71,6 +71,8 @@ pub struct VmTest {
     pub name: &'static str,
     /// What it shows, in one line.
     pub about: &'static str,
+    /// The letters of the pitfalls that it covers, as the legend has them.
+    pub pitfalls: &'static [&'static str],
     /// The machine.
     pub machine: Machine,
     /// The boots, with a live update from each to the next.
@@ -171,15 +173,15 @@ fn booted(ctx: &Context, built: &mut Built, chosen: &Chosen, job: &Job) -> Resul
 impl Job {
     /// The shell script of each stage, for `tools/vm/init` to read.
     fn scripts(&self) -> Vec<String> {
-        let stages = self.test.stages.iter().zip(1..);
-        stages.map(|(stage, number)| script(stage, number < self.test.stages.len())).collect()
+        let stages = self.commands().into_iter().zip(1..);
+        stages.map(|(commands, number)| script(&commands, number < self.kernels.len())).collect()
     }
 }
 
 /// The shell script of a stage.
-fn script(stage: &Stage, updates: bool) -> String {
+fn script(commands: &[Do], updates: bool) -> String {
     let mut text = String::from("cd /selftests\n");
-    for command in stage.commands {
+    for command in commands {
         let (line, after) = match command {
             Do::Need(line) => (line, " || finish"),
             Do::Test(line) => (line, ""),
@@ -291,14 +293,14 @@ fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &mut Matche
     let test = job.test;
     let boots = evidence.boots();
     let mut cases = Vec::new();
-    for (index, stage) in test.stages.iter().enumerate() {
+    for (index, commands) in job.commands().into_iter().enumerate() {
         let boot = boots.iter().find(|boot| boot.stage == index + 1);
-        for command in stage.commands {
+        for command in commands {
             let (Do::Need(line) | Do::Test(line)) = command;
-            let run = boot.and_then(|boot| boot.runs.iter().find(|run| run.command == *line));
+            let run = boot.and_then(|boot| boot.runs.iter().find(|run| run.command == line));
             match (command, run) {
                 (_, None) => cases.push(Case::failed(
-                    *line,
+                    line,
                     format!("never ran, stage {} did not get there", index + 1),
                 )),
                 (Do::Need(_), Some(run)) if run.status == Some(0) => {}
@@ -421,9 +423,8 @@ mod tests {
     #[test]
     fn script_quotes_and_ends_early_where_a_need_is_not_met() {
         let commands = &[Do::Need("echo 'a'"), Do::Test("b")];
-        let stage = Stage { commands, ..Stage::MAIN };
         assert_eq!(
-            script(&stage, true),
+            script(commands, true),
             "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
         );
     }
