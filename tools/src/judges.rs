@@ -31,8 +31,36 @@ const DEVICE_CONTROL: (u32, u32) = (0xa8, 1 << 15);
 /// No DMA of an armed, fed `igb` crosses the kexec, because its kernel quiesced
 /// and reset it after the point of no return.
 pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
-    let times = (evidence.update_asked(1), evidence.jump(1), evidence.end_of(2, "bind"));
-    let (Some(asked), Some(jump), Some(bound)) = times else {
+    quiesced_until(evidence, "bind")
+}
+
+/// The same, and the next kernel, which has KHO but not LUO, says what it drops.
+pub fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
+    let jump = evidence.jump(1).unwrap_or(f64::INFINITY);
+    let said = evidence.console.iter().any(|line| {
+        line.at > jump && line.text.contains("live update is off: what was handed over is dropped")
+    });
+    let mut cases = quiesced_until(evidence, "boot");
+    cases.push(Case::check("the next kernel says what it drops", said, || {
+        "no such line on its console".into()
+    }));
+    cases
+}
+
+/// The same, and the next kernel does not know that there was a device to take over.
+pub fn forgotten_igb(evidence: &Evidence) -> Vec<Case> {
+    quiesced_until(evidence, "boot")
+}
+
+/// No DMA from device shutdown to the end of `phase` in the next kernel.
+fn quiesced_until(evidence: &Evidence, phase: &str) -> Vec<Case> {
+    let times = (
+        evidence.update_asked(1),
+        evidence.jump(1),
+        evidence.end_of(2, "boot"),
+        evidence.end_of(2, phase),
+    );
+    let (Some(asked), Some(jump), Some(booted), Some(end)) = times else {
         return vec![Case::failed("DMA across the kexec", "no complete live update to look at")];
     };
     let received = |from: f64, to: f64| {
@@ -44,11 +72,10 @@ pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
             })
             .count()
     };
-    let fed = evidence.frames.iter().filter(|at| (jump..bound).contains(*at)).count();
+    let fed = evidence.frames.iter().filter(|at| (jump..end).contains(*at)).count();
     let writes: Vec<_> = evidence
         .trace
         .iter()
-        .filter(|event| event.at < jump)
         .filter_map(|event| {
             event.config_write().filter(|write| write.bdf == DEVICE).map(|write| (event.at, write))
         })
@@ -56,16 +83,18 @@ pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
     let reset = writes
         .iter()
         .find(|(at, write)| {
-            *at >= asked && write.offset == DEVICE_CONTROL.0 && write.value & DEVICE_CONTROL.1 != 0
+            (asked..jump).contains(at)
+                && write.offset == DEVICE_CONTROL.0
+                && write.value & DEVICE_CONTROL.1 != 0
         })
         .map(|(at, _)| *at);
-    let command = writes
-        .iter()
-        .rev()
-        .find(|(_, write)| write.offset == COMMAND.0)
-        .map(|(_, write)| write.value);
+    let mut commands = writes.iter().filter(|(_, write)| write.offset == COMMAND.0);
+    let command =
+        commands.clone().filter(|(at, _)| *at < jump).next_back().map(|(_, write)| write.value);
+    let turned_on =
+        commands.any(|(at, write)| (jump..booted).contains(at) && write.value & COMMAND.1 != 0);
     let before = received(0.0, jump);
-    let within = received(reset.unwrap_or(jump), bound);
+    let within = received(reset.unwrap_or(jump), end);
     vec![
         Case::check("the NIC did DMA before the kexec", before > 0, || {
             "QEMU saw no received frame".into()
@@ -73,9 +102,11 @@ pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
         Case::check("frames were offered between the kernels", fed > 0, || {
             "the harness could not offer any".into()
         }),
-        Case::check("no DMA between device shutdown and the next bind", within == 0, || {
-            format!("QEMU saw {within} received frames written to memory")
-        }),
+        Case::check(
+            format!("no DMA between device shutdown and the next {phase}"),
+            within == 0,
+            || format!("QEMU saw {within} received frames written to memory"),
+        ),
         Case::check("function-level reset in device shutdown", reset.is_some(), || {
             "QEMU saw no write that starts one between the kexec call and the jump".into()
         }),
@@ -84,6 +115,9 @@ pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
             command.is_some_and(|value| value & COMMAND.1 == 0),
             || format!("last write to the command register: {command:x?}"),
         ),
+        Case::check("bus mastering stays off while the next kernel boots", !turned_on, || {
+            "QEMU saw it turned on".into()
+        }),
     ]
 }
 
@@ -123,6 +157,7 @@ mod tests {
                 line(1.0, "LU-STAGE 1 7.3.4"),
                 line(10.0, "LU-KEXEC"),
                 line(20.0, "LU-STAGE 2 7.3.4"),
+                line(25.0, "LU-PHASE boot 1 1"),
                 line(30.0, "LU-PHASE bind 1 1"),
             ],
             trace: trace.iter().chain(more).map(|text| event(text).expect("an event")).collect(),
@@ -156,6 +191,23 @@ mod tests {
     fn bus_mastering_left_on_fails() {
         let evidence = update(&["1970-01-01T00:00:11.5Z pci_cfg_write igb 01:00.0 @0x4 <- 0x406"]);
         assert_eq!(failed(&evidence), ["bus mastering is off at the jump"]);
+    }
+
+    #[test]
+    fn bus_mastering_turned_on_by_the_booting_kernel_fails() {
+        let evidence = update(&["1970-01-01T00:00:15.0Z pci_cfg_write igb 01:00.0 @0x4 <- 0x406"]);
+        assert_eq!(failed(&evidence), ["bus mastering stays off while the next kernel boots"]);
+        let evidence = update(&["1970-01-01T00:00:26.0Z pci_cfg_write igb 01:00.0 @0x4 <- 0x406"]);
+        assert!(failed(&evidence).is_empty());
+    }
+
+    #[test]
+    fn forgotten_device_may_be_used_once_the_next_kernel_is_up() {
+        let after_boot = update(&["1970-01-01T00:00:26.0Z igb_rx_desc_buff_write buffer #1"]);
+        assert!(!forgotten_igb(&after_boot).iter().any(Case::has_failed));
+        assert_eq!(failed(&after_boot).len(), 1);
+        let before = update(&["1970-01-01T00:00:24.0Z igb_rx_desc_buff_write buffer #1"]);
+        assert!(forgotten_igb(&before).iter().any(Case::has_failed));
     }
 
     #[test]
