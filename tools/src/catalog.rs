@@ -559,12 +559,12 @@ pub const TESTS: &[VmTest] = &[
     },
     VmTest {
         name: "vfio-second-kho-off",
-        about: "the same, and the next kernel does not even look at what was handed over",
+        about: "the same, and the next kernel has Kexec HandOver off, too",
         pitfalls: &[],
         machine: FED_IGB,
         stages: &second_off("kho=off liveupdate=off"),
         timeout: Duration::from_secs(180),
-        judge: Some(judges::forgotten_igb),
+        judge: Some(judges::dropped_igb),
     },
     VmTest {
         name: "vfio-modules",
