@@ -150,8 +150,10 @@ fn run_job(
     splats: &mut Matcher,
 ) -> Result<Report> {
     // What a build takes is not the test's time.
-    for variant in &job.kernels {
-        built.kernel(ctx, *variant)?;
+    for (boot, variant) in job.kernels.iter().enumerate() {
+        if chosen.image(boot).is_none() {
+            built.kernel(ctx, *variant)?;
+        }
     }
     let start = Instant::now();
     let report = vm::run(ctx, built, chosen, job, splats)?;

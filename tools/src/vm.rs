@@ -92,6 +92,13 @@ pub struct Chosen {
     pub next: Option<PathBuf>,
 }
 
+impl Chosen {
+    /// The image that was chosen for a boot, the first of which is number 0.
+    pub fn image(&self, boot: usize) -> Option<&PathBuf> {
+        if boot == 0 { self.first.as_ref() } else { self.next.as_ref() }
+    }
+}
+
 /// The kernel of one boot.
 struct Booted {
     image: PathBuf,
@@ -154,8 +161,7 @@ pub fn run(
 fn booted(ctx: &Context, built: &mut Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
     let mut all = Vec::new();
     for (index, variant) in job.kernels.iter().enumerate() {
-        let choice = if index == 0 { &chosen.first } else { &chosen.next };
-        all.push(match choice {
+        all.push(match chosen.image(index) {
             Some(image) => Booted { image: image.clone(), release: None, modules: None },
             None => {
                 let kernel = built.kernel(ctx, *variant)?;
