@@ -578,6 +578,22 @@ pub const TESTS: &[VmTest] = &[
         timeout: Duration::from_secs(180),
         judge: None,
     },
+    VmTest {
+        name: "vfio-on-demand",
+        about: "a session loads the module that its files need, and only then",
+        pitfalls: &[],
+        machine: IGB,
+        stages: &[
+            Stage { kernel: Variant::Modules, commands: LOAD_AND_PRESERVE, ..Stage::MAIN },
+            Stage {
+                kernel: Variant::Modules,
+                commands: &[Do::Test("vfio/vfio_pci_liveupdate_ondemand_test 0000:01:00.0")],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
     forged!("files", "records of files that name the wrong device, or are none"),
     forged!("unknown", "a file that no handler of the kernel is for", "v"),
     forged!("twice", "files in two sessions that name the same device"),
