@@ -7,9 +7,10 @@
  * with vfio-pci, and checks that what is wrong is reported and harms nobody:
  * neither the machine, nor the other files of the session, nor other sessions.
  *
- * There is one list of PCI devices, and a record for each file. What is wrong
- * with them depends on the case, of which each kexec takes one: stage 2 has to be
- * told the same case and device as stage 1.
+ * There is a list of PCI devices, one of the drivers for them, and a record for
+ * each file. What is wrong with them depends on the case, of which each kexec takes
+ * one: stage 2 has to be told the same case and device as stage 1. No driver may be
+ * bound to the device, and the test leaves it to vfio-pci.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +30,7 @@
 #include <linux/build_bug.h>
 #include <linux/compiler.h>
 #include <linux/kernel.h>
+#include <linux/stringify.h>
 #include <linux/types.h>
 
 #include <libliveupdate.h>
@@ -39,7 +41,8 @@
 
 #define FORGE_DEVICE			"/dev/liveupdate_forge"
 #define LIVEUPDATE_FORGE_SET_FILE_HANDLE _IO('f', 0)
-#define LIVEUPDATE_FORGE_SET_FLB_HANDLE	_IO('f', 1)
+#define LIVEUPDATE_FORGE_SET_DEVICES_HANDLE _IO('f', 1)
+#define LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE _IO('f', 2)
 
 /* The files that the module preserves: as vfio-pci, and as nobody knows what. */
 #define VFIO_PCI_FILE			"/dev/null"
@@ -59,9 +62,37 @@
 /* Syslog action of klogctl(): read all that is there. */
 #define SYSLOG_ACTION_READ_ALL		3
 
-#define LOG_BAD_LIST	"cannot take over preserved devices: "
+/* What the log says of a list: one of these, once. */
+#define LOG_UNREADABLE	"the preserved devices are not known: "
+#define LOG_ALL		"all preserved devices are quarantined: "
+#define LOG_TWICE	" is quarantined: it was preserved twice"
+#define LOG_IGNORED	"an entry of a preserved device is ignored: "
+#define LOG_NO_DRIVER	"no driver can take over a preserved device: "
+
+#define LOG_MEMORY	"it is not in memory that was handed over"
+
+/* What the log says of a device that a driver does not get. */
+#define LOG_NOT_BOUND	"was preserved, and not for this driver"
+
+/* What the log says of a device when all sessions are finished. */
+#define LOG_MISSING	" was preserved, but was never found"
+#define LOG_LEFT_OVER	" was preserved, but nobody finished it"
+
+/* What the log says of a file that is not retrieved: this, and one of the others. */
+#define LOG_LOST	"a file of session '%s' cannot be retrieved: "
+#define LOST_RECORD	"its record is not in memory that was handed over"
+#define LOST_ADDRESS	"its record names an address that there cannot be"
+#define LOST_MISSING	"there is no device "
+#define LOST_NOT_FOR_IT	" was not preserved for it"
+#define LOST_NOT_BOUND	" is not bound to vfio-pci"
+
 #define LOG_BAD_FILE	"a file was handed over with a bad record"
-#define LOG_MISSING	"0000:7f:1f.7 was preserved, but was never found"
+#define LOG_NO_HANDLER	\
+	"No handler for 'no-such-handler-v1', token 0x300 of session [forged] cannot be retrieved"
+
+/* The log has ten lines of lost files at most in the five seconds from the first. */
+#define LOST_AT_ONCE	8
+#define LOST_INTERVAL	6
 
 /* Where there is no device. */
 #define MISSING_BDF			"0000:7f:1f.7"
@@ -72,30 +103,44 @@
 /* Physical address of no memory. */
 #define BEYOND_MEMORY			BIT_ULL(51)
 
+/* A version that there is not, and as many devices as there are not. */
+#define WRONG_NUMBER			99
+
 /* As in include/linux/kho/abi/block.h, which cannot be included here. */
-struct block {
+struct device_block {
 	u64 next;
 	u64 count;
 	struct pci_dev_ser entries[8];
 } __packed;
 
+struct driver_block {
+	u64 next;
+	u64 count;
+	struct pci_driver_ser entries[2];
+} __packed;
+
 /* Which page has what. */
 enum {
-	LIST_PAGE,
-	BLOCK_PAGE,
+	DEVICES_PAGE,
+	DEVICE_BLOCK_PAGE,
+	DRIVERS_PAGE,
+	DRIVER_BLOCK_PAGE,
 	DEVICE_PAGE,
 	OTHER_PAGE,
 	FILES_PAGE,
 };
 
-/* The list of PCI devices. */
-struct list {
-	u64 handle;
-	struct pci_ser ser;
-	struct block block;
+/* The list of PCI devices, and that of the drivers for them. */
+struct lists {
+	u64 devices_handle;
+	struct pci_ser devices;
+	struct device_block device_block;
+	u64 drivers_handle;
+	struct pci_ser drivers;
+	struct driver_block driver_block;
 };
 
-static const char *device_bdf;
+static char device_bdf[sizeof("0000:00:00.0")];
 static char bridge_bdf[sizeof("0000:00:00.0")];
 static int forge_fd;
 
@@ -155,8 +200,8 @@ static struct vfio_pci_core_device_ser parse_bdf(const char *bdf)
 	return ser;
 }
 
-/* The list as it has to be: the device, and the bridges above it. */
-static void list_fill(struct list *list)
+/* The list of devices as it has to be: the device, and the bridges above it. */
+static void fill_devices(struct lists *lists)
 {
 	char link[PATH_MAX], path[PATH_MAX], *part;
 	u64 count = 0;
@@ -175,109 +220,154 @@ static void list_fill(struct list *list)
 		if (!count)
 			snprintf(bridge_bdf, sizeof(bridge_bdf), "%s", part);
 		ser = parse_bdf(part);
-		list->block.entries[count++] = (struct pci_dev_ser) {
+		lists->device_block.entries[count++] = (struct pci_dev_ser) {
 			.domain = ser.domain,
 			.bdf = ser.bdf,
 			.refcount = 1,
 		};
 	}
 
-	list->block.count = count;
-	list->ser = (struct pci_ser) {
+	lists->device_block.count = count;
+	lists->devices = (struct pci_ser) {
 		.version = PCI_LUO_FLB_VERSION,
 		.nr_devices = count,
-		.devices = page_phys(BLOCK_PAGE),
+		.devices = page_phys(DEVICE_BLOCK_PAGE),
 	};
-	list->handle = page_phys(LIST_PAGE);
+	lists->devices_handle = page_phys(DEVICES_PAGE);
 }
 
-static void forge_version(struct list *list)
+/* The list of drivers as it has to be: vfio-pci for the device, with its file. */
+static void fill_drivers(struct lists *lists)
 {
-	list->ser.version++;
+	struct vfio_pci_core_device_ser ser = parse_bdf(device_bdf);
+
+	lists->driver_block.entries[0] = (struct pci_driver_ser) {
+		.domain = ser.domain,
+		.bdf = ser.bdf,
+		.data = page_phys(DEVICE_PAGE),
+		.compatible = VFIO_PCI_LUO_FH_COMPATIBLE,
+	};
+	lists->driver_block.count = 1;
+	lists->drivers = (struct pci_ser) {
+		.version = PCI_LUO_FLB_VERSION,
+		.nr_devices = 1,
+		.devices = page_phys(DRIVER_BLOCK_PAGE),
+	};
+	lists->drivers_handle = page_phys(DRIVERS_PAGE);
 }
 
-static void forge_count(struct list *list)
+/* The entry of the device itself, which comes after those of the bridges. */
+static struct pci_dev_ser *device_entry(struct lists *lists)
 {
-	list->ser.nr_devices++;
+	return &lists->device_block.entries[lists->device_block.count - 1];
 }
 
-static void forge_duplicate(struct list *list)
+static void forge_version(struct lists *lists)
 {
-	list->block.entries[0] = list->block.entries[1];
+	lists->devices.version = WRONG_NUMBER;
 }
 
-static void forge_domain(struct list *list)
+static void forge_count(struct lists *lists)
 {
-	list->block.entries[0].domain = ~0;
+	lists->devices.nr_devices = WRONG_NUMBER;
 }
 
-static void forge_null(struct list *list)
+static void forge_duplicate(struct lists *lists)
 {
-	list->handle = 0;
+	lists->device_block.entries[0] = *device_entry(lists);
 }
 
-static void forge_unaligned(struct list *list)
+static void forge_domain(struct lists *lists)
 {
-	list->handle += sizeof(u64);
+	device_entry(lists)->domain = ~0;
 }
 
-static void forge_foreign(struct list *list)
+static void forge_null(struct lists *lists)
 {
-	list->handle = FOREIGN_MEMORY;
+	lists->devices_handle = 0;
 }
 
-static void forge_beyond(struct list *list)
+static void forge_foreign(struct lists *lists)
 {
-	list->handle = BEYOND_MEMORY;
+	lists->devices_handle = FOREIGN_MEMORY;
 }
 
-static void forge_block_foreign(struct list *list)
+static void forge_block_foreign(struct lists *lists)
 {
-	list->ser.devices = FOREIGN_MEMORY;
+	lists->devices.devices = FOREIGN_MEMORY;
 }
 
-static void forge_block_loop(struct list *list)
+static void forge_block_loop(struct lists *lists)
 {
-	list->block.next = page_phys(BLOCK_PAGE);
+	lists->device_block.next = page_phys(DEVICE_BLOCK_PAGE);
 }
 
-static void forge_block_long(struct list *list)
+static void forge_block_long(struct lists *lists)
 {
-	list->block.count = getpagesize();
+	lists->device_block.count = getpagesize();
 }
 
-static void forge_block_empty(struct list *list)
+static void forge_block_empty(struct lists *lists)
 {
-	list->block.count = 0;
+	lists->device_block.count = 0;
 }
 
-static void forge_refcount(struct list *list)
+static void forge_refcount(struct lists *lists)
 {
 	int i;
 
-	for (i = 0; i < list->block.count; i++)
-		list->block.entries[i].refcount = UINT16_MAX;
+	for (i = 0; i < lists->device_block.count; i++)
+		lists->device_block.entries[i].refcount = UINT16_MAX;
 }
 
-static void forge_missing(struct list *list)
+static void forge_missing(struct lists *lists)
 {
 	struct vfio_pci_core_device_ser ser = parse_bdf(MISSING_BDF);
 
-	list->block.entries[list->block.count++] = (struct pci_dev_ser) {
+	lists->device_block.entries[lists->device_block.count++] = (struct pci_dev_ser) {
 		.domain = ser.domain,
 		.bdf = ser.bdf,
 		.refcount = 1,
 	};
-	list->ser.nr_devices++;
+	lists->devices.nr_devices++;
 }
+
+static void forge_drivers_version(struct lists *lists)
+{
+	lists->drivers.version = WRONG_NUMBER;
+}
+
+static void forge_drivers_compatible(struct lists *lists)
+{
+	strcpy(lists->driver_block.entries[0].compatible, "no-such-format-v1");
+}
+
+static void forge_drivers_data(struct lists *lists)
+{
+	lists->driver_block.entries[0].data = page_phys(OTHER_PAGE);
+}
+
+/* What becomes of the device until its session is finished. */
+enum outcome {
+	/* It can be had from its session, and only there. */
+	RETRIEVED,
+	/* No driver gets it. */
+	NOT_BOUND,
+	/* It is not known which file it belongs to, and no driver gets it. */
+	NOT_BOUND_NOR_OWNED,
+	/* vfio-pci gets it, but it belongs to another file. */
+	NOT_OWNED,
+};
 
 static const struct test_case {
 	const char *name;
-	void (*forge)(struct list *list);
-	/* What is wrong with the list, as the log says it, if it is not used. */
-	const char *refused;
-	/* What the log says when all sessions are finished. */
-	const char *logged;
+	void (*forge)(struct lists *lists);
+	enum outcome outcome;
+	/* What is wrong with a list, as the log says it once. */
+	const char *reported;
+	/* What the log says when all sessions are finished, and of which device. */
+	const char *left;
+	const char *left_bdf;
 	/* Whether there are files whose records are wrong. */
 	bool files;
 	/* Whether there is a file that no handler is for. */
@@ -287,23 +377,97 @@ static const struct test_case {
 	/* Whether a file in the other session keeps the list alive. */
 	bool kept;
 } test_cases[] = {
+	{ .name = "good" },
 	{ .name = "files", .files = true },
 	{ .name = "unknown", .unknown = true },
 	{ .name = "twice", .twice = true },
 	{ .name = "refcount", .forge = forge_refcount, .kept = true },
-	{ .name = "missing", .forge = forge_missing, .logged = LOG_MISSING },
-	{ .name = "version", .forge = forge_version, .refused = "Record(Version(" },
-	{ .name = "count", .forge = forge_count, .refused = "Record(Count {" },
-	{ .name = "duplicate", .forge = forge_duplicate, .refused = "Record(Duplicate(" },
-	{ .name = "domain", .forge = forge_domain, .refused = "Record(Domain(" },
-	{ .name = "null", .forge = forge_null, .refused = "Memory(" },
-	{ .name = "unaligned", .forge = forge_unaligned, .refused = "Memory(" },
-	{ .name = "foreign", .forge = forge_foreign, .refused = "Memory(" },
-	{ .name = "beyond", .forge = forge_beyond, .refused = "Memory(" },
-	{ .name = "block-foreign", .forge = forge_block_foreign, .refused = "Memory(" },
-	{ .name = "block-loop", .forge = forge_block_loop, .refused = "Memory(" },
-	{ .name = "block-long", .forge = forge_block_long, .refused = "Memory(" },
-	{ .name = "block-empty", .forge = forge_block_empty, .refused = "Memory(" },
+	{
+		.name = "missing",
+		.forge = forge_missing,
+		.left = LOG_MISSING,
+		.left_bdf = MISSING_BDF,
+	},
+	{
+		.name = "version",
+		.forge = forge_version,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE "version " __stringify(WRONG_NUMBER) " is not known",
+	},
+	{
+		.name = "count",
+		.forge = forge_count,
+		.outcome = NOT_BOUND,
+		.reported = LOG_ALL __stringify(WRONG_NUMBER) " devices are announced, ",
+	},
+	{
+		.name = "duplicate",
+		.forge = forge_duplicate,
+		.outcome = NOT_BOUND,
+		.reported = LOG_TWICE,
+	},
+	{
+		.name = "domain",
+		.forge = forge_domain,
+		.outcome = NOT_BOUND,
+		.reported = LOG_IGNORED "there is no domain 0xffffffff",
+	},
+	{
+		.name = "null",
+		.forge = forge_null,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE LOG_MEMORY,
+	},
+	{
+		.name = "foreign",
+		.forge = forge_foreign,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE LOG_MEMORY,
+	},
+	{
+		.name = "block-foreign",
+		.forge = forge_block_foreign,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE LOG_MEMORY,
+	},
+	{
+		.name = "block-loop",
+		.forge = forge_block_loop,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE LOG_MEMORY,
+	},
+	{
+		.name = "block-long",
+		.forge = forge_block_long,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE LOG_MEMORY,
+	},
+	{
+		.name = "block-empty",
+		.forge = forge_block_empty,
+		.outcome = NOT_BOUND,
+		.reported = LOG_UNREADABLE LOG_MEMORY,
+	},
+	/* The module was told not to hand over the list. */
+	{ .name = "drivers-absent" },
+	{
+		.name = "drivers-version",
+		.forge = forge_drivers_version,
+		.outcome = NOT_BOUND_NOR_OWNED,
+		.reported = LOG_NO_DRIVER "version " __stringify(WRONG_NUMBER) " is not known",
+		.left = LOG_LEFT_OVER,
+	},
+	{
+		.name = "drivers-compatible",
+		.forge = forge_drivers_compatible,
+		.outcome = NOT_BOUND,
+	},
+	{
+		.name = "drivers-data",
+		.forge = forge_drivers_data,
+		.outcome = NOT_OWNED,
+		.left = LOG_LEFT_OVER,
+	},
 };
 
 /* Ways in which the record of a file can be wrong. */
@@ -320,6 +484,8 @@ static const struct file_case {
 	bool misplaced;
 	int page;
 	int error;
+	/* Why it is not retrieved, as the log says it. */
+	const char *lost;
 	/* Whether finishing the file is reported: if the record makes no sense. */
 	bool logged;
 } file_cases[] = {
@@ -327,6 +493,7 @@ static const struct file_case {
 		.name = "no device there",
 		.bdf = MISSING_BDF,
 		.error = -ENODEV,
+		.lost = LOST_MISSING,
 		/* The next one frees the record. */
 		.logged = true,
 	},
@@ -335,39 +502,52 @@ static const struct file_case {
 		.misplaced = true,
 		.page = FILES_PAGE,
 		.error = -ENODEV,
+		.lost = LOST_MISSING,
+	},
+	{
+		.name = "device of another file",
+		.bdf = device_bdf,
+		.error = -EINVAL,
+		.lost = LOST_NOT_FOR_IT,
 	},
 	{
 		.name = "record that is the list",
 		.misplaced = true,
-		.page = LIST_PAGE,
+		.page = DEVICES_PAGE,
 		.error = -EINVAL,
+		.lost = LOST_RECORD,
 		.logged = true,
 	},
 	{
 		.name = "no such domain",
 		.bdf = "1234:01:00.0",
 		.error = -ENODEV,
+		.lost = LOST_MISSING,
 	},
 	{
 		.name = "impossible domain",
 		.bdf = MISSING_BDF,
 		.domain = ~0,
 		.error = -EINVAL,
+		.lost = LOST_ADDRESS,
 		.logged = true,
 	},
 	{
 		.name = "device that is not on the list",
 		.bdf = "0000:00:00.0",
 		.error = -EINVAL,
+		.lost = LOST_NOT_FOR_IT,
 	},
 	{
 		.name = "bridge that is on the list",
 		.bdf = bridge_bdf,
-		.error = -ENODEV,
+		.error = -EINVAL,
+		.lost = LOST_NOT_FOR_IT,
 	},
 	{
 		.name = "null",
 		.error = -EINVAL,
+		.lost = LOST_RECORD,
 		.logged = true,
 	},
 	{
@@ -375,18 +555,21 @@ static const struct file_case {
 		.bdf = MISSING_BDF,
 		.offset = sizeof(u64),
 		.error = -EINVAL,
+		.lost = LOST_RECORD,
 		.logged = true,
 	},
 	{
 		.name = "foreign memory",
 		.handle = FOREIGN_MEMORY,
 		.error = -EINVAL,
+		.lost = LOST_RECORD,
 		.logged = true,
 	},
 	{
 		.name = "beyond memory",
 		.handle = BEYOND_MEMORY,
 		.error = -EINVAL,
+		.lost = LOST_RECORD,
 		.logged = true,
 	},
 };
@@ -448,20 +631,24 @@ static void forge_files(int session_fd)
 static void stage_1(int luo_fd, const struct test_case *test)
 {
 	int forged_fd, other_fd;
-	struct list list = {};
+	struct lists lists = {};
 
 	forge_fd = open(FORGE_DEVICE, O_RDWR);
 	if (forge_fd < 0)
 		ksft_exit_skip("open(%s): %m (is the module liveupdate_forge loaded?)\n",
 			       FORGE_DEVICE);
 
-	list_fill(&list);
+	fill_devices(&lists);
+	fill_drivers(&lists);
 	if (test->forge)
-		test->forge(&list);
-	page_write(LIST_PAGE, &list.ser, sizeof(list.ser));
-	page_write(BLOCK_PAGE, &list.block, sizeof(list.block));
-	if (ioctl(forge_fd, LIVEUPDATE_FORGE_SET_FLB_HANDLE, list.handle))
-		fail_exit("setting the handle");
+		test->forge(&lists);
+	page_write(DEVICES_PAGE, &lists.devices, sizeof(lists.devices));
+	page_write(DEVICE_BLOCK_PAGE, &lists.device_block, sizeof(lists.device_block));
+	page_write(DRIVERS_PAGE, &lists.drivers, sizeof(lists.drivers));
+	page_write(DRIVER_BLOCK_PAGE, &lists.driver_block, sizeof(lists.driver_block));
+	if (ioctl(forge_fd, LIVEUPDATE_FORGE_SET_DEVICES_HANDLE, lists.devices_handle) ||
+	    ioctl(forge_fd, LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE, lists.drivers_handle))
+		fail_exit("setting the handles");
 
 	create_state_file(luo_fd, STATE_SESSION, STATE_TOKEN, 2);
 	forged_fd = create_session(luo_fd, FORGED_SESSION);
@@ -485,23 +672,52 @@ static void stage_1(int luo_fd, const struct test_case *test)
 	daemonize_and_wait();
 }
 
-/* How many lines of the log have @what in them. */
-static int count_logged(const char *what)
+/* How many lines of the log have both in them. */
+static int count_logged_of(const char *what, const char *whom)
 {
 	static char log[1 << 20];
-	const char *hit = log;
 	int len, count = 0;
+	char *line;
 
 	len = klogctl(SYSLOG_ACTION_READ_ALL, log, sizeof(log) - 1);
 	if (len < 0)
 		fail_exit("klogctl");
 	log[len] = '\0';
 
-	while ((hit = strstr(hit, what))) {
-		count++;
-		hit += strlen(what);
-	}
+	for (line = strtok(log, "\n"); line; line = strtok(NULL, "\n"))
+		count += strstr(line, what) && strstr(line, whom);
 	return count;
+}
+
+static int count_logged(const char *what)
+{
+	return count_logged_of(what, "");
+}
+
+/* Returns 0, or -errno. */
+static int write_sysfs(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY);
+	int ret;
+
+	if (fd < 0)
+		fail_exit("open(%s)", path);
+	ret = write(fd, value, strlen(value)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* Returns 0, or -errno. */
+static int bind_device(const char *driver)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override", device_bdf);
+	if (write_sysfs(path, driver))
+		fail_exit("writing %s", path);
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/%s/bind", driver);
+	return write_sysfs(path, device_bdf);
 }
 
 static int open_device(void)
@@ -530,13 +746,50 @@ static int check_session(int luo_fd, const char *name)
 	return session_fd;
 }
 
-/* The list is right: the device can be had from the session, and only there. */
-static void check_device(int session_fd)
+/* No driver gets the device, but for vfio-pci if it can take it over. */
+static void check_bind(const struct test_case *test)
+{
+	bool bound = test->outcome == RETRIEVED || test->outcome == NOT_OWNED;
+	int before = count_logged_of(LOG_NOT_BOUND, device_bdf);
+	char *driver;
+
+	driver = sysfs_driver_get(device_bdf);
+	check(!driver, "no driver is bound to the device");
+	free(driver);
+
+	check_ret(bind_device("pci-stub"), -EBUSY, "binding another driver is refused");
+	check_ret(bind_device("vfio-pci"), bound ? 0 : -EBUSY, "binding vfio-pci is %s",
+		  bound ? "possible" : "refused");
+	check(count_logged_of(LOG_NOT_BOUND, device_bdf) - before == 1 + !bound,
+	      "each driver that is refused is reported");
+	if (bound)
+		check_ret(open_device(), -EBUSY, "opening the device is refused");
+	else
+		check(!sysfs_driver_get(device_bdf), "no driver is bound to the device still");
+}
+
+/* A file cannot be retrieved, and the log says why, once. */
+static void check_lost(int session_fd, const char *session, u64 token, int error,
+		       const char *why, const char *what)
+{
+	char line[128];
+	int before;
+
+	snprintf(line, sizeof(line), LOG_LOST, session);
+	before = count_logged_of(line, why);
+
+	check_ret(luo_session_retrieve_fd(session_fd, token), error,
+		  "%s: retrieving is refused", what);
+	check_ret(luo_session_retrieve_fd(session_fd, token), error,
+		  "%s: retrieving again is refused", what);
+	check(count_logged_of(line, why) == before + 1, "%s: reported once", what);
+}
+
+/* What is handed over is right: the device can be had from its session. */
+static void check_retrieved(int session_fd)
 {
 	struct iommu *iommu;
 	int fd;
-
-	check_ret(open_device(), -EBUSY, "opening the device is refused");
 
 	fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
 	require(fd >= 0, "device is retrieved");
@@ -551,32 +804,78 @@ static void check_device(int session_fd)
 	iommu_cleanup(iommu);
 }
 
-/* The list is not used: it is as if no device had been preserved. */
-static void check_refused(int session_fd, const char *refused)
+static void check_device(int session_fd, const struct test_case *test)
 {
-	char line[128];
+	switch (test->outcome) {
+	case RETRIEVED:
+		check_retrieved(session_fd);
+		break;
+	case NOT_BOUND:
+		check_lost(session_fd, FORGED_SESSION, DEVICE_TOKEN, -ENODEV,
+			   LOST_NOT_BOUND, "device");
+		break;
+	case NOT_BOUND_NOR_OWNED:
+	case NOT_OWNED:
+		check_lost(session_fd, FORGED_SESSION, DEVICE_TOKEN, -EINVAL,
+			   LOST_NOT_FOR_IT, "device");
+		break;
+	}
+}
 
-	snprintf(line, sizeof(line), "%s%s", LOG_BAD_LIST, refused);
-	check(count_logged(line) == 1, "list is reported: %s", refused);
+/* After its session is finished, the device is as if it had not been preserved. */
+static void check_ordinary(void)
+{
+	char *driver = sysfs_driver_get(device_bdf);
 
-	check_ret(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), -EINVAL,
-		  "retrieving the device is refused");
-	check_ret(open_device(), 0, "device can be opened by anybody");
+	if (!driver && bind_device("vfio-pci"))
+		ksft_print_msg("vfio-pci does not get the device\n");
+	free(driver);
+
+	driver = sysfs_driver_get(device_bdf);
+	require(driver && !strcmp(driver, "vfio-pci"), "vfio-pci is bound after that");
+	free(driver);
+	check_ret(open_device(), 0, "device can be opened by anybody after that");
 }
 
 static void check_files(int session_fd)
 {
-	u64 token = FORGED_TOKEN;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(file_cases); i++, token++) {
+	for (i = 0; i < ARRAY_SIZE(file_cases); i++) {
 		const struct file_case *file = &file_cases[i];
 
-		check_ret(luo_session_retrieve_fd(session_fd, token), file->error,
-			  "%s: retrieving is refused", file->name);
-		check_ret(luo_session_retrieve_fd(session_fd, token), file->error,
-			  "%s: retrieving again is refused", file->name);
+		if (i && i % LOST_AT_ONCE == 0)
+			sleep(LOST_INTERVAL);
+		check_lost(session_fd, FORGED_SESSION, FORGED_TOKEN + i, file->error,
+			   file->lost, file->name);
 	}
+}
+
+/* Each case has one thing wrong, and so at most one line in the log. */
+static void check_reported(const struct test_case *test)
+{
+	static const char * const lines[] = {
+		LOG_UNREADABLE, LOG_ALL, LOG_TWICE, LOG_IGNORED, LOG_NO_DRIVER,
+	};
+	int i, count = 0;
+
+	for (i = 0; i < ARRAY_SIZE(lines); i++)
+		count += count_logged(lines[i]);
+	check(count == !!test->reported, "lists are%s reported",
+	      test->reported ? "" : " not");
+	if (test->reported)
+		check(count_logged(test->reported) == 1, "reported: %s", test->reported);
+}
+
+/* A session that nobody finishes, as if its process had died, takes no other's device. */
+static void check_twice(int luo_fd)
+{
+	int session_fd = check_session(luo_fd, OTHER_SESSION);
+
+	check_lost(session_fd, OTHER_SESSION, DEVICE_TOKEN, -EINVAL, LOST_NOT_FOR_IT,
+		   "file of the other session");
+	check(!close(session_fd), "other session is closed");
+	check_ret(open_device(), -EBUSY, "opening the device is still refused");
 }
 
 static int files_logged(void)
@@ -593,52 +892,66 @@ static void check_other_session(int luo_fd, const struct test_case *test)
 	int session_fd = check_session(luo_fd, OTHER_SESSION);
 
 	if (test->kept)
-		check_ret(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), -ENODEV,
-			  "file of the other session is not retrieved");
+		check_lost(session_fd, OTHER_SESSION, DEVICE_TOKEN, -ENODEV, LOST_MISSING,
+			   "file of the other session");
 	check_ret(luo_session_finish(session_fd), 0, "other session is finished");
 	close(session_fd);
 }
 
+static int planned(const struct test_case *test)
+{
+	int count = 19;
+
+	if (test->reported)
+		count++;
+	if (test->left)
+		count++;
+	if (test->files)
+		count += 3 * ARRAY_SIZE(file_cases);
+	if (test->unknown)
+		count += 3;
+	if (test->twice)
+		count += 4;
+	if (test->kept)
+		count += 3;
+	return count;
+}
+
 static void stage_2(int luo_fd, int state_session_fd, const struct test_case *test)
 {
-	int session_fd, stage, ret;
+	int session_fd, stage;
 
-	ksft_set_plan(10 + (test->refused ? 3 : 4) +
-		      (test->files ? 2 * ARRAY_SIZE(file_cases) : 0) +
-		      test->unknown + test->kept + !!test->logged);
+	ksft_set_plan(planned(test));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	check(stage == 2, "state file says stage 2");
-	check(count_logged(LOG_BAD_LIST) == !!test->refused,
-	      "list is%s reported", test->refused ? "" : " not");
+	check_reported(test);
 
 	session_fd = check_session(luo_fd, FORGED_SESSION);
-	if (test->twice) {
-		/* As if its process had died: nobody is asked. */
-		ret = close(check_session(luo_fd, OTHER_SESSION));
-		check(!ret, "other session is closed");
-	}
-	if (test->refused)
-		check_refused(session_fd, test->refused);
+	check_bind(test);
+	if (test->twice)
+		check_twice(luo_fd);
 	if (test->files)
 		check_files(session_fd);
 	if (test->unknown) {
-		ret = luo_session_retrieve_fd(session_fd, FORGED_TOKEN);
-		ksft_print_msg("a file without a handler: %s\n", strerror(-ret));
-		check(ret < 0, "file without a handler is not retrieved");
+		check_ret(luo_session_retrieve_fd(session_fd, FORGED_TOKEN), -EPROTONOSUPPORT,
+			  "file without a handler is not retrieved");
+		check_ret(luo_session_retrieve_fd(session_fd, FORGED_TOKEN), -EPROTONOSUPPORT,
+			  "file without a handler is not retrieved again");
+		check(count_logged(LOG_NO_HANDLER) == 1, "file without a handler is reported");
 	}
-	if (!test->refused)
-		check_device(session_fd);
+	check_device(session_fd, test);
 	check_ret(luo_session_finish(session_fd), 0, "session is finished");
 	close(session_fd);
-	check_ret(open_device(), 0, "device can be opened by anybody after that");
+	check_ordinary();
 	if (!test->twice)
 		check_other_session(luo_fd, test);
 
 	check(count_logged(LOG_BAD_FILE) == (test->files ? files_logged() : 0),
 	      "each record of a file that makes no sense is reported once");
-	if (test->logged)
-		check(count_logged(test->logged) == 1, "reported: %s", test->logged);
+	if (test->left)
+		check(count_logged_of(test->left, test->left_bdf ?: device_bdf) == 1,
+		      "reported:%s", test->left);
 
 	if (luo_session_finish(state_session_fd))
 		fail_exit("finishing the state session");
@@ -729,7 +1042,7 @@ int main(int argc, char *argv[])
 		return KSFT_FAIL;
 	}
 
-	device_bdf = vfio_selftests_get_bdf(&argc, argv);
+	snprintf(device_bdf, sizeof(device_bdf), "%s", vfio_selftests_get_bdf(&argc, argv));
 	ksft_print_header();
 	run(stage, test);
 

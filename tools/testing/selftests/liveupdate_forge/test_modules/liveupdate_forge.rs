@@ -12,8 +12,10 @@
 //!   [`PAGE_SIZE`], and so on.
 //! - Reading a `__u64` at the position of a page returns the page's physical address.
 //! - [`SET_FILE_HANDLE`] sets the handle of the files that are preserved from then on,
-//!   [`SET_FLB_HANDLE`] that of the list of PCI devices, which is read when the first file is
-//!   preserved.
+//!   [`SET_DEVICES_HANDLE`] that of the list of PCI devices, [`SET_DRIVERS_HANDLE`] that of the list
+//!   of drivers for them. The lists are handed over from when the first file is preserved.
+//!
+//! With `no_drivers=1` there is no list of drivers, as from a kernel that does not write it.
 //!
 //! Files of `/dev/null` are preserved as if they were of vfio-pci, files of `/dev/full` as
 //! something that no kernel knows.
@@ -66,13 +68,24 @@ module! {
     authors: ["liveupdate_rs maintainers"],
     description: "Forges what a kernel hands over, for tests",
     license: "GPL",
+    params: {
+        no_drivers: bool {
+            default: false,
+            description: "Do not hand over the list of drivers",
+        },
+    },
 }
 
 /// Sets the handle of files to the argument. `LIVEUPDATE_FORGE_SET_FILE_HANDLE` in user space.
 const SET_FILE_HANDLE: u32 = _IO('f' as u32, 0);
 
-/// Sets the handle of the FLB to the argument. `LIVEUPDATE_FORGE_SET_FLB_HANDLE` in user space.
-const SET_FLB_HANDLE: u32 = _IO('f' as u32, 1);
+/// Sets the handle of the list of PCI devices to the argument.
+/// `LIVEUPDATE_FORGE_SET_DEVICES_HANDLE` in user space.
+const SET_DEVICES_HANDLE: u32 = _IO('f' as u32, 1);
+
+/// Sets the handle of the list of drivers to the argument.
+/// `LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE` in user space.
+const SET_DRIVERS_HANDLE: u32 = _IO('f' as u32, 2);
 
 /// How many pages can be forged.
 const MAX_PAGES: usize = 64;
@@ -80,7 +93,8 @@ const MAX_PAGES: usize = 64;
 /// What is handed over.
 struct Forgery {
     file: Handle,
-    flb: Handle,
+    devices: Handle,
+    drivers: Handle,
     pages: KVec<Preserved<Folio>>,
 }
 
@@ -145,7 +159,8 @@ impl MiscDevice for Control {
 
         match cmd {
             SET_FILE_HANDLE => forgery.file = handle,
-            SET_FLB_HANDLE => forgery.flb = handle,
+            SET_DEVICES_HANDLE => forgery.devices = handle,
+            SET_DRIVERS_HANDLE => forgery.drivers = handle,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -217,7 +232,27 @@ impl Flb for Devices {
     type Incoming = ();
 
     fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
-        Ok((KBox::pin((), GFP_KERNEL)?, forgery()?.lock().flb))
+        Ok((KBox::pin((), GFP_KERNEL)?, forgery()?.lock().devices))
+    }
+
+    fn retrieve(_handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
+        Err(EOPNOTSUPP)
+    }
+}
+
+/// The list of the drivers that can take over the devices.
+struct Drivers;
+
+#[vtable]
+impl Flb for Drivers {
+    /// `PCI_LUO_DRIVER_FLB_COMPATIBLE`
+    const COMPATIBLE: &'static CStr = c"pci-driver-v1";
+
+    type Outgoing = ();
+    type Incoming = ();
+
+    fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
+        Ok((KBox::pin((), GFP_KERNEL)?, forgery()?.lock().drivers))
     }
 
     fn retrieve(_handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
@@ -226,6 +261,7 @@ impl Flb for Devices {
 }
 
 static DEVICES: FlbCell<Devices> = FlbCell::new();
+static DRIVERS: FlbCell<Drivers> = FlbCell::new();
 
 /// Keeps the handlers registered while the module is loaded.
 #[pin_data(PinnedDrop)]
@@ -241,13 +277,19 @@ impl kernel::InPlaceModule for LiveUpdateForge {
         pin_init::pin_init_scope(|| {
             let forgery = new_mutex!(Forgery {
                 file: Handle::new(0),
-                flb: Handle::new(0),
+                devices: Handle::new(0),
+                drivers: Handle::new(0),
                 pages: KVec::new(),
             });
             FORGERY.populate(KBox::pin_init(forgery, GFP_KERNEL)?);
 
+            let mut vfio_pci = VFIO_PCI.register()?.attach(&DEVICES)?;
+            if !module_parameters::no_drivers.value() {
+                vfio_pci = vfio_pci.attach(&DRIVERS)?;
+            }
+
             Ok(try_pin_init!(Self {
-                _vfio_pci: VFIO_PCI.register()?.attach(&DEVICES)?.publish(),
+                _vfio_pci: vfio_pci.publish(),
                 _unknown: UNKNOWN.register()?.publish(),
                 _control <- MiscDeviceRegistration::register(MiscDeviceOptions {
                     name: c"liveupdate_forge",
