@@ -374,7 +374,7 @@ static const struct test_case {
 	bool unknown;
 	/* Whether a file in the other session names the same device. */
 	bool twice;
-	/* Whether a file in the other session keeps the list alive. */
+	/* Whether a file in the other session keeps the lists alive. */
 	bool kept;
 } test_cases[] = {
 	{ .name = "good" },
@@ -393,18 +393,21 @@ static const struct test_case {
 		.forge = forge_version,
 		.outcome = NOT_BOUND,
 		.reported = LOG_UNREADABLE "version " __stringify(WRONG_NUMBER) " is not known",
+		.kept = true,
 	},
 	{
 		.name = "count",
 		.forge = forge_count,
 		.outcome = NOT_BOUND,
 		.reported = LOG_ALL __stringify(WRONG_NUMBER) " devices are announced, ",
+		.kept = true,
 	},
 	{
 		.name = "duplicate",
 		.forge = forge_duplicate,
 		.outcome = NOT_BOUND,
 		.reported = LOG_TWICE,
+		.kept = true,
 	},
 	{
 		.name = "domain",
@@ -456,6 +459,7 @@ static const struct test_case {
 		.outcome = NOT_BOUND_NOR_OWNED,
 		.reported = LOG_NO_DRIVER "version " __stringify(WRONG_NUMBER) " is not known",
 		.left = LOG_LEFT_OVER,
+		.kept = true,
 	},
 	{
 		.name = "drivers-compatible",
@@ -467,6 +471,7 @@ static const struct test_case {
 		.forge = forge_drivers_data,
 		.outcome = NOT_OWNED,
 		.left = LOG_LEFT_OVER,
+		.kept = true,
 	},
 };
 
@@ -822,7 +827,16 @@ static void check_device(int session_fd, const struct test_case *test)
 	}
 }
 
-/* After its session is finished, the device is as if it had not been preserved. */
+/* Whoever finishes the session, the device waits for the file that it belongs to. */
+static void check_still_refused(const struct test_case *test)
+{
+	if (test->outcome == NOT_OWNED)
+		check_ret(open_device(), -EBUSY, "opening the device is still refused");
+	else
+		check_ret(bind_device("vfio-pci"), -EBUSY, "binding vfio-pci is still refused");
+}
+
+/* Once it is finished, the device is as if it had not been preserved. */
 static void check_ordinary(void)
 {
 	char *driver = sysfs_driver_get(device_bdf);
@@ -898,6 +912,12 @@ static void check_other_session(int luo_fd, const struct test_case *test)
 	close(session_fd);
 }
 
+/* Not the session's file finishes the device then, but the end of the lists. */
+static bool belongs_to_other(const struct test_case *test)
+{
+	return test->outcome == NOT_BOUND_NOR_OWNED || test->outcome == NOT_OWNED;
+}
+
 static int planned(const struct test_case *test)
 {
 	int count = 19;
@@ -914,6 +934,8 @@ static int planned(const struct test_case *test)
 		count += 4;
 	if (test->kept)
 		count += 3;
+	if (belongs_to_other(test))
+		count++;
 	return count;
 }
 
@@ -943,9 +965,14 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 	check_device(session_fd, test);
 	check_ret(luo_session_finish(session_fd), 0, "session is finished");
 	close(session_fd);
-	check_ordinary();
+	if (belongs_to_other(test))
+		check_still_refused(test);
+	else
+		check_ordinary();
 	if (!test->twice)
 		check_other_session(luo_fd, test);
+	if (belongs_to_other(test))
+		check_ordinary();
 
 	check(count_logged(LOG_BAD_FILE) == (test->files ? files_logged() : 0),
 	      "each record of a file that makes no sense is reported once");
