@@ -29,6 +29,11 @@ const DEBUG_SCRATCH: &str = "kho_scratch=128M,256M,512M";
 /// stay in these arrays when an object is handed out, and kmemleak takes them for references.
 const DEBUG_SLAB: &str = "slab_debug=Z";
 
+/// What else a debug kernel is told.  While it identifies the processor it does not know for a
+/// moment that there are five levels of page tables, and KASAN takes any memory that an interrupt
+/// uses just then for memory that there cannot be.
+const DEBUG_LEVELS: &str = "no5lvl";
+
 /// Memory that a debug kernel needs at least: these areas, and the shadow.
 const DEBUG_MEMORY: &str = "3G";
 
@@ -113,7 +118,7 @@ impl Job {
                 words.push(DEBUG_SCRATCH);
             }
             if *kernel == Variant::Debug {
-                words.push(DEBUG_SLAB);
+                words.extend([DEBUG_SLAB, DEBUG_LEVELS]);
             }
             words.push(stage.cmdline);
             words.join(" ").trim_end().to_owned()

@@ -160,10 +160,7 @@ impl FileHandler for VfioPci {
     }
 
     fn finish(incoming: &Incoming<'_>) {
-        // Dropping the record frees it.
-        let record = PhysRef::try_from(incoming.handle()).and_then(PhysRef::restore);
-
-        // The device that was retrieved counts, whatever the record says by now.
+        // Its record was taken over when it was retrieved.
         if let Retrieval::Done(file) = incoming.retrieval() {
             if let Some(device) = CoreDevice::of(file) {
                 device.reset_unless_open();
@@ -171,6 +168,9 @@ impl FileHandler for VfioPci {
             }
             return;
         }
+
+        // Dropping the record frees it. It is not there for a second file that names the same one.
+        let record = PhysRef::try_from(incoming.handle()).and_then(PhysRef::restore);
 
         match record.and_then(|record| address(*record)).map(lu_pci::find) {
             Ok(Some(device)) if ffi::is_incoming_for(&device, incoming.handle()) => {
@@ -189,9 +189,8 @@ impl FileHandler for VfioPci {
 
 /// Makes the file of a device again, or says why that is not possible.
 fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
-    let record = PhysRef::try_from(handle)
-        .and_then(|record| record.peek())
-        .map_err(|err| (err, Lost::Record))?;
+    let reference = PhysRef::try_from(handle).map_err(|err| (err, Lost::Record))?;
+    let record = reference.peek().map_err(|err| (err, Lost::Record))?;
     let address = address(record).map_err(|err| (err, Lost::Address))?;
     let device = lu_pci::find(address).ok_or((ENODEV, Lost::Missing(address)))?;
 
@@ -199,7 +198,11 @@ fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     if !ffi::is_incoming_for(&device, handle) {
         return Err((EINVAL, Lost::NotPreserved(address)));
     }
-    ffi::open(&device).map_err(|err| (err, Lost::NotBound(address)))
+    let file = ffi::open(&device).map_err(|err| (err, Lost::NotBound(address)))?;
+
+    // The device is this file's from here on: no other one can be finished in its place.
+    reference.restore().map_err(|err| (err, Lost::Record))?;
+    Ok(file)
 }
 
 /// Checks the address that a record names.
