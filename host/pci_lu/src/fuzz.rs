@@ -60,7 +60,8 @@ pub fn fuzz_pci(bytes: &[u8]) -> bool {
         let twice = named.iter().filter(|other| other.address == *address);
         let doubtful = twice.count() > 1 || matches!(findings.last(), Some(Finding::All(_)));
 
-        let standing = |is_bridge| plan::standing(&entries, &quarantined, *address, is_bridge, false);
+        let standing =
+            |is_bridge| plan::standing(&entries, &quarantined, *address, is_bridge, false);
         assert_eq!(standing(true), Standing::Bridge);
         assert_eq!(
             standing(false),

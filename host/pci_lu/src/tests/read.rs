@@ -155,7 +155,13 @@ fn a_bridge_is_not_quarantined() {
 
     assert_eq!(known.quarantined, [address(0, 1)]);
     assert_eq!(
-        plan::standing(&known.entries, &known.quarantined, address(0, 1), true, false),
+        plan::standing(
+            &known.entries,
+            &known.quarantined,
+            address(0, 1),
+            true,
+            false
+        ),
         Standing::Bridge
     );
 }

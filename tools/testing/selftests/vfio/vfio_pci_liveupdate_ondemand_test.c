@@ -6,6 +6,7 @@
  * Stage 1, before the kexec, is that of vfio_pci_liveupdate_kexec_test.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

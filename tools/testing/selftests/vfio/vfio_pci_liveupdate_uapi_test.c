@@ -39,7 +39,7 @@ static int cdev_open(void)
 	return fd;
 }
 
-static int drop_session(const char *name)
+static int session_drop(const char *name)
 {
 	int fd, ret;
 
@@ -304,19 +304,19 @@ TEST_F(vfio_pci_liveupdate_cdev, dropped_session_lets_go)
 	ASSERT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
 		  -EINVAL);
 
-	EXPECT_EQ(drop_session("no-such-session"), -ENOENT);
-	EXPECT_EQ(drop_session(OTHER_SESSION_NAME OTHER_SESSION_NAME
+	EXPECT_EQ(session_drop("no-such-session"), -ENOENT);
+	EXPECT_EQ(session_drop(OTHER_SESSION_NAME OTHER_SESSION_NAME
 			       OTHER_SESSION_NAME OTHER_SESSION_NAME), -EINVAL);
 	EXPECT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
 		  -EINVAL);
 
 	/* Nobody holds the device any more. The session can be used again. */
-	ASSERT_EQ(drop_session(SESSION_NAME), 0);
+	ASSERT_EQ(session_drop(SESSION_NAME), 0);
 	EXPECT_EQ(__vfio_device_bind_iommufd(fd, self->iommu->iommufd, NULL),
 		  0);
 	EXPECT_EQ(luo_session_preserve_fd(self->session_fd, fd, DEVICE_TOKEN),
 		  0);
-	ASSERT_EQ(drop_session(SESSION_NAME), 0);
+	ASSERT_EQ(session_drop(SESSION_NAME), 0);
 	ASSERT_EQ(close(fd), 0);
 }
 
