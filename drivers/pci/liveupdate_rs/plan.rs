@@ -324,7 +324,12 @@ where
             },
             Err(bad) => report(Finding::Ignored(bad)),
         }
+
+        // Those that are not kept count, too: they cost work, and a line in the log.
         found += 1;
+        if found > MAX_DEVICES {
+            return Err(BadRecord::TooMany.into());
+        }
     }
 
     if let Err(bad) = header.check_count(found) {
@@ -352,6 +357,9 @@ where
     L: List<DriverEntry>,
 {
     for raw in records {
+        if drivers.len() == MAX_DEVICES {
+            return Err(BadRecord::TooMany.into());
+        }
         drivers.append(raw.try_into()?)?;
     }
     Ok(header.check_count(drivers.len())?)
@@ -361,7 +369,6 @@ where
 pub(crate) fn admit(entries: &[Entry], entry: Entry) -> Result<Step, BadRecord> {
     match find(entries, entry.address) {
         Ok(_) => Err(BadRecord::Duplicate(entry.address)),
-        Err(_) if entries.len() == MAX_DEVICES => Err(BadRecord::TooMany),
         Err(index) => Ok(Step::Add(index, entry)),
     }
 }

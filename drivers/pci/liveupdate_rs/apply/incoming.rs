@@ -14,6 +14,7 @@ use super::super::{
     ffi,
     plan::{
         self,
+        Finding,
         Formats,
         Role,
         Standing, //
@@ -51,7 +52,7 @@ impl fmt::Display for ReadError {
         match self {
             Self::Record(bad) => fmt::Display::fmt(bad, f),
             Self::Memory(err) if *err == ENOMEM => write!(f, "memory is short"),
-            Self::Memory(_) => write!(f, "it is not in memory that was handed over"),
+            Self::Memory(_) => write!(f, "it is not whole in memory that was handed over"),
         }
     }
 }
@@ -129,7 +130,12 @@ impl Devices {
             blocks.entries(),
             &mut this.entries,
             &mut this.quarantined,
-            |finding| pr_err!("{finding}\n"),
+            |finding| {
+                // There is one at most that is about all devices.
+                if matches!(finding, Finding::All(_)) || liveupdate::may_log() {
+                    pr_err!("{finding}\n");
+                }
+            },
         )?;
 
         for entry in &this.entries {

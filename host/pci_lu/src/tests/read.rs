@@ -99,6 +99,43 @@ fn refuses_more_devices_than_there_can_be() {
 }
 
 #[test]
+fn entries_that_are_not_kept_count_against_what_there_can_be() {
+    let entry = |domain| RawDevSer {
+        domain,
+        bdf: 7,
+        refcount: 1,
+    };
+    let driver = RawDriverSer::from(DriverEntry {
+        address: address(0, 7),
+        format: format("vfio-pci-v1"),
+        data: 0x1000,
+    });
+
+    // The same device again and again, and a domain that there cannot be.
+    for domain in [0, u32::MAX] {
+        let mut records = vec![entry(domain); MAX_DEVICES];
+        let count = u32::try_from(records.len()).unwrap();
+        assert!(storage::read_devices(&header(count), &records).is_ok());
+
+        records.push(entry(domain));
+        assert_eq!(
+            storage::read_devices(&header(count + 1), &records),
+            Err(BadRecord::TooMany)
+        );
+    }
+
+    let mut records = vec![driver; MAX_DEVICES];
+    let count = u32::try_from(records.len()).unwrap();
+    assert!(storage::read_drivers(&header(count), &records).is_ok());
+
+    records.push(driver);
+    assert_eq!(
+        storage::read_drivers(&header(count + 1), &records),
+        Err(BadRecord::TooMany)
+    );
+}
+
+#[test]
 fn a_device_that_is_named_twice_is_quarantined_and_no_other() {
     let records = [entry(0, 1, 1), entry(0, 2, 1), entry(0, 1, 2)].map(RawDevSer::from);
 
