@@ -173,8 +173,11 @@ impl FileHandler for VfioPci {
         let record = PhysRef::try_from(incoming.handle()).and_then(PhysRef::restore);
 
         match record.and_then(|record| address(*record)).map(lu_pci::find) {
-            Ok(Some(device)) if ffi::is_incoming_for(&device, incoming.handle()) => {
-                // Nobody has it, or could use it before it is finished.
+            // Nobody says whose it is if the previous kernel did not list drivers: then the file
+            // that it was retrieved with may have it in use.
+            Ok(Some(device))
+                if ffi::is_incoming_for(&device, incoming.handle()) && !ffi::is_open(&device) =>
+            {
                 ffi::reset(&device);
                 ffi::finish(&device);
             }
@@ -198,7 +201,14 @@ fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     if !ffi::is_incoming_for(&device, handle) {
         return Err((EINVAL, Lost::NotPreserved(address)));
     }
-    let file = ffi::open(&device).map_err(|err| (err, Lost::NotBound(address)))?;
+    let file = ffi::open(&device).map_err(|err| {
+        let lost = if err == ENODEV {
+            Lost::NotBound(address)
+        } else {
+            Lost::NotOpened(address)
+        };
+        (err, lost)
+    })?;
 
     // The device is this file's from here on: no other one can be finished in its place.
     reference.restore().map_err(|err| (err, Lost::Record))?;

@@ -204,17 +204,10 @@ impl<'a> CoreDevice<'a> {
         unsafe { bindings::pci_liveupdate_unpreserve(lu_pci::as_raw(self.pci())) };
     }
 
-    /// Calls `f` while the device is neither opened nor closed.
-    fn with_dev_set<R>(self, f: impl FnOnce() -> R) -> R {
-        // SAFETY: By the type invariants; a registered device has a set, and keeps it.
-        let lock = unsafe { &raw mut (*(*self.vdev.as_ptr()).vdev.dev_set).lock };
-
-        // SAFETY: The set exists as long as the device is registered.
-        unsafe { bindings::mutex_lock(lock) };
-        let result = f();
-        // SAFETY: We hold the lock.
-        unsafe { bindings::mutex_unlock(lock) };
-        result
+    /// Calls `f` with whether user space bound the device to an iommufd, which does not change then.
+    fn with_open<R>(self, f: impl FnOnce(bool) -> R) -> R {
+        // SAFETY: By the type invariants.
+        unsafe { with_open(&raw mut (*self.vdev.as_ptr()).vdev, f) }
     }
 
     /// Returns whether the device does DMA without an IOMMU.
@@ -225,8 +218,7 @@ impl<'a> CoreDevice<'a> {
 
     /// Returns whether user space bound the device to an iommufd.
     pub(crate) fn is_open(self) -> bool {
-        // SAFETY: By the type invariants, and the lock that protects the count is held.
-        self.with_dev_set(|| unsafe { (*self.vdev.as_ptr()).vdev.open_count } != 0)
+        self.with_open(|open| open)
     }
 
     /// Returns what keeps the device from being preserved now.
@@ -261,9 +253,8 @@ impl<'a> CoreDevice<'a> {
 
     /// Resets the device, if user space did not bind it to an iommufd.
     pub(crate) fn reset_unless_open(self) {
-        self.with_dev_set(|| {
-            // SAFETY: By the type invariants, and the lock that protects the count is held.
-            if unsafe { (*self.vdev.as_ptr()).vdev.open_count } == 0 {
+        self.with_open(|open| {
+            if !open {
                 // Tries, for the lock of the device is taken before that of the set.
                 //
                 // SAFETY: `pci()` is a device.
@@ -384,6 +375,25 @@ fn raw_device(device: &kernel::device::Device) -> *mut bindings::device {
     ptr::from_ref(device).cast_mut().cast()
 }
 
+/// Calls `f` with whether user space bound a device to an iommufd, which does not change then.
+///
+/// # Safety
+///
+/// `device` is a vfio device, which is registered.
+unsafe fn with_open<R>(device: *mut bindings::vfio_device, f: impl FnOnce(bool) -> R) -> R {
+    // SAFETY: By function requirement; a registered device has a set, and keeps it.
+    let lock = unsafe { &raw mut (*(*device).dev_set).lock };
+
+    // SAFETY: The set exists as long as the device is registered.
+    unsafe { bindings::mutex_lock(lock) };
+    // SAFETY: By function requirement, and the lock that protects the count is held.
+    let open = unsafe { (*device).open_count } != 0;
+    let result = f(open);
+    // SAFETY: We hold the lock.
+    unsafe { bindings::mutex_unlock(lock) };
+    result
+}
+
 /// Returns whether a device does DMA without an IOMMU.
 ///
 /// # Safety
@@ -405,6 +415,14 @@ pub(crate) fn is_incoming_for(device: &pci::Device, handle: Handle) -> bool {
 pub(crate) fn finish(device: &pci::Device) {
     // SAFETY: `device` is a device.
     unsafe { bindings::pci_liveupdate_finish(lu_pci::as_raw(device)) };
+}
+
+/// Returns whether user space bound a device to an iommufd.
+pub(crate) fn is_open(device: &pci::Device) -> bool {
+    Registered::of(device).is_some_and(|registered| {
+        // SAFETY: By the type invariants of `Registered`.
+        unsafe { with_open(registered.device.as_ptr(), |open| open) }
+    })
 }
 
 /// Stops and resets a device that nobody has opened.

@@ -125,8 +125,10 @@ pub(crate) enum Lost {
     Missing(Address),
     /// The device was not preserved, or for another file.
     NotPreserved(Address),
-    /// The device is not bound to vfio-pci, or cannot be opened.
+    /// The device is not bound to vfio-pci.
     NotBound(Address),
+    /// The device cannot be opened.
+    NotOpened(Address),
 }
 
 impl fmt::Display for Lost {
@@ -137,6 +139,7 @@ impl fmt::Display for Lost {
             Self::Missing(address) => write!(f, "there is no device {address:?}"),
             Self::NotPreserved(address) => write!(f, "{address:?} was not preserved for it"),
             Self::NotBound(address) => write!(f, "{address:?} is not bound to vfio-pci"),
+            Self::NotOpened(address) => write!(f, "{address:?} cannot be opened"),
         }
     }
 }

@@ -69,7 +69,7 @@
 #define LOG_IGNORED	"an entry of a preserved device is ignored: "
 #define LOG_NO_DRIVER	"no driver can take over a preserved device: "
 
-#define LOG_MEMORY	"it is not in memory that was handed over"
+#define LOG_MEMORY	"it is not whole in memory that was handed over"
 
 /* What the log says of a device that a driver does not get. */
 #define LOG_NOT_BOUND	"was preserved, and not for this driver"
@@ -374,6 +374,8 @@ static const struct test_case {
 	bool unknown;
 	/* Whether a file in the other session names the same device. */
 	bool twice;
+	/* The same, and nothing says to which of the two files the device belongs. */
+	bool unlisted;
 	/* Whether a file in the other session keeps the lists alive. */
 	bool kept;
 } test_cases[] = {
@@ -381,6 +383,8 @@ static const struct test_case {
 	{ .name = "files", .files = true },
 	{ .name = "unknown", .unknown = true },
 	{ .name = "twice", .twice = true },
+	/* The module was told not to hand over the list of drivers. */
+	{ .name = "twice-unlisted", .unlisted = true },
 	{ .name = "refcount", .forge = forge_refcount, .kept = true },
 	{
 		.name = "missing",
@@ -661,8 +665,8 @@ static void stage_1(int luo_fd, const struct test_case *test)
 
 	write_record(DEVICE_PAGE, device_bdf, 0);
 	preserve_as(forged_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
-	if (test->twice || test->kept) {
-		write_record(OTHER_PAGE, test->twice ? device_bdf : MISSING_BDF, 0);
+	if (test->twice || test->unlisted || test->kept) {
+		write_record(OTHER_PAGE, test->kept ? MISSING_BDF : device_bdf, 0);
 		preserve_as(other_fd, VFIO_PCI_FILE, page_phys(OTHER_PAGE), DEVICE_TOKEN);
 	}
 	if (test->files)
@@ -790,8 +794,41 @@ static void check_lost(int session_fd, const char *session, u64 token, int error
 	check(count_logged_of(line, why) == before + 1, "%s: reported once", what);
 }
 
+/* Reads the command register of the device, or writes it if @command is not negative. */
+static u16 access_command(int command)
+{
+	char path[PATH_MAX];
+	u16 value = command;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", device_bdf);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		fail_exit("open(%s)", path);
+
+	if (command < 0) {
+		if (pread(fd, &value, sizeof(value), PCI_COMMAND) != sizeof(value))
+			fail_exit("reading %s", path);
+	} else if (pwrite(fd, &value, sizeof(value), PCI_COMMAND) != sizeof(value)) {
+		fail_exit("writing %s", path);
+	}
+
+	close(fd);
+	return value;
+}
+
+/* A session that nobody finishes leaves a device alone that another one has in use. */
+static void check_unlisted(int luo_fd)
+{
+	int session_fd = check_session(luo_fd, OTHER_SESSION);
+
+	access_command(access_command(-1) | PCI_COMMAND_MASTER);
+	check(!close(session_fd), "other session is closed");
+	check(access_command(-1) & PCI_COMMAND_MASTER, "device was neither stopped nor reset");
+}
+
 /* What is handed over is right: the device can be had from its session. */
-static void check_retrieved(int session_fd)
+static void check_retrieved(int luo_fd, int session_fd, const struct test_case *test)
 {
 	struct iommu *iommu;
 	int fd;
@@ -805,15 +842,17 @@ static void check_retrieved(int session_fd)
 	iommu = iommu_init(MODE_IOMMUFD);
 	check_ret(__vfio_device_bind_iommufd(fd, iommu->iommufd, NULL), 0,
 		  "device is bound");
+	if (test->unlisted)
+		check_unlisted(luo_fd);
 	close(fd);
 	iommu_cleanup(iommu);
 }
 
-static void check_device(int session_fd, const struct test_case *test)
+static void check_device(int luo_fd, int session_fd, const struct test_case *test)
 {
 	switch (test->outcome) {
 	case RETRIEVED:
-		check_retrieved(session_fd);
+		check_retrieved(luo_fd, session_fd, test);
 		break;
 	case NOT_BOUND:
 		check_lost(session_fd, FORGED_SESSION, DEVICE_TOKEN, -ENODEV,
@@ -932,6 +971,8 @@ static int planned(const struct test_case *test)
 		count += 3;
 	if (test->twice)
 		count += 4;
+	if (test->unlisted)
+		count++;
 	if (test->kept)
 		count += 3;
 	if (belongs_to_other(test))
@@ -964,14 +1005,14 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 		check(count_logged(LOG_NO_HANDLER) == 2,
 		      "file without a handler is reported each time");
 	}
-	check_device(session_fd, test);
+	check_device(luo_fd, session_fd, test);
 	check_ret(luo_session_finish(session_fd), 0, "session is finished");
 	close(session_fd);
 	if (belongs_to_other(test))
 		check_still_refused(test);
 	else
 		check_ordinary();
-	if (!test->twice)
+	if (!test->twice && !test->unlisted)
 		check_other_session(luo_fd, test);
 	if (belongs_to_other(test))
 		check_ordinary();
