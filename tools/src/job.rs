@@ -61,16 +61,22 @@ impl Job {
         Self { name: test.name.to_owned(), test, kernels }
     }
 
-    /// The job called `test`, `test@kernel` (for all boots) or `test@kernel-kernel` (for each).
+    /// The job called `test`, `test@kernel` (for all boots) or `test@kernel-kernel` (for each).  A
+    /// test that is about certain kernels takes `debug` only, and keeps what it is about.
     pub fn named(name: &str) -> Result<Self> {
         let (base, kernels) = name.split_once('@').map_or((name, None), |(a, b)| (a, Some(b)));
         let test = TESTS.iter().find(|test| test.name == base).with_context(|| {
             let names: Vec<&str> = TESTS.iter().map(|test| test.name).collect();
             format!("there is no VM test `{base}`; there are: {}", names.join(", "))
         })?;
+        let usual = Self::of(test);
         let Some(kernels) = kernels else {
-            return Ok(Self::of(test));
+            return Ok(usual);
         };
+        if kernels == Variant::Debug.name() {
+            let kernels = usual.kernels.into_iter().map(Variant::on_debug).collect();
+            return Ok(Self { name: name.to_owned(), test, kernels });
+        }
         let mut kernels = kernels
             .split('-')
             .map(|kernel| {
@@ -81,7 +87,10 @@ impl Job {
             })
             .collect::<Result<Vec<_>>>()?;
         let boots = test.stages.len();
-        ensure!(Self::of(test).is_for_any_kernel(), "{name}: {base} is about certain kernels");
+        ensure!(
+            usual.is_for_any_kernel(),
+            "{name}: {base} is about certain kernels, there is {base}@debug only"
+        );
         if kernels.len() == 1 {
             kernels.resize(boots, kernels[0]);
         }
@@ -90,7 +99,7 @@ impl Job {
     }
 
     /// Whether the test does not depend on which kernels it runs on.
-    pub fn is_for_any_kernel(&self) -> bool {
+    fn is_for_any_kernel(&self) -> bool {
         self.test.stages.iter().all(|stage| stage.kernel == Variant::Main)
     }
 
@@ -99,7 +108,7 @@ impl Job {
         let boots = self.test.stages.iter().zip(&self.kernels);
         boots
             .map(|(stage, kernel)| {
-                let leaks = (*kernel == Variant::Debug).then_some(FIND_LEAKS);
+                let leaks = kernel.is_debug().then_some(FIND_LEAKS);
                 stage.commands.iter().copied().chain(leaks).collect()
             })
             .collect()
@@ -117,7 +126,7 @@ impl Job {
             if self.has_debug() {
                 words.push(DEBUG_SCRATCH);
             }
-            if *kernel == Variant::Debug {
+            if kernel.is_debug() {
                 words.extend([DEBUG_SLAB, DEBUG_LEVELS]);
             }
             words.push(stage.cmdline);
@@ -140,8 +149,9 @@ impl Job {
         self.test.timeout * if self.has_debug() { DEBUG_PATIENCE } else { 1 }
     }
 
-    fn has_debug(&self) -> bool {
-        self.kernels.contains(&Variant::Debug)
+    /// Whether one of its kernels is a debug kernel.
+    pub fn has_debug(&self) -> bool {
+        self.kernels.iter().any(|kernel| kernel.is_debug())
     }
 }
 
@@ -173,8 +183,10 @@ mod tests {
 
     #[test]
     fn kernels_of_a_test_about_certain_ones_cannot_be_chosen() {
-        let test = TESTS.iter().find(|test| !Job::of(test).is_for_any_kernel());
-        assert_eq!(test.and_then(|test| kernels(&format!("{}@main", test.name))), None);
+        use Variant::{Debug, DebugModules};
+        assert_eq!(kernels("vfio-modules@main"), None);
+        assert_eq!(kernels("vfio-modules@debug"), Some(vec![DebugModules, DebugModules]));
+        assert_eq!(kernels("forged-good@debug"), Some(vec![DebugModules, Debug]));
     }
 
     #[test]
@@ -193,11 +205,12 @@ mod tests {
 
     #[test]
     fn every_test_can_run_on_debug_kernels() {
-        for test in TESTS.iter().filter(|test| Job::of(test).is_for_any_kernel()) {
+        for test in TESTS {
             let job = Job::named(&format!("{}@debug", test.name)).expect("a job");
             assert!(job.cmdlines().iter().all(|line| line.contains(DEBUG_SCRATCH)));
             assert!(gib(job.machine().memory) >= gib(DEBUG_MEMORY), "{}", test.name);
             assert!(job.timeout() > test.timeout);
+            assert!(job.has_debug(), "{}", test.name);
         }
     }
 

@@ -52,6 +52,11 @@ pub fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
+/// The same, and the next kernel says nothing, for it does not know of devices.
+pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
+    quiesced_until(evidence, "boot")
+}
+
 /// No DMA from device shutdown to the end of `phase` in the next kernel.
 fn quiesced_until(evidence: &Evidence, phase: &str) -> Vec<Case> {
     let times = (

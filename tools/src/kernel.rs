@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::context::Context;
 use crate::digest::Stamp;
@@ -37,18 +37,25 @@ pub enum Variant {
     Debug,
     /// What can be a module is one.
     Modules,
+    /// Both.
+    DebugModules,
+    /// Without what this project adds, as far as it is an option: does live updates of memory only.
+    Unaware,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Main, Self::Debug, Self::Modules];
+    pub const ALL: [Self; 5] =
+        [Self::Main, Self::Debug, Self::Modules, Self::DebugModules, Self::Unaware];
 
-    /// Its name, on the command line and in the cache.
+    /// Its name, on the command line, in the cache and in what `uname -r` says.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
             Self::Debug => "debug",
             Self::Modules => "modules",
+            Self::DebugModules => "debug+modules",
+            Self::Unaware => "unaware",
         }
     }
 
@@ -57,12 +64,32 @@ impl Variant {
         Self::ALL.into_iter().find(|variant| variant.name() == name)
     }
 
-    /// What is laid over the fragments of all.
-    const fn fragment(self) -> Option<&'static str> {
+    /// Whether it looks for errors, and is slow and large therefore.
+    pub const fn is_debug(self) -> bool {
+        matches!(self, Self::Debug | Self::DebugModules)
+    }
+
+    /// The one that looks for errors and is the same otherwise, if there is one.
+    pub const fn on_debug(self) -> Self {
         match self {
-            Self::Main => None,
-            Self::Debug => Some("tools/vm/debug.config"),
-            Self::Modules => Some("tools/vm/modules.config"),
+            Self::Main => Self::Debug,
+            Self::Modules => Self::DebugModules,
+            other => other,
+        }
+    }
+
+    const fn has_modules(self) -> bool {
+        matches!(self, Self::Modules | Self::DebugModules)
+    }
+
+    /// What is laid over the fragments of all.
+    const fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Self::Main => &[],
+            Self::Debug => &["tools/vm/debug.config"],
+            Self::Modules => &["tools/vm/modules.config"],
+            Self::DebugModules => &["tools/vm/debug.config", "tools/vm/modules.config"],
+            Self::Unaware => &["tools/vm/unaware.config"],
         }
     }
 }
@@ -90,13 +117,21 @@ pub struct Built {
 }
 
 impl Built {
-    /// The kernel `variant`, built if it is not yet.
-    pub fn kernel(&mut self, ctx: &Context, variant: Variant) -> Result<&Kernel> {
+    /// Builds the kernel `variant`, if it is not yet.  A failure is told to who asks for the kernel.
+    pub fn prepare(&mut self, ctx: &Context, variant: Variant) {
         let Self { tree, content, kernels, .. } = self;
-        // A failure is kept, too, so that not every test tries it again.
         let build =
             || build_kernel(ctx, tree, *content, variant).map_err(|error| format!("{error:#}"));
-        kernels.entry(variant).or_insert_with(build).as_ref().map_err(|why| anyhow!("{why}"))
+        kernels.entry(variant).or_insert_with(build);
+    }
+
+    /// The kernel `variant`, which was [prepared](Self::prepare).
+    pub fn kernel(&self, variant: Variant) -> Result<&Kernel> {
+        match self.kernels.get(&variant) {
+            Some(Ok(kernel)) => Ok(kernel),
+            Some(Err(why)) => bail!("{why}"),
+            None => bail!("the kernel {} was not built", variant.name()),
+        }
     }
 }
 
@@ -130,7 +165,7 @@ fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> R
     fs::create_dir_all(&out)?;
     let fragment = fragment(ctx, variant)?;
     let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
-    let modules = (variant == Variant::Modules).then(|| out.join("installed"));
+    let modules = variant.has_modules().then(|| out.join("installed"));
     if stamp.is_current() {
         stage::skipped(&name_of(&out, "kernel"), "unchanged");
     } else {
@@ -189,14 +224,16 @@ pub fn configure(ctx: &Context, tree: &Path, out: &Path, fragment: &str) -> Resu
 
 /// The requested options of a VM kernel.
 pub fn fragment(ctx: &Context, variant: Variant) -> Result<String> {
-    let fragments = FRAGMENTS
-        .into_iter()
-        .chain(variant.fragment())
+    let mut fragments = FRAGMENTS
+        .iter()
+        .chain(variant.fragments())
         .map(|name| {
-            fs::read_to_string(ctx.src.join(name))
-                .map_err(|error| anyhow::anyhow!("reading {name}: {error}"))
+            fs::read_to_string(ctx.src.join(name)).with_context(|| format!("reading {name}"))
         })
         .collect::<Result<Vec<_>>>()?;
+    if variant != Variant::Main {
+        fragments.push(format!("CONFIG_LOCALVERSION=\"-{}\"\n", variant.name()));
+    }
     Ok(kconfig::merged(&fragments))
 }
 

@@ -2,7 +2,7 @@
 
 //! The emulated machine of a test, and QEMU's command line for it.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -12,6 +12,9 @@ use crate::stage::output;
 
 /// The emulator.
 const QEMU: &str = "qemu-system-x86_64";
+
+/// Memory of the host, in KiB, that a machine may fill: no test touches more.
+const RESIDENT_KIB: usize = 3 << 20;
 
 /// The size of a disk: a sparse file, of which little is ever written.
 const DISK_BYTES: u64 = 64 << 20;
@@ -163,6 +166,20 @@ impl Machine {
     }
 }
 
+/// How many machines can run at a time beside each other, of `most`.
+pub fn room(most: usize) -> usize {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    fitting(&text).min(most).max(1)
+}
+
+/// How many machines fit into what `meminfo` says is available.
+fn fitting(meminfo: &str) -> usize {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let available: Option<usize> =
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    available.unwrap_or(0) / RESIDENT_KIB
+}
+
 /// Adds `device` at the bus `{port}{id}`, with what it is connected to.
 fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, port: &str) -> Result<()> {
     let at = |name: &str| dir.join(name).display().to_string();
@@ -189,4 +206,19 @@ fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, port: &str) ->
     }
     qemu.args(["-device", &options]);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_what_memory_allows_and_one_at_least() {
+        let meminfo = |gib: usize| format!("MemTotal: 99 kB\nMemAvailable:   {} kB\n", gib << 20);
+        assert_eq!(fitting(&meminfo(2)), 0);
+        assert_eq!(fitting(&meminfo(7)), 2);
+        assert_eq!(fitting("strange"), 0);
+        assert_eq!(room(0), 1);
+        assert!(room(2) <= 2);
+    }
 }

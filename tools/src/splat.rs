@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use regex::{Regex, RegexSet};
@@ -38,7 +39,7 @@ const PATTERNS: [&str; 22] = [
 struct Allowed {
     line: String,
     regex: Regex,
-    used: bool,
+    used: AtomicBool,
 }
 
 /// Knows a splat when it sees one.
@@ -72,20 +73,20 @@ impl Matcher {
             allowed.push(Allowed {
                 line: line.to_owned(),
                 regex: Regex::new(pattern.trim())?,
-                used: false,
+                used: AtomicBool::new(false),
             });
         }
         Ok(Self { splats: RegexSet::new(PATTERNS)?, allowed })
     }
 
     /// Whether `line` is a splat that no entry allows.
-    pub fn is_splat(&mut self, line: &str) -> bool {
+    pub fn is_splat(&self, line: &str) -> bool {
         if !self.splats.is_match(line) {
             return false;
         }
-        match self.allowed.iter_mut().find(|entry| entry.regex.is_match(line)) {
+        match self.allowed.iter().find(|entry| entry.regex.is_match(line)) {
             Some(entry) => {
-                entry.used = true;
+                entry.used.store(true, Ordering::Relaxed);
                 false
             }
             None => true,
@@ -94,7 +95,11 @@ impl Matcher {
 
     /// The entries that allowed nothing so far.
     pub fn unused(&self) -> Vec<&str> {
-        self.allowed.iter().filter(|entry| !entry.used).map(|entry| entry.line.as_str()).collect()
+        self.allowed
+            .iter()
+            .filter(|entry| !entry.used.load(Ordering::Relaxed))
+            .map(|entry| entry.line.as_str())
+            .collect()
     }
 }
 
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn finds_what_kernels_say() {
-        let mut matcher = Matcher::new("").unwrap();
+        let matcher = Matcher::new("").unwrap();
         for line in [
             "[    1.0] WARNING: CPU: 0 PID: 1 at mm/slub.c:1 x+0x1/0x2",
             "[    1.0] WARNING: possible circular locking dependency detected",
@@ -122,7 +127,7 @@ mod tests {
 
     #[test]
     fn passes_ordinary_lines() {
-        let mut matcher = Matcher::new("").unwrap();
+        let matcher = Matcher::new("").unwrap();
         for line in [
             "[    0.0] Linux version 7.3.4",
             "[    0.0] kmemleak: Kernel memory leak detector initialized",
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn allows_only_what_is_listed_and_reports_unused_entries() {
-        let mut matcher =
+        let matcher =
             Matcher::new("# why\nWARNING: .* known_bug # reported\nBUG: never # reported\n")
                 .unwrap();
         assert!(!matcher.is_splat("WARNING: at known_bug"));

@@ -3,6 +3,9 @@
 //! Runs tests and sums them up.
 
 use std::path::PathBuf;
+use std::slice;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,6 +17,7 @@ use crate::job::Job;
 use crate::kernel::{self, Built};
 use crate::legend;
 use crate::libtest;
+use crate::machine;
 use crate::report;
 use crate::splat::Matcher;
 use crate::stage::elapsed;
@@ -42,15 +46,10 @@ pub fn run_vm_tests(
     Ok(Totals::of(&cases).is_good())
 }
 
-/// Runs the named VM tests, or all that there is a choice of kernels for, on debug kernels only.
+/// Runs the named VM tests, or all, on debug kernels.
 pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
     let names: Vec<String> = if names.is_empty() {
-        let (free, bound): (Vec<_>, _) =
-            TESTS.iter().partition(|test| Job::of(test).is_for_any_kernel());
-        for test in bound {
-            println!("note: {} is left out, because it is about other kernels", test.name);
-        }
-        free.into_iter().map(|test| test.name.to_owned()).collect()
+        TESTS.iter().map(|test| test.name.to_owned()).collect()
     } else {
         names.to_vec()
     };
@@ -62,7 +61,8 @@ pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
 pub fn show(ctx: &Context) -> Result<bool> {
     let job = Job::named(SHOWN)?;
     let mut built = kernel::build(ctx)?;
-    let report = run_job(ctx, &mut built, &Chosen::default(), &job, &mut allow_list(ctx)?)?;
+    prepare(ctx, &mut built, &Chosen::default(), slice::from_ref(&job));
+    let report = run_job(ctx, &built, &Chosen::default(), &job, &allow_list(ctx)?)?;
     report::print(ctx, &job, &report);
     Ok(Totals::of(&report.cases).is_good())
 }
@@ -105,19 +105,50 @@ pub fn check(ctx: &Context) -> Result<bool> {
     Ok(Totals::of(&cases).is_good())
 }
 
-fn run_jobs(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) -> Result<Vec<Case>> {
-    let mut splats = allow_list(ctx)?;
-    let mut cases = Vec::new();
+/// Builds the kernels that `jobs` need.  A test whose kernel cannot be built says so itself.
+fn prepare(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) {
     for job in jobs {
-        // One test that cannot even start must not hide the others' verdicts.
-        match run_job(ctx, built, chosen, job, &mut splats) {
-            Ok(report) => cases.extend(report.cases),
-            Err(error) => {
-                println!("FAIL {}: {error:#}", job.name);
-                cases.push(Case::failed(job.name.clone(), error.to_string()));
+        for (boot, variant) in job.kernels.iter().enumerate() {
+            if chosen.image(boot).is_none() {
+                built.prepare(ctx, *variant);
             }
         }
     }
+}
+
+/// Runs `jobs`, as many at a time as the machine has room for.
+fn run_jobs(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) -> Result<Vec<Case>> {
+    prepare(ctx, built, chosen, jobs);
+    let built = &*built;
+    let splats = allow_list(ctx)?;
+    // Debug kernels first: they take longest, and nobody should have to wait for one in the end.
+    let (slow, fast): (Vec<&Job>, _) = jobs.iter().partition(|job| job.has_debug());
+    let queue = Mutex::new(slow.into_iter().chain(fast));
+    let work = || {
+        let mut cases = Vec::new();
+        loop {
+            let next = queue.lock().ok().and_then(|mut queue| queue.next());
+            let Some(job) = next else {
+                return cases;
+            };
+            // One test that cannot even start must not hide the others' verdicts.
+            match run_job(ctx, built, chosen, job, &splats) {
+                Ok(report) => cases.extend(report.cases),
+                Err(error) => {
+                    println!("FAIL {}: {error:#}", job.name);
+                    cases.push(Case::failed(job.name.clone(), error.to_string()));
+                }
+            }
+        }
+    };
+    let cases = thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..machine::room(ctx.jobs).min(jobs.len())).map(|_| scope.spawn(work)).collect();
+        let each = workers.into_iter().map(|worker| {
+            worker.join().unwrap_or_else(|_| vec![Case::failed("harness", "a worker panicked")])
+        });
+        each.flatten().collect()
+    });
     for entry in splats.unused() {
         println!("note: tools/vm/splats.allow: this entry matched nothing, remove it: {entry}");
     }
@@ -144,17 +175,11 @@ pub fn allow_list(ctx: &Context) -> Result<Matcher> {
 /// Runs one VM test and prints its verdict.
 fn run_job(
     ctx: &Context,
-    built: &mut Built,
+    built: &Built,
     chosen: &Chosen,
     job: &Job,
-    splats: &mut Matcher,
+    splats: &Matcher,
 ) -> Result<Report> {
-    // What a build takes is not the test's time.
-    for (boot, variant) in job.kernels.iter().enumerate() {
-        if chosen.image(boot).is_none() {
-            built.kernel(ctx, *variant)?;
-        }
-    }
     let start = Instant::now();
     let report = vm::run(ctx, built, chosen, job, splats)?;
     if report.cases.is_empty() {
@@ -168,10 +193,13 @@ fn run_job(
 pub fn verdict(name: &str, cases: &[Case], start: Instant, logs: &str) {
     let totals = Totals::of(cases);
     let word = if totals.is_good() { "ok" } else { "FAIL" };
-    println!("{word:4} {name}: {totals} ({}), logs: {logs}", elapsed(start.elapsed()));
+    let mut text =
+        format!("{word:4} {name}: {totals} ({}), logs: {logs}", elapsed(start.elapsed()));
     for case in cases {
         if let Outcome::Failed(why) = &case.outcome {
-            println!("     FAILED {}: {why}", case.name);
+            text.push_str(&format!("\n     FAILED {}: {why}", case.name));
         }
     }
+    // At once, because others may be printing, too.
+    println!("{text}");
 }

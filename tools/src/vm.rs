@@ -121,13 +121,13 @@ pub struct Report {
 /// Runs `job`.
 pub fn run(
     ctx: &Context,
-    built: &mut Built,
+    built: &Built,
     chosen: &Chosen,
     job: &Job,
-    splats: &mut Matcher,
+    splats: &Matcher,
 ) -> Result<Report> {
     job.machine().check_supported()?;
-    let kernels = booted(ctx, built, chosen, job)?;
+    let kernels = booted(built, chosen, job)?;
     let dir = ctx.cache.join("runs").join(&job.name);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
@@ -157,14 +157,14 @@ pub fn run(
     Ok(Report { cases, evidence, dir })
 }
 
-/// The kernels of a job's boots, built if need be.
-fn booted(ctx: &Context, built: &mut Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
+/// The kernels of a job's boots.
+fn booted(built: &Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
     let mut all = Vec::new();
     for (index, variant) in job.kernels.iter().enumerate() {
         all.push(match chosen.image(index) {
             Some(image) => Booted { image: image.clone(), release: None, modules: None },
             None => {
-                let kernel = built.kernel(ctx, *variant)?;
+                let kernel = built.kernel(*variant)?;
                 Booted {
                     image: kernel.image.clone(),
                     release: Some(kernel.release.clone()),
@@ -295,7 +295,7 @@ fn read_trace(path: &Path) -> Result<Vec<trace::Event>> {
 }
 
 /// Turns what was seen into cases.
-fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &mut Matcher) -> Vec<Case> {
+fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &Matcher) -> Vec<Case> {
     let test = job.test;
     let boots = evidence.boots();
     let mut cases = Vec::new();
@@ -376,7 +376,7 @@ fn cases_of(run: &Run) -> Vec<Case> {
     cases
 }
 
-fn no_splat(evidence: &Evidence, splats: &mut Matcher) -> Case {
+fn no_splat(evidence: &Evidence, splats: &Matcher) -> Case {
     let found: Vec<&str> = evidence
         .console
         .iter()
