@@ -185,10 +185,9 @@ pub const SHOWN: &str = "vfio-kexec-igb";
 pub const ON_DEBUG: &[&str] = &[
     "vfio-kexec-igb@debug",
     "vfio-kexec-legacy@debug",
-    "vfio-kexec-switch@debug",
+    "vfio-kexec-switch@main-debug",
     "vfio-kexec-several@debug",
     "vfio-refused@debug",
-    "vfio-rounds@debug",
     "vfio-abandoned@debug",
     "rust-sample@main-debug",
     "vfio-kexec-igb@debug-main",
@@ -489,8 +488,25 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-rounds-debug",
+        about: "a thousand rounds on the debug kernel, which is slow, leave nothing behind",
+        pitfalls: &["q"],
+        machine: IGB,
+        stages: &[Stage {
+            kernel: Variant::Debug,
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 1000 0000:01:00.0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-rounds-modules",
-        about: "they leave no reference to a module behind either",
+        about: "ten thousand rounds leave no reference to a module behind",
         pitfalls: &["q"],
         machine: IGB,
         stages: &[Stage {
