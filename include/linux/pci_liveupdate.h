@@ -27,6 +27,7 @@ bool pci_liveupdate_is_incoming(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data);
 
 /* For the PCI core */
+bool pci_liveupdate_had_incoming(void);
 void pci_liveupdate_setup_device(struct pci_dev *dev);
 int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible);
 
@@ -60,6 +61,11 @@ static inline bool pci_liveupdate_is_incoming(struct pci_dev *dev)
 }
 
 static inline bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_had_incoming(void)
 {
 	return false;
 }

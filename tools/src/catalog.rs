@@ -66,6 +66,25 @@ macro_rules! main_path {
 /// The same with a device directly below the first root port.
 const MAIN_PATH: &[Stage] = &main_path!("0000:01:00.0");
 
+/// An `igb` below a switch, with others beside it: behind another root port, whose buses are numbered
+/// first, and below the same switch, where they share its windows.
+const SECOND_SWITCH: Machine = Machine {
+    slots: &[
+        plain("e1000e"),
+        Slot::Switch(&[
+            Device { model: "igb", backend: Backend::None },
+            Device { model: "e1000e", backend: Backend::None },
+        ]),
+    ],
+    ..Machine::PLAIN
+};
+
+/// The main path of that `igb`, where the next kernel has this command line.
+const fn second_told(cmdline: &'static str) -> [Stage; 2] {
+    let [first, second] = main_path!("0000:04:00.0");
+    [first, Stage { cmdline, ..second }]
+}
+
 /// The kernel's own test of a memfd, before and after a live update.
 const LUO: &[Stage] = &[
     Stage { commands: &[Do::Test("liveupdate/luo_kexec_simple -s 1")], ..Stage::MAIN },
@@ -325,6 +344,33 @@ pub const TESTS: &[VmTest] = &[
             ..Machine::PLAIN
         },
         stages: &main_path!("0000:03:00.0"),
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-assign-busses",
+        about: "the next kernel is told to number all buses anew, and keeps those of the device",
+        pitfalls: &["dd"],
+        machine: SECOND_SWITCH,
+        stages: &second_told("pci=assign-busses,hpbussize=4"),
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-alignment",
+        about: "the next kernel is told to align memory otherwise, and moves none of the device",
+        pitfalls: &["hh"],
+        machine: SECOND_SWITCH,
+        stages: &second_told("pci=resource_alignment=23@0000:04:00.0;23@0000:03:00.0"),
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-realloc",
+        about: "the next kernel has no room for another device, and takes none from this one",
+        pitfalls: &["hh"],
+        machine: SECOND_SWITCH,
+        stages: &second_told("pci=realloc,resource_alignment=24@0000:05:00.0"),
         timeout: Duration::from_secs(180),
         judge: None,
     },

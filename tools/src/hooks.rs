@@ -2,9 +2,9 @@
 
 //! How much C the patch series adds to the kernel.
 
-/// The most that the hooks may add. Well over half of it is what `kernel/liveupdate` itself needs to
+/// The most that the hooks may add. Over half of it is what `kernel/liveupdate` itself needs to
 /// tell handlers, and to let one file, session or record fail without the others.
-pub const LIMIT: usize = 450;
+pub const LIMIT: usize = 500;
 
 /// Places whose lines are no hooks.
 const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/"];

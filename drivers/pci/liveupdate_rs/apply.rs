@@ -85,6 +85,10 @@ pub(crate) static DEVICES: FlbCell<Devices> = FlbCell::new();
 /// The FLB of the drivers that can take them over.
 pub(crate) static DRIVERS: FlbCell<Drivers> = FlbCell::new();
 
+/// Whether the previous kernel preserved devices. Never cleared: the numbers of buses that the next
+/// owner of a device relies on do not change when the device is finished.
+static HAD_INCOMING: AtomicFlag = AtomicFlag::new(false);
+
 /// Names the FLB.
 pub(crate) struct Devices;
 
@@ -109,6 +113,9 @@ impl Flb for Devices {
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let incoming = IncomingDevices::read(handle);
 
+        if !incoming.is_empty() {
+            HAD_INCOMING.store(true, Relaxed);
+        }
         KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
     }
 
@@ -196,6 +203,13 @@ impl Incoming {
         let standing = devices.standing(device, formats);
         f(&mut devices, standing, formats)
     }
+}
+
+/// Returns whether devices were preserved, though they may be finished.
+pub(crate) fn had_incoming() -> bool {
+    // What was handed over is read when it is asked for.
+    drop(DEVICES.incoming());
+    HAD_INCOMING.load(Relaxed)
 }
 
 /// Returns whether a device, or one below a bridge, was preserved and is not finished.

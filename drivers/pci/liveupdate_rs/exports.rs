@@ -199,6 +199,19 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming_for(
     apply::belongs_to(unsafe { lu_pci::from_raw(dev) }, data)
 }
 
+/// Returns whether the previous kernel preserved devices, or may have. May sleep.
+///
+/// Once it is so it remains so, though all of them are finished: the addresses of devices, and where
+/// their resources are, are not to change for those who use them.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_had_incoming() -> bool {
+    apply::had_incoming()
+}
+
 /// Notes that a device was found. Called once for each, before any driver can match. May sleep.
 ///
 /// # Safety

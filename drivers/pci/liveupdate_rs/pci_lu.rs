@@ -10,11 +10,11 @@
 //!
 //! - Which devices, by domain, bus, device and function number, and the bridges above them.
 //! - The format that the driver of each device preserved it in: others do not bind to it.
+//! - Bus numbers, BARs and windows, as far as the command line could change them.
 //!
 //! # Not preserved
 //!
-//! - Bus numbers: a kernel that numbers buses anew finds other devices, or none.
-//! - Registers: BARs, bus mastering, power state, ACS, link and interrupt settings.
+//! - Other registers: bus mastering, power state, ACS, link and interrupt settings.
 //! - Virtual functions: they are refused.
 //! - That the device is bound: the administrator binds a driver again.
 //!

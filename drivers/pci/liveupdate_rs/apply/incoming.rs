@@ -144,6 +144,11 @@ impl Devices {
         Ok(this)
     }
 
+    /// Returns whether it is certain that no device was handed over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.quarantined.is_empty() && !self.unreadable
+    }
+
     /// Returns whether there is an entry of a device.
     fn contains(&self, device: &pci::Device) -> bool {
         plan::find(&self.entries, lu_pci::address(device)).is_ok()

@@ -140,10 +140,7 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
             Lost::NotBound(address),
             "0000:01:01.0 is not bound to vfio-pci",
         ),
-        (
-            Lost::NotOpened(address),
-            "0000:01:01.0 cannot be opened",
-        ),
+        (Lost::NotOpened(address), "0000:01:01.0 cannot be opened"),
     ] {
         assert_eq!(Adapter(&lost).to_string(), text);
     }

@@ -12,7 +12,8 @@
  * Each run has a session of its own, named after its first device.
  *
  * Devices that libvfio has a driver for copy memory. Of the others, configuration
- * space and BARs are compared with what stage 1 found there.
+ * space and BARs are compared with what stage 1 found there. Of all, and of the
+ * bridges above them, the numbers of buses and the resources are.
  *
  * What stage 2 needs to know is in the header of each memfd (liveupdate_test.h),
  * so it takes no options but the stage. Preserve, retrieve, bind and finish are
@@ -240,6 +241,7 @@ static void stage_1(int luo_fd)
 		memory_create(&leg->mem, option.data_size,
 			      leg_receives(leg) ? IGB_RX_MEMORY : 0);
 		identity_read(leg->device, &leg->mem.header->identity);
+		path_read(leg->bdf, &leg->mem.header->path);
 	}
 
 	if (option.rx && !igb_supported(legs->device))
@@ -444,6 +446,7 @@ static void retrieve_leg(int session_fd, struct leg *leg)
 
 static void bind_leg(struct leg *leg)
 {
+	static struct test_path path;
 	struct test_identity identity;
 	u64 start;
 	int ret;
@@ -462,6 +465,10 @@ static void bind_leg(struct leg *leg)
 	check(identity_same(&leg->mem.header->identity, &identity),
 	      "%s: configuration space and %u BARs are those of stage 1",
 	      leg->bdf, identity.nr_bars);
+	path_read(leg->bdf, &path);
+	check(path_same(&leg->mem.header->path, &path),
+	      "%s: resources, and %u bridges with their buses and windows, are where they were",
+	      leg->bdf, path.length - 1);
 	require_call(memory_map_dma(&leg->mem, leg->device),
 		     "%s: memfd is mapped at IOVA %#lx", leg->bdf, IOVA_BASE);
 }
@@ -490,7 +497,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	u64 start;
 
 	ksft_set_plan(NR_RETRIEVE_CASES + 4 +
-		      nr_legs * (NR_RETRIEVE_LEG_CASES + 8) +
+		      nr_legs * (NR_RETRIEVE_LEG_CASES + 9) +
 		      (option.again ? NR_PRESERVE_CASES +
 				      nr_legs * NR_PRESERVE_LEG_CASES
 				    : nr_legs));

@@ -6,6 +6,8 @@
 #ifndef SELFTESTS_VFIO_LIB_INCLUDE_LIVEUPDATE_TEST_H
 #define SELFTESTS_VFIO_LIB_INCLUDE_LIVEUPDATE_TEST_H
 
+#include <assert.h>
+
 #include <linux/sizes.h>
 
 #include <libvfio.h>
@@ -69,6 +71,25 @@ struct test_identity {
 	u32 bar_words[PCI_STD_NUM_BARS][2];	/* at the start of each memory BAR */
 };
 
+/* The most bridges that are above a device of these tests, and the device */
+#define MAX_PATH	6
+
+/* Where a device, or a bridge above it, is. */
+struct test_place {
+	char bdf[16];
+	u32 buses;		/* primary, secondary and subordinate one */
+	char resources[2000];	/* as sysfs has them */
+};
+
+/* A device and the bridges above it. */
+struct test_path {
+	u32 length;
+	struct test_place places[MAX_PATH];
+};
+
+void path_read(const char *bdf, struct test_path *path);
+bool path_same(const struct test_path *a, const struct test_path *b);
+
 bool config_readable(struct vfio_pci_device *device);
 void identity_read(struct vfio_pci_device *device, struct test_identity *identity);
 bool identity_same(const struct test_identity *a, const struct test_identity *b);
@@ -85,7 +106,7 @@ bool identity_same(const struct test_identity *a, const struct test_identity *b)
 #define DRIVER_OFFSET		SZ_64K
 #define DATA_OFFSET		SZ_1M
 
-/* The first page of the memfd: what one kernel's test tells the next one's. */
+/* The start of the memfd: what one kernel's test tells the next one's. */
 struct test_header {
 	u64 magic;
 	u64 generation;		/* live updates that the memfd has been through */
@@ -96,7 +117,10 @@ struct test_header {
 				 */
 	u64 rx_size;		/* bytes of receive buffers, 0 without --rx */
 	struct test_identity identity;
+	struct test_path path;
 };
+
+static_assert(sizeof(struct test_header) <= DRIVER_OFFSET, "the header fits");
 
 struct test_memory {
 	int fd;

@@ -153,6 +153,59 @@ char *bdf_above(const char *bdf)
 	return strdup(above);
 }
 
+/* Reads a file of a device in sysfs, or the start of it. */
+static void read_file(const char *bdf, const char *file, off_t offset, void *buf, size_t size)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, file);
+	fd = open(path, O_RDONLY);
+	VFIO_ASSERT_GE(fd, 0);
+	VFIO_ASSERT_GT(pread(fd, buf, size, offset), 0);
+	close(fd);
+}
+
+void path_read(const char *bdf, struct test_path *path)
+{
+	char *above = strdup(bdf);
+
+	memset(path, 0, sizeof(*path));
+	while (above) {
+		struct test_place *place = &path->places[path->length];
+		char *below = above;
+
+		VFIO_ASSERT_LT(path->length, MAX_PATH);
+		snprintf_assert(place->bdf, sizeof(place->bdf), "%s", below);
+		if (path->length++)
+			read_file(below, "config", PCI_PRIMARY_BUS, &place->buses, 3);
+		read_file(below, "resource", 0, place->resources,
+			  sizeof(place->resources) - 1);
+
+		above = bdf_above(below);
+		free(below);
+	}
+}
+
+bool path_same(const struct test_path *a, const struct test_path *b)
+{
+	u32 i;
+
+	if (!memcmp(a, b, sizeof(*a)))
+		return true;
+
+	ksft_print_msg("%u and %u devices and bridges\n", a->length, b->length);
+	for (i = 0; i < a->length && i < b->length; i++) {
+		const struct test_place *was = &a->places[i], *is = &b->places[i];
+
+		if (memcmp(was, is, sizeof(*was)))
+			ksft_print_msg("%s, buses %06x:\n%s%s, buses %06x:\n%s", was->bdf,
+				       was->buses, was->resources, is->bdf, is->buses,
+				       is->resources);
+	}
+	return false;
+}
+
 /* Whether there is a kernel to kexec to */
 bool image_is_loaded(void)
 {
