@@ -52,7 +52,7 @@ pub fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
-/// The same, and the next kernel says nothing, for it does not know of devices.
+/// No DMA until the next kernel is up, which does not know of devices and so has nothing to say.
 pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
     quiesced_until(evidence, "boot")
 }
