@@ -4,10 +4,10 @@
 #define _LINUX_PCI_LIVEUPDATE_H
 
 #include <linux/errno.h>
+#include <linux/pci.h>
 #include <linux/types.h>
 
 struct liveupdate_file_handler;
-struct pci_dev;
 
 /*
  * PCI devices that are preserved across a live update.
@@ -25,11 +25,54 @@ void pci_liveupdate_unpreserve(struct pci_dev *dev);
 void pci_liveupdate_finish(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data);
+void pci_liveupdate_take_over(struct pci_dev *dev);
 
 /* For the PCI core */
 bool pci_liveupdate_had_incoming(void);
 void pci_liveupdate_setup_device(struct pci_dev *dev);
+void __pci_liveupdate_release_device(struct pci_dev *dev);
 int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible);
+bool __pci_liveupdate_drops_write(const struct pci_dev *dev, int where,
+				  int size, u32 value);
+bool __pci_liveupdate_probed(struct pci_dev *dev, int where, u32 *value);
+bool __pci_liveupdate_adopts_acs(struct pci_dev *dev);
+bool __pci_liveupdate_adopts_ari(struct pci_dev *bridge);
+
+/* For the above */
+bool pci_liveupdate_has_specific_acs(struct pci_dev *dev);
+u8 pci_liveupdate_max_vf_buses(const struct pci_dev *dev);
+u64 pci_liveupdate_vf_bar_size(const struct pci_dev *dev, int bar);
+
+/* Devices that were not preserved are to pay for no more than a look */
+static inline void pci_liveupdate_release_device(struct pci_dev *dev)
+{
+	if (dev->liveupdate)
+		__pci_liveupdate_release_device(dev);
+}
+
+static inline bool pci_liveupdate_drops_write(const struct pci_dev *dev,
+					      int where, int size, u32 value)
+{
+	return dev->liveupdate &&
+	       __pci_liveupdate_drops_write(dev, where, size, value);
+}
+
+static inline bool pci_liveupdate_probed(struct pci_dev *dev, int where,
+					 u32 *value)
+{
+	return dev->liveupdate && __pci_liveupdate_probed(dev, where, value);
+}
+
+static inline bool pci_liveupdate_adopts_acs(struct pci_dev *dev)
+{
+	return dev->liveupdate && __pci_liveupdate_adopts_acs(dev);
+}
+
+static inline bool pci_liveupdate_adopts_ari(struct pci_dev *bridge)
+{
+	return bridge && bridge->liveupdate &&
+	       __pci_liveupdate_adopts_ari(bridge);
+}
 
 #else
 
@@ -65,6 +108,10 @@ static inline bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data)
 	return false;
 }
 
+static inline void pci_liveupdate_take_over(struct pci_dev *dev)
+{
+}
+
 static inline bool pci_liveupdate_had_incoming(void)
 {
 	return false;
@@ -74,9 +121,35 @@ static inline void pci_liveupdate_setup_device(struct pci_dev *dev)
 {
 }
 
+static inline void pci_liveupdate_release_device(struct pci_dev *dev)
+{
+}
+
 static inline int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible)
 {
 	return 0;
+}
+
+static inline bool pci_liveupdate_drops_write(const struct pci_dev *dev,
+					      int where, int size, u32 value)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_probed(struct pci_dev *dev, int where,
+					 u32 *value)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_adopts_acs(struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_adopts_ari(struct pci_dev *bridge)
+{
+	return false;
 }
 
 #endif

@@ -718,4 +718,10 @@ pub const TESTS: &[VmTest] = &[
     forged!("drivers-version", "a list of drivers of a version that the kernel does not know"),
     forged!("drivers-compatible", "a list of drivers with one that the kernel does not have"),
     forged!("drivers-data", "a list of drivers that gives a device to another file"),
+    forged!("probes-version", "a list of registers of a version that the kernel does not know"),
+    forged!("probes-count", "a list of registers that announces more than it has"),
+    forged!("probes-order", "a list of registers that has one twice"),
+    forged!("probes-register", "a list of registers with one that there cannot be"),
+    forged!("probes-vendor", "a device of another vendor than the list of registers says"),
+    forged!("probes-class", "a device of another class than the list of registers says"),
 ];

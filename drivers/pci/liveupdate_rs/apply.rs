@@ -8,27 +8,36 @@ mod outgoing;
 use self::{
     incoming::{
         Devices as IncomingDevices,
-        Drivers as IncomingDrivers, //
+        Drivers as IncomingDrivers,
+        Probes as IncomingProbes, //
     },
     outgoing::{
         Devices as OutgoingDevices,
-        Drivers as OutgoingDrivers, //
+        Drivers as OutgoingDrivers,
+        Probes as OutgoingProbes, //
     },
 };
 use super::{
     entries::{
         Format,
+        Probe,
         RawDevSer,
         RawDriverSer,
+        RawProbeSer,
         RawSer, //
     },
     ffi,
+    kept::Kept,
     plan::{
         self,
         Formats,
         List,
         Standing, //
     },
+    writes::{
+        self,
+        Write, //
+    }, //
 };
 use kernel::{
     alloc::AllocError,
@@ -71,6 +80,15 @@ kernel::assert_same_layout!(
     }
 );
 kernel::assert_same_layout!(
+    RawProbeSer,
+    pci_probe_ser {
+        domain,
+        bdf,
+        offset,
+        value
+    }
+);
+kernel::assert_same_layout!(
     RawSer,
     pci_ser {
         version,
@@ -85,6 +103,9 @@ pub(crate) static DEVICES: FlbCell<Devices> = FlbCell::new();
 /// The FLB of the drivers that can take them over.
 pub(crate) static DRIVERS: FlbCell<Drivers> = FlbCell::new();
 
+/// The FLB of what writing to their registers would tell.
+pub(crate) static PROBES: FlbCell<Probes> = FlbCell::new();
+
 /// Whether the previous kernel preserved devices. Never cleared: the numbers of buses that the next
 /// owner of a device relies on do not change when the device is finished.
 static HAD_INCOMING: AtomicFlag = AtomicFlag::new(false);
@@ -94,6 +115,9 @@ pub(crate) struct Devices;
 
 /// Names the FLB.
 pub(crate) struct Drivers;
+
+/// Names the FLB.
+pub(crate) struct Probes;
 
 #[vtable]
 impl Flb for Devices {
@@ -120,7 +144,7 @@ impl Flb for Devices {
     }
 
     fn finish(incoming: Pin<KBox<Self::Incoming>>) {
-        incoming.lock().report_left_over();
+        incoming.lock().let_go_left_over();
     }
 }
 
@@ -146,6 +170,28 @@ impl Flb for Drivers {
     }
 }
 
+#[vtable]
+impl Flb for Probes {
+    const COMPATIBLE: &'static CStr = ffi::PROBE_COMPATIBLE;
+
+    type Outgoing = Mutex<OutgoingProbes>;
+    type Incoming = Mutex<IncomingProbes>;
+
+    fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
+        let outgoing = OutgoingProbes::new()?;
+        let handle = outgoing.handle();
+
+        Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
+    }
+
+    /// A record that cannot be read says nothing of any device.
+    fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
+        let incoming = IncomingProbes::read(handle);
+
+        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
+    }
+}
+
 /// Preserves a device whose driver knows this format, with a file that has this data.
 ///
 /// # Errors
@@ -155,11 +201,27 @@ pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Resul
     let devices = DEVICES.outgoing()?;
     let drivers = DRIVERS.outgoing()?;
 
+    let probes = PROBES.outgoing()?;
+
+    // What a bridge is told in ways of its own cannot be adopted.
+    if lu_pci::path(device).any(ffi::has_specific_acs) {
+        dev_warn!(
+            device,
+            "cannot be preserved: ACS is enabled by device-specific code\n"
+        );
+        return Err(EINVAL);
+    }
+
     devices.lock().preserve(device)?;
 
-    let result = drivers.lock().add(device, format, data);
+    let result = probes
+        .lock()
+        .add(device)
+        .and_then(|()| drivers.lock().add(device, format, data));
     if result.is_err() {
-        devices.lock().unpreserve(device)?;
+        release(&devices, &probes, device)?;
+    } else {
+        ffi::trace_state(device, c"preserved");
     }
     result
 }
@@ -167,7 +229,24 @@ pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Resul
 /// Undoes [`preserve`].
 pub(crate) fn unpreserve(device: &pci::Device) -> Result {
     DRIVERS.outgoing()?.lock().remove(device);
-    DEVICES.outgoing()?.lock().unpreserve(device)
+    let (devices, probes) = (DEVICES.outgoing()?, PROBES.outgoing()?);
+
+    release(&devices, &probes, device)?;
+    ffi::trace_state(device, c"unpreserved");
+    Ok(())
+}
+
+/// Removes a device, and the bridges above it that no other device needs.
+fn release(
+    devices: &Mutex<OutgoingDevices>,
+    probes: &Mutex<OutgoingProbes>,
+    device: &pci::Device,
+) -> Result {
+    let mut devices = devices.lock();
+
+    devices.unpreserve(device)?;
+    probes.lock().retain(|address| devices.contains(address));
+    Ok(())
 }
 
 /// What the previous kernel handed over.
@@ -264,12 +343,86 @@ pub(crate) fn finish(device: &pci::Device) -> Result {
     devices.finish(device)
 }
 
-/// Notes that a device was found.
+/// Notes that a device was found, and keeps one that was preserved as the previous kernel left it.
 pub(crate) fn enumerated(device: &pci::Device) {
-    match DEVICES.incoming() {
-        Ok(devices) => devices.lock().enumerated(device),
-        Err(_) => drop_hand_over(device),
+    let Ok(devices) = DEVICES.incoming() else {
+        return drop_hand_over(device);
+    };
+    let probes = PROBES.incoming().ok();
+    let mut devices = devices.lock();
+
+    if devices.enumerated(device) {
+        let known = match &probes {
+            Some(probes) => probes.lock().of(device),
+            None => Ok(KVec::new()),
+        };
+
+        if let Err(err) = known.and_then(|known| keep(&mut devices, device, known)) {
+            dev_err!(device, "is not kept from being written to: {err:?}\n");
+        }
+        ffi::trace_state(device, c"incoming");
     }
+}
+
+/// Keeps a device as the previous kernel left it, as far as that is known.
+fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>) -> Result {
+    if plan::is_same(&known, |register| ffi::read_config(device, register)) {
+        ffi::keep(device, KBox::new(Kept::new(known), GFP_KERNEL)?);
+    } else {
+        devices.quarantine_other(device);
+    }
+    Ok(())
+}
+
+/// Returns whether a write to a device is dropped. May be called in any context.
+pub(crate) fn drops_write(device: &pci::Device, write: Write) -> bool {
+    let Some(kept) = ffi::kept(device).filter(|kept| kept.is_held()) else {
+        return false;
+    };
+
+    if lu_pci::is_bridge(device) {
+        let old = ffi::read_config(device, write.dword());
+
+        if writes::bridge_may(&ffi::capabilities(device), old, write) {
+            return false;
+        }
+    }
+    kept.dropped();
+    ffi::trace_dropped(device, write);
+    true
+}
+
+/// Returns what writing to a register would tell, if the device is held.
+pub(crate) fn probed(device: &pci::Device, register: u16) -> Option<u32> {
+    ffi::kept(device)?.probed(register)
+}
+
+/// Sets ACS controls to what they were when a device that was preserved was found. Returns whether
+/// it was, and has some.
+pub(crate) fn adopt_acs(device: &pci::Device) -> bool {
+    let (Some(kept), Some(control)) = (ffi::kept(device), ffi::acs_control(device)) else {
+        return false;
+    };
+
+    let value = kept.acs_control(|| ffi::read_config_word(device, control));
+    ffi::write_config_word(device, control, value);
+    true
+}
+
+/// Leaves ARI Forwarding as it is if a bridge is held, and returns whether it is.
+pub(crate) fn adopt_ari(bridge: &pci::Device) -> bool {
+    let is_held = ffi::kept(bridge).is_some_and(Kept::is_held);
+
+    if is_held {
+        ffi::adopt_ari(bridge);
+    }
+    is_held
+}
+
+/// Lets a device be written to, which has its next owner.
+pub(crate) fn take_over(device: &pci::Device) {
+    incoming::let_go(device);
+    ffi::trace_state(device, c"taken over");
 }
 
 /// Says once what a kernel that was told to do without live update drops, and stops its devices.

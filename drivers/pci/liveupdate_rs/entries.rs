@@ -49,6 +49,22 @@ pub(crate) struct RawDriverSer {
     pub(crate) compatible: [u8; FORMAT_LENGTH],
 }
 
+/// The size of the configuration space of a device, in bytes: `PCI_CFG_SPACE_EXP_SIZE`.
+pub(crate) const CONFIG_SPACE_SIZE: u16 = 4096;
+
+/// The most registers that are believed to be described: all that the most devices can have.
+pub(crate) const MAX_PROBES: usize = MAX_DEVICES * 16;
+
+/// What writing to a register would tell: `struct pci_probe_ser`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct RawProbeSer {
+    pub(crate) domain: u32,
+    pub(crate) bdf: u16,
+    pub(crate) offset: u16,
+    pub(crate) value: u32,
+}
+
 /// All PCI devices that are preserved: `struct pci_ser`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -86,6 +102,24 @@ pub(crate) struct DriverEntry {
     pub(crate) data: u64,
 }
 
+/// What writing to a register would tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// The double word, by its offset in configuration space.
+    pub(crate) register: u16,
+    /// What was learned of it.
+    pub(crate) value: u32,
+}
+
+/// What writing to a register of a device would tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProbeEntry {
+    /// Where the device is.
+    pub(crate) address: Address,
+    /// What is known.
+    pub(crate) probe: Probe,
+}
+
 /// What is wrong with a record of the previous kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadRecord {
@@ -97,6 +131,10 @@ pub(crate) enum BadRecord {
     Duplicate(Address),
     /// It has no name of a format for this device.
     Format(Address),
+    /// It names a register that this device cannot have.
+    Register(Address, u16),
+    /// It has the registers of this device in the wrong place.
+    Order(Address),
     /// It names more devices than there can be.
     TooMany,
     /// It announces another number of devices than it names.
@@ -115,6 +153,10 @@ impl fmt::Display for BadRecord {
             Self::Domain(domain) => write!(f, "there is no domain {domain:#x}"),
             Self::Duplicate(address) => write!(f, "{address:?} is named twice"),
             Self::Format(address) => write!(f, "{address:?} has no name of a format"),
+            Self::Register(address, offset) => {
+                write!(f, "{address:?} has no register at {offset:#x}")
+            }
+            Self::Order(address) => write!(f, "the registers of {address:?} are out of order"),
             Self::TooMany => write!(f, "more devices are named than there can be"),
             Self::Count { announced, found } => {
                 write!(f, "{announced} devices are announced, {found} are named")
@@ -197,6 +239,40 @@ impl TryFrom<RawDriverSer> for DriverEntry {
             format: format.ok_or(BadRecord::Format(address))?,
             data: raw.data,
         })
+    }
+}
+
+impl TryFrom<RawProbeSer> for ProbeEntry {
+    type Error = BadRecord;
+
+    fn try_from(raw: RawProbeSer) -> Result<Self, BadRecord> {
+        let address = RawAddress {
+            domain: raw.domain,
+            bdf: raw.bdf,
+        };
+        let address = Address::try_from(address).map_err(|_| BadRecord::Domain(raw.domain))?;
+
+        if raw.offset % 4 != 0 || raw.offset >= CONFIG_SPACE_SIZE {
+            return Err(BadRecord::Register(address, raw.offset));
+        }
+        Ok(Self {
+            address,
+            probe: Probe {
+                register: raw.offset,
+                value: raw.value,
+            },
+        })
+    }
+}
+
+impl From<ProbeEntry> for RawProbeSer {
+    fn from(ProbeEntry { address, probe }: ProbeEntry) -> Self {
+        Self {
+            domain: address.domain(),
+            bdf: address.bdf(),
+            offset: probe.register,
+            value: probe.value,
+        }
     }
 }
 

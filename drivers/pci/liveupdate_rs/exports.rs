@@ -6,9 +6,12 @@ use super::{
     apply::{
         self,
         DEVICES,
-        DRIVERS, //
+        DRIVERS,
+        PROBES, //
     },
-    entries::Format, //
+    entries::Format,
+    ffi,
+    writes::Write, //
 };
 use kernel::{
     bindings,
@@ -44,17 +47,20 @@ use kernel::{
 pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
     fh: *mut bindings::liveupdate_file_handler,
 ) -> c_int {
-    from_result(|| {
-        // SAFETY: By function requirement; the FLB is a static, and so is its pointer.
-        to_result(unsafe { bindings::liveupdate_register_flb(fh, DEVICES.as_raw()) })?;
+    // The FLBs are statics, and so are their pointers.
+    let flbs = [DEVICES.as_raw(), DRIVERS.as_raw(), PROBES.as_raw()];
 
-        // SAFETY: As above.
-        to_result(unsafe { bindings::liveupdate_register_flb(fh, DRIVERS.as_raw()) })
-            .inspect_err(|_| {
-                // SAFETY: Just registered for this handler.
-                unsafe { bindings::liveupdate_unregister_flb(fh, DEVICES.as_raw()) }
-            })
-            .map(|()| 0)
+    from_result(|| {
+        for (index, &flb) in flbs.iter().enumerate() {
+            // SAFETY: By function requirement.
+            to_result(unsafe { bindings::liveupdate_register_flb(fh, flb) }).inspect_err(|_| {
+                for &flb in flbs[..index].iter().rev() {
+                    // SAFETY: Just registered for this handler.
+                    unsafe { bindings::liveupdate_unregister_flb(fh, flb) }
+                }
+            })?;
+        }
+        Ok(0)
     })
 }
 
@@ -69,11 +75,10 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
 pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
     fh: *mut bindings::liveupdate_file_handler,
 ) {
-    // SAFETY: By function requirement.
-    unsafe { bindings::liveupdate_unregister_flb(fh, DRIVERS.as_raw()) };
-
-    // SAFETY: By function requirement.
-    unsafe { bindings::liveupdate_unregister_flb(fh, DEVICES.as_raw()) };
+    for flb in [PROBES.as_raw(), DRIVERS.as_raw(), DEVICES.as_raw()] {
+        // SAFETY: By function requirement.
+        unsafe { bindings::liveupdate_unregister_flb(fh, flb) };
+    }
 }
 
 /// Preserves a device, and with it the bridges above it.
@@ -86,8 +91,9 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 ///
 /// Nothing changes, with
 ///
-/// - `EINVAL` for a virtual function, or if the driver of the device declares no format in
-///   `liveupdate_compatible`,
+/// - `EINVAL` for a virtual function, if the driver of the device declares no format in
+///   `liveupdate_compatible`, or if ACS of the device or a bridge above it is enabled by
+///   device-specific code,
 /// - `EBUSY` if the device is preserved already,
 /// - `ENOENT` if no file is being preserved,
 /// - `EOPNOTSUPP` if the Live Update Orchestrator does not run,
@@ -223,6 +229,125 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     let device = unsafe { lu_pci::from_raw(dev) };
 
     apply::enumerated(device);
+}
+
+/// Lets a device that was preserved be written to: its next owner has it from here on.
+///
+/// To be called once its file was retrieved, or before the device is reset if nobody retrieves it.
+/// Does nothing for other devices. In any context.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_take_over(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    apply::take_over(unsafe { lu_pci::from_raw(dev) });
+}
+
+/// Frees what is kept of a device that is about to be freed itself.
+///
+/// # Safety
+///
+/// `dev` is a device that nobody uses any more.
+#[export]
+pub(crate) unsafe extern "C" fn __pci_liveupdate_release_device(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    unsafe { ffi::release(dev) };
+}
+
+/// Returns whether a write to configuration space is not to be done. In any context.
+///
+/// That is so for a device that was preserved and has no new owner yet, and for a bridge above it
+/// unless a service of the bridge needs it. `value` is what is to be written to the `size` bytes at
+/// `offset`. A write that is dropped is traced and counted.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn __pci_liveupdate_drops_write(
+    dev: *const bindings::pci_dev,
+    offset: c_int,
+    size: c_int,
+    value: u32,
+) -> bool {
+    let (Ok(offset), Ok(size)) = (offset.try_into(), size.try_into()) else {
+        // The access itself fails.
+        return false;
+    };
+
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev.cast_mut()) };
+
+    apply::drops_write(
+        device,
+        Write {
+            offset,
+            size,
+            value,
+        },
+    )
+}
+
+/// Gets what writing all ones to a register would tell, or the like, from what the previous kernel
+/// handed over. In any context.
+///
+/// Returns false, and leaves `value` alone, unless the device is one whose registers cannot be
+/// written to. See `struct pci_probe_ser` for the registers, and what is known of them.
+///
+/// # Safety
+///
+/// `dev` is a device, and `value` can be written to.
+#[export]
+pub(crate) unsafe extern "C" fn __pci_liveupdate_probed(
+    dev: *mut bindings::pci_dev,
+    offset: c_int,
+    value: *mut u32,
+) -> bool {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    let Some(probed) = offset
+        .try_into()
+        .ok()
+        .and_then(|register| apply::probed(device, register))
+    else {
+        return false;
+    };
+
+    // SAFETY: By function requirement.
+    unsafe { *value = probed };
+    true
+}
+
+/// Sets the ACS controls of a device that was preserved, or of a bridge above it, to what they were
+/// when it was found: also after a reset, and after it was finished. In any context.
+///
+/// Returns false, and does nothing, for all others and for those without such controls.
+///
+/// # Safety
+///
+/// `dev` is a device that is set up.
+#[export]
+pub(crate) unsafe extern "C" fn __pci_liveupdate_adopts_acs(dev: *mut bindings::pci_dev) -> bool {
+    // SAFETY: By function requirement.
+    apply::adopt_acs(unsafe { lu_pci::from_raw(dev) })
+}
+
+/// Leaves ARI Forwarding as it is on a bridge that was preserved, and notes whether it is on.
+///
+/// Returns false, and does nothing, for all other bridges. In any context.
+///
+/// # Safety
+///
+/// `bridge` is a bridge that is set up, whose secondary bus is being scanned.
+#[export]
+pub(crate) unsafe extern "C" fn __pci_liveupdate_adopts_ari(
+    bridge: *mut bindings::pci_dev,
+) -> bool {
+    // SAFETY: By function requirement.
+    apply::adopt_ari(unsafe { lu_pci::from_raw(bridge) })
 }
 
 /// Decides whether a driver may bind to a device. Asked before it is probed. May sleep.

@@ -1,20 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What this has of C: the names that the contract gives.
+//! What this has of C: the names that the contract gives, and the fields of a device.
 
-use super::entries::{
-    FORMAT_LENGTH,
-    VERSION, //
+use super::{
+    entries::{
+        CONFIG_SPACE_SIZE,
+        FORMAT_LENGTH,
+        VERSION, //
+    },
+    kept::Kept,
+    plan::COMMAND,
+    probes::{
+        Kind,
+        INTX_DISABLE,
+        PREF_BASE_UPPER32, //
+    },
+    writes::{
+        Capabilities,
+        Write, //
+    },
 };
+use core::ptr;
 use kernel::{
     bindings,
+    ffi::{
+        c_int,
+        c_ulong, //
+    },
+    liveupdate::pci as lu_pci,
+    pci,
     prelude::*,
+    types::ForeignOwnable,
     ThisModule, //
 };
 
 static_assert!(VERSION == bindings::PCI_LUO_FLB_VERSION);
 
 static_assert!(FORMAT_LENGTH == bindings::LIVEUPDATE_HNDL_COMPAT_LENGTH as usize);
+
+static_assert!(CONFIG_SPACE_SIZE as u32 == bindings::PCI_CFG_SPACE_EXP_SIZE);
+
+static_assert!(COMMAND as u32 == bindings::PCI_COMMAND);
+
+static_assert!(INTX_DISABLE == bindings::PCI_COMMAND_INTX_DISABLE);
+
+static_assert!(PREF_BASE_UPPER32 as u32 == bindings::PCI_PREF_BASE_UPPER32);
 
 const fn name(bytes: &'static [u8]) -> &'static CStr {
     match CStr::from_bytes_with_nul(bytes) {
@@ -29,6 +59,307 @@ pub(crate) const COMPATIBLE: &CStr = name(bindings::PCI_LUO_FLB_COMPATIBLE);
 /// The name of the FLB of drivers.
 pub(crate) const DRIVER_COMPATIBLE: &CStr = name(bindings::PCI_LUO_DRIVER_FLB_COMPATIBLE);
 
+/// The name of the FLB of registers.
+pub(crate) const PROBE_COMPATIBLE: &CStr = name(bindings::PCI_LUO_PROBE_FLB_COMPATIBLE);
+
 /// The kernel itself: this code is never a module.
 // SAFETY: C code takes null for the kernel itself.
-pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
+pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(ptr::null_mut()) };
+
+kernel::declare_trace! {
+    /// # Safety
+    ///
+    /// `dev` is a device that has its name, and `state` a string.
+    unsafe fn pci_liveupdate_state(dev: *const bindings::pci_dev, state: *const u8);
+
+    /// # Safety
+    ///
+    /// `dev` is a device that has its name.
+    unsafe fn pci_liveupdate_write_dropped(
+        dev: *const bindings::pci_dev, offset: c_int, size: c_int, value: u32,
+    );
+}
+
+/// Traces that a device gets into another state.
+pub(crate) fn trace_state(device: &pci::Device, state: &'static CStr) {
+    // SAFETY: By the type invariants of `Device`, whose name is made before it is known here.
+    unsafe { pci_liveupdate_state(lu_pci::as_raw(device), state.as_char_ptr()) };
+}
+
+/// Traces that a write is dropped.
+pub(crate) fn trace_dropped(device: &pci::Device, write: Write) {
+    let (offset, size) = (write.offset.into(), write.size.into());
+
+    // SAFETY: By the type invariants of `Device`, whose name is made before it is known here.
+    unsafe {
+        pci_liveupdate_write_dropped(lu_pci::as_raw(device), offset, size, write.value);
+    }
+}
+
+/// Keeps what was handed over of a device with it.
+///
+/// To be called while the device is set up, when nobody else knows it.
+pub(crate) fn keep(device: &pci::Device, kept: KBox<Kept>) {
+    let dev = lu_pci::as_raw(device);
+
+    // SAFETY: By the type invariants of `Device`.
+    if unsafe { (*dev).liveupdate }.is_null() {
+        // SAFETY: By the type invariants of `Device`.
+        unsafe { (*dev).liveupdate = kept.into_foreign().cast() };
+    }
+}
+
+/// Returns what is kept with a device, if it was preserved.
+pub(crate) fn kept(device: &pci::Device) -> Option<&Kept> {
+    // SAFETY: By the type invariants of `Device`. Set before the device is known to anybody else.
+    let kept: *mut bindings::pci_liveupdate = unsafe { (*lu_pci::as_raw(device)).liveupdate };
+
+    if kept.is_null() {
+        return None;
+    }
+    // SAFETY: Only `keep` sets it, and only `release` frees it, when nobody has the device any more.
+    Some(unsafe { KBox::<Kept>::borrow(kept.cast()) })
+}
+
+/// Frees what is kept with a device.
+///
+/// # Safety
+///
+/// `dev` is a device that nobody uses any more.
+pub(crate) unsafe fn release(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    let kept = unsafe { (*dev).liveupdate };
+
+    // SAFETY: Null, or set by `keep`, and by function requirement not used any more.
+    drop(unsafe { KBox::<Kept>::try_from_foreign(kept.cast()) });
+
+    // SAFETY: By function requirement.
+    unsafe { (*dev).liveupdate = ptr::null_mut() };
+}
+
+/// Reads a double word of a device's configuration space, in any context.
+pub(crate) fn read_config(device: &pci::Device, offset: u16) -> u32 {
+    let mut value = u32::MAX;
+
+    // The value that a failure leaves is that of a device that does not answer.
+    // SAFETY: By the type invariants of `Device`.
+    unsafe {
+        bindings::pci_read_config_dword(lu_pci::as_raw(device), offset.into(), &mut value);
+    }
+    value
+}
+
+/// Returns where a bridge has the capabilities that its services need.
+pub(crate) fn capabilities(device: &pci::Device) -> Capabilities {
+    let dev = lu_pci::as_raw(device);
+
+    // SAFETY: By the type invariants of `Device`; so for all fields below. They are set while the
+    // device is set up and do not change after that.
+    let msi = unsafe { (*dev).msi_cap }.into();
+
+    Capabilities {
+        // SAFETY: As above.
+        express: unsafe { (*dev).pcie_cap }.into(),
+        msi,
+        msi_end: if msi == 0 {
+            0
+        } else {
+            msi + msi_size(device, msi)
+        },
+        // SAFETY: As above.
+        msix: unsafe { (*dev).msix_cap }.into(),
+        aer: aer(device),
+        dpc: dpc(device),
+    }
+}
+
+#[cfg(CONFIG_PCIEAER)]
+fn aer(device: &pci::Device) -> u16 {
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    unsafe { (*lu_pci::as_raw(device)).aer_cap }
+}
+
+/// Nobody uses it.
+#[cfg(not(CONFIG_PCIEAER))]
+fn aer(_device: &pci::Device) -> u16 {
+    0
+}
+
+#[cfg(CONFIG_PCIE_DPC)]
+fn dpc(device: &pci::Device) -> u16 {
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    unsafe { (*lu_pci::as_raw(device)).dpc_cap }
+}
+
+/// Nobody uses it.
+#[cfg(not(CONFIG_PCIE_DPC))]
+fn dpc(_device: &pci::Device) -> u16 {
+    0
+}
+
+/// Returns the size of a device's MSI capability.
+fn msi_size(device: &pci::Device, msi: u16) -> u16 {
+    // Message Control is the upper half of the first double word.
+    let control = read_config(device, msi) >> 16;
+
+    match (
+        control & bindings::PCI_MSI_FLAGS_64BIT != 0,
+        control & bindings::PCI_MSI_FLAGS_MASKBIT != 0,
+    ) {
+        (false, false) => 0x0c,
+        (true, false) => 0x10,
+        (false, true) => 0x14,
+        (true, true) => 0x18,
+    }
+}
+
+/// A register with the address of a resource.
+pub(crate) struct Bar {
+    pub(crate) register: u16,
+    pub(crate) kind: Kind,
+    /// How many bytes the resource has.
+    pub(crate) size: u64,
+}
+
+/// Returns the registers with addresses of resources that a device has, in the order of registers.
+///
+/// To be called while a driver is bound: the resources do not change then.
+pub(crate) fn bars(device: &pci::Device) -> impl Iterator<Item = Bar> + '_ {
+    let (count, rom) = if lu_pci::is_bridge(device) {
+        (2, bindings::PCI_ROM_ADDRESS1)
+    } else {
+        (bindings::PCI_STD_NUM_BARS, bindings::PCI_ROM_ADDRESS)
+    };
+    let bars = (0..count).map(|index| (bindings::PCI_BASE_ADDRESS_0 + 4 * index, Kind::Bar, index));
+
+    // By its name, for there is another `chain` in the prelude.
+    Iterator::chain(bars, [(rom, Kind::Rom, bindings::PCI_ROM_RESOURCE)]).filter_map(
+        |(register, kind, index)| {
+            Some(Bar {
+                // CAST: lossless, a register of the header.
+                register: register as u16,
+                kind,
+                // CAST: lossless, the index of an array.
+                size: resource_size(device, index as usize)?,
+            })
+        },
+    )
+}
+
+/// Returns the size of one of a device's resources, if a register has its address.
+fn resource_size(device: &pci::Device, index: usize) -> Option<u64> {
+    // CAST: lossless, bits of 32.
+    let no_register = (bindings::IORESOURCE_PCI_FIXED | bindings::IORESOURCE_ROM_SHADOW) as c_ulong;
+
+    // SAFETY: By the type invariants of `Device`.
+    let resource = unsafe { (*lu_pci::as_raw(device)).resource[index] };
+
+    (resource.flags != 0 && resource.flags & no_register == 0)
+        .then(|| resource.end.wrapping_sub(resource.start).wrapping_add(1))
+}
+
+/// Returns whether a device can be kept from using INTx.
+pub(crate) fn can_disable_intx(device: &pci::Device) -> bool {
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    unsafe { bindings::pci_dev::broken_intx_masking_raw(lu_pci::as_raw(device)) == 0 }
+}
+
+/// Returns whether the prefetchable window of a bridge can be anywhere.
+pub(crate) fn has_wide_window(device: &pci::Device) -> bool {
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    unsafe { bindings::pci_dev::pref_64_window_raw(lu_pci::as_raw(device)) != 0 }
+}
+
+/// Returns whether ACS of a device is enabled in ways of its own, which cannot be adopted.
+pub(crate) fn has_specific_acs(device: &pci::Device) -> bool {
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_liveupdate_has_specific_acs(lu_pci::as_raw(device)) }
+}
+
+/// What a physical function knows of its virtual functions.
+pub(crate) struct Sriov {
+    /// The register with how many there are.
+    pub(crate) num_vf: u16,
+    /// The highest bus number that they can have.
+    pub(crate) max_buses: u8,
+    /// The registers with addresses of their resources, in the order of registers.
+    pub(crate) bars: [Option<Bar>; bindings::PCI_SRIOV_NUM_BARS as usize],
+}
+
+/// Returns what a device knows of its virtual functions, if it can have some.
+pub(crate) fn sriov(device: &pci::Device) -> Option<Sriov> {
+    let dev = lu_pci::as_raw(device);
+
+    // SAFETY: By the type invariants of `Device`.
+    let max_buses = unsafe { bindings::pci_liveupdate_max_vf_buses(dev) };
+    if max_buses == 0 {
+        return None;
+    }
+
+    // CAST: lossless, the identifier of a capability.
+    // SAFETY: By the type invariants of `Device`.
+    let at =
+        unsafe { bindings::pci_find_ext_capability(dev, bindings::PCI_EXT_CAP_ID_SRIOV as c_int) };
+
+    Some(Sriov {
+        // CAST: lossless, registers of a capability, as is the one below.
+        num_vf: at + bindings::PCI_SRIOV_NUM_VF as u16,
+        max_buses,
+        bars: core::array::from_fn(|index| {
+            // CAST: lossless, the index of a short array.
+            // SAFETY: By the type invariants of `Device`. The array is as long as C's.
+            let size = unsafe { bindings::pci_liveupdate_vf_bar_size(dev, index as c_int) };
+
+            (size != 0).then(|| Bar {
+                register: at + bindings::PCI_SRIOV_BAR as u16 + 4 * index as u16,
+                kind: Kind::Bar,
+                size,
+            })
+        }),
+    })
+}
+
+/// Returns where a device has ACS Control, if it has.
+pub(crate) fn acs_control(device: &pci::Device) -> Option<u16> {
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    let at = unsafe { (*lu_pci::as_raw(device)).acs_cap };
+
+    // CAST: lossless, a register of a capability.
+    (at != 0).then(|| at + bindings::PCI_ACS_CTRL as u16)
+}
+
+/// Reads a word of a device's configuration space.
+pub(crate) fn read_config_word(device: &pci::Device, offset: u16) -> u16 {
+    let mut value = u16::MAX;
+
+    // The value that a failure leaves is that of a device that does not answer.
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_read_config_word(lu_pci::as_raw(device), offset.into(), &mut value) };
+    value
+}
+
+/// Writes a word to a device's configuration space, unless the device is held.
+pub(crate) fn write_config_word(device: &pci::Device, offset: u16, value: u16) {
+    // What fails, fails for a device that does not answer.
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_write_config_word(lu_pci::as_raw(device), offset.into(), value) };
+}
+
+/// Notes whether a bridge forwards what is addressed to functions above 7, as it was told before.
+pub(crate) fn adopt_ari(bridge: &pci::Device) {
+    let dev = lu_pci::as_raw(bridge);
+
+    // SAFETY: By the type invariants of `Device`. Does not change once the device is set up.
+    let express = u16::from(unsafe { (*dev).pcie_cap });
+    if express == 0 {
+        return;
+    }
+
+    // CAST: lossless, a register of a capability.
+    let control = read_config(bridge, express + bindings::PCI_EXP_DEVCTL2 as u16);
+    let enabled = control & bindings::PCI_EXP_DEVCTL2_ARI != 0;
+
+    // SAFETY: By the type invariants of `Device`. The caller scans the bus below, as the C code does
+    // that writes it otherwise.
+    unsafe { bindings::pci_dev::set_ari_enabled_raw(dev, enabled.into()) };
+}

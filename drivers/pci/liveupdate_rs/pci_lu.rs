@@ -10,11 +10,15 @@
 //!
 //! - Which devices, by domain, bus, device and function number, and the bridges above them.
 //! - The format that the driver of each device preserved it in: others do not bind to it.
-//! - Bus numbers, BARs and windows, as far as the command line could change them.
+//! - Bus numbers, BARs and windows.
+//! - All other registers of a device until it has its next owner, but for bus mastering; and those of
+//!   the bridges above it that keep it connected.
+//! - ACS controls, for as long as the device exists.
 //!
 //! # Not preserved
 //!
-//! - Other registers: bus mastering, power state, ACS, link and interrupt settings.
+//! - Bus mastering: devices are stopped before the kexec.
+//! - What ACPI methods and the administrator write to registers.
 //! - Virtual functions: they are refused.
 //! - That the device is bound: the administrator binds a driver again.
 //!
@@ -26,8 +30,9 @@
 //!                finish:   1 -> gone (endpoint), n -> n - 1 (bridge)
 //! ```
 //!
-//! Devices are one FLB, formats another one: they begin with the first file that is preserved and
-//! end with the last that is finished.
+//! Devices are one FLB, formats another one, registers a third: they begin with the first file that
+//! is preserved and end with the last that is finished. What is kept of a device itself
+//! ([`kept`]) begins when it is found and ends with the device.
 //!
 //! # Trust
 //!
@@ -43,7 +48,10 @@ mod entries;
 mod exports;
 #[expect(unsafe_code, reason = "C boundary")]
 mod ffi;
+mod kept;
 mod plan;
+mod probes;
+mod writes;
 
 /// What messages begin with.
 const __LOG_PREFIX: &[u8] = b"pci_liveupdate\0";

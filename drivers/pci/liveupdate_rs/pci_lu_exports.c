@@ -11,3 +11,4 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
 EXPORT_SYMBOL_GPL(pci_liveupdate_finish);
 EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming);
 EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming_for);
+EXPORT_SYMBOL_GPL(pci_liveupdate_take_over);

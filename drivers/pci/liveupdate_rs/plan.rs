@@ -10,19 +10,33 @@ use super::entries::{
     DriverEntry,
     Entry,
     Format,
+    Probe,
+    ProbeEntry,
     RawDevSer,
     RawDriverSer,
+    RawProbeSer,
     RawSer,
-    MAX_DEVICES, //
+    MAX_DEVICES,
+    MAX_PROBES, //
 };
 use core::{
     num::NonZero,
-    ops::DerefMut, //
+    ops::{
+        DerefMut,
+        Range, //
+    }, //
 };
 use kernel::{
     fmt,
     liveupdate::pci::Address, //
 };
+
+/// The command register: `PCI_COMMAND`.
+pub(crate) const COMMAND: u16 = 0x04;
+
+/// What tells a device from others: `PCI_VENDOR_ID` and `PCI_CLASS_REVISION`, and what comes with
+/// them in their double words.
+pub(crate) const IDENTITY: [u16; 2] = [0x00, 0x08];
 
 /// A list that may be unable to grow.
 pub(crate) trait List<T>: DerefMut<Target = [T]> {
@@ -363,6 +377,73 @@ where
         drivers.append(raw.try_into()?)?;
     }
     Ok(header.check_count(drivers.len())?)
+}
+
+/// Reads what writing to the registers of the devices would tell.
+///
+/// # Errors
+///
+/// If any of it cannot be believed, or the list cannot grow.
+pub(crate) fn read_probes<E, L>(
+    header: &RawSer,
+    records: impl Iterator<Item = RawProbeSer>,
+    probes: &mut L,
+) -> Result<(), E>
+where
+    E: From<BadRecord> + From<L::Error>,
+    L: List<ProbeEntry>,
+{
+    for raw in records {
+        let entry = ProbeEntry::try_from(raw)?;
+
+        if probes.len() == MAX_PROBES {
+            return Err(BadRecord::TooMany.into());
+        }
+        if probes.last().is_some_and(|last| key(last) >= key(&entry)) {
+            return Err(BadRecord::Order(entry.address).into());
+        }
+        probes.append(entry)?;
+    }
+    Ok(header.check_count(probes.len())?)
+}
+
+/// Entries of registers are in the order of this.
+fn key(entry: &ProbeEntry) -> (Address, u16) {
+    (entry.address, entry.probe.register)
+}
+
+/// Returns where the entries of a device's registers are among those of all.
+pub(crate) fn probes_of(probes: &[ProbeEntry], address: Address) -> Range<usize> {
+    let start = probes.partition_point(|entry| entry.address < address);
+    let end = probes.partition_point(|entry| entry.address <= address);
+
+    start..end
+}
+
+/// Returns what is known of a register of a device.
+fn known(probes: &[Probe], register: u16) -> Option<u32> {
+    let index = probes
+        .binary_search_by_key(&register, |probe| probe.register)
+        .ok()?;
+
+    Some(probes[index].value)
+}
+
+/// Returns what was learned of a register of a device by writing to it, if all of that is known.
+///
+/// There is an entry for the command register then.
+pub(crate) fn probed(probes: &[Probe], register: u16) -> Option<u32> {
+    known(probes, COMMAND)?;
+    Some(known(probes, register).unwrap_or(0))
+}
+
+/// Decides whether a device whose registers read like this is the one that is described.
+///
+/// It is if nothing is known of it.
+pub(crate) fn is_same(probes: &[Probe], read: impl Fn(u16) -> u32) -> bool {
+    IDENTITY
+        .iter()
+        .all(|&register| known(probes, register).is_none_or(|value| value == read(register)))
 }
 
 /// Decides where an entry of the previous kernel belongs.

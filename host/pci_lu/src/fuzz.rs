@@ -9,8 +9,10 @@ use crate::{
     entries::{
         DriverEntry,
         Entry,
+        Probe,
         RawDevSer,
         RawDriverSer,
+        RawProbeSer,
         RawSer, //
     },
     plan::{
@@ -152,6 +154,43 @@ pub fn fuzz_pci_driver(bytes: &[u8]) -> bool {
                 .iter()
                 .any(|record| RawDriverSer { data: 0, ..*record } == named);
             assert_eq!(may_bind(Some(other.format)), named);
+        }
+    }
+    true
+}
+
+/// Reads bytes as if they were handed over: a `struct pci_ser`, then all `struct pci_probe_ser`.
+///
+/// Returns whether they were accepted.
+///
+/// # Panics
+///
+/// If they are accepted and mean something else than they say.
+pub fn fuzz_pci_probe(bytes: &[u8]) -> bool {
+    let Some((header, records)) = parse::<RawProbeSer>(bytes) else {
+        return false;
+    };
+    let Ok(entries) = storage::read_probes(&header, &records) else {
+        return false;
+    };
+
+    // What is accepted is handed over again as it was.
+    let (rewritten, written) = storage::write_probes(&entries, header.devices);
+    assert_eq!(rewritten.as_bytes(), header.as_bytes());
+    assert_eq!(written.as_bytes(), records.as_bytes());
+
+    for entry in &entries {
+        let own: Vec<Probe> = entries[plan::probes_of(&entries, entry.address)]
+            .iter()
+            .map(|entry| entry.probe)
+            .collect();
+
+        // All of a device is known if its command register is, and nothing otherwise.
+        let is_known = own.iter().any(|probe| probe.register == plan::COMMAND);
+        for register in (0..0x40).step_by(4).chain([entry.probe.register]) {
+            let named = own.iter().find(|probe| probe.register == register);
+            let value = named.map_or(0, |probe| probe.value);
+            assert_eq!(plan::probed(&own, register), is_known.then_some(value));
         }
     }
     true

@@ -13,11 +13,16 @@ mod entries;
 mod fuzz;
 #[path = "../../../drivers/pci/liveupdate_rs/plan.rs"]
 mod plan;
+#[path = "../../../drivers/pci/liveupdate_rs/probes.rs"]
+mod probes;
 mod storage;
 #[cfg(test)]
 mod tests;
+#[path = "../../../drivers/pci/liveupdate_rs/writes.rs"]
+mod writes;
 
 pub use self::fuzz::{
     fuzz_pci,
-    fuzz_pci_driver, //
+    fuzz_pci_driver,
+    fuzz_pci_probe, //
 };

@@ -10,8 +10,10 @@ use crate::{
         BadRecord,
         DriverEntry,
         Entry,
+        ProbeEntry,
         RawDevSer,
         RawDriverSer,
+        RawProbeSer,
         RawSer,
         VERSION, //
     },
@@ -80,6 +82,11 @@ pub(crate) fn write_drivers(drivers: &[DriverEntry], devices: u64) -> (RawSer, V
     write(drivers, devices)
 }
 
+/// Returns what is handed over for the registers.
+pub(crate) fn write_probes(probes: &[ProbeEntry], devices: u64) -> (RawSer, Vec<RawProbeSer>) {
+    write(probes, devices)
+}
+
 /// Returns the devices that were handed over.
 pub(crate) fn read_devices(header: &RawSer, records: &[RawDevSer]) -> Result<Known, BadRecord> {
     header.check_version()?;
@@ -105,4 +112,16 @@ pub(crate) fn read_drivers(
     let mut drivers = Vec::new();
     plan::read_drivers::<BadRecord, _>(header, records.iter().copied(), &mut drivers)?;
     Ok(drivers)
+}
+
+/// Returns the registers that were handed over.
+pub(crate) fn read_probes(
+    header: &RawSer,
+    records: &[RawProbeSer],
+) -> Result<Vec<ProbeEntry>, BadRecord> {
+    header.check_version()?;
+
+    let mut probes = Vec::new();
+    plan::read_probes::<BadRecord, _>(header, records.iter().copied(), &mut probes)?;
+    Ok(probes)
 }

@@ -6,7 +6,9 @@ mod abi;
 mod entries;
 mod fuzz;
 mod plan;
+mod probes;
 mod read;
+mod writes;
 
 use crate::entries::{
     DriverEntry,

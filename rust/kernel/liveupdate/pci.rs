@@ -89,6 +89,10 @@ pub fn is_bridge(device: &Device) -> bool {
     u32::from(header) == bindings::PCI_HEADER_TYPE_BRIDGE
 }
 
+/// The bit of the command register that lets a device do DMA.
+// CAST: lossless, a bit of 16.
+const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
+
 /// Keeps a device from doing DMA, and returns whether it could do so.
 ///
 /// Bridges are left alone: they do none of their own, and what is below them may need them.
@@ -105,14 +109,26 @@ pub fn stop_mastering(device: &Device) -> bool {
         )
     };
 
-    let could = err == 0 && u32::from(command) & bindings::PCI_COMMAND_MASTER != 0;
+    let could = err == 0 && command & MASTER != 0;
     if is_bridge(device) || !could {
         return false;
     }
 
-    // SAFETY: By the type invariants of `Device`.
-    unsafe { bindings::pci_clear_master(as_raw(device)) };
-    true
+    // SAFETY: By the type invariants of `Device`. A device does not change buses.
+    let bus = unsafe { (*as_raw(device)).bus };
+
+    // Not by way of the device: writes to one that was preserved are dropped there.
+    // SAFETY: A device is on a bus for as long as it exists.
+    let err = unsafe {
+        bindings::pci_bus_write_config_word(
+            bus,
+            address(device).devfn().into(),
+            // CAST: lossless, an offset in configuration space.
+            bindings::PCI_COMMAND as c_int,
+            command & !MASTER,
+        )
+    };
+    err == 0
 }
 
 /// Keeps a device out of low power states.

@@ -7,8 +7,11 @@ use super::super::{
         BadRecord,
         DriverEntry,
         Entry,
+        Probe,
+        ProbeEntry,
         RawDevSer,
         RawDriverSer,
+        RawProbeSer,
         RawSer, //
     },
     ffi,
@@ -168,8 +171,11 @@ impl Devices {
     }
 
     /// Notes that a device was enumerated, and sees to it that it does no DMA.
-    pub(super) fn enumerated(&mut self, device: &pci::Device) {
+    ///
+    /// Returns whether it is one that was preserved, found for the first time.
+    pub(super) fn enumerated(&mut self, device: &pci::Device) -> bool {
         let address = lu_pci::address(device);
+        let is_first = self.missing.contains(&address);
 
         self.missing.retain(|missing| *missing != address);
 
@@ -177,10 +183,29 @@ impl Devices {
         let suspect = self.unreadable || self.contains(device);
         if suspect && lu_pci::stop_mastering(device) {
             dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
-            if self.quarantined.push(address, GFP_KERNEL).is_err() {
-                dev_err!(device, "cannot be quarantined: memory is short\n");
-            }
+            self.quarantine(device);
         }
+        is_first
+    }
+
+    /// Lets no driver have a device that is not the one that was preserved.
+    pub(super) fn quarantine_other(&mut self, device: &pci::Device) {
+        dev_err!(
+            device,
+            "is another device than was preserved: quarantined\n"
+        );
+        self.quarantine(device);
+    }
+
+    fn quarantine(&mut self, device: &pci::Device) {
+        if self
+            .quarantined
+            .push(lu_pci::address(device), GFP_KERNEL)
+            .is_err()
+        {
+            dev_err!(device, "cannot be quarantined: memory is short\n");
+        }
+        ffi::trace_state(device, c"quarantined");
     }
 
     /// Keeps a device that was preserved, and the bridges above it, out of low power states.
@@ -214,14 +239,20 @@ impl Devices {
             }
             if !self.contains(device) {
                 self.awake.retain(|awake| !awake.is(device));
+                let_go(device);
+                ffi::trace_state(device, c"finished");
             }
         }
         Ok(())
     }
 
-    /// Says which devices no file took over, and which were never found.
-    pub(super) fn report_left_over(&self) {
+    /// Says which devices no file took over, and which were never found. All are ordinary ones from
+    /// here on.
+    pub(super) fn let_go_left_over(&self) {
         for Entry { address, .. } in &self.entries {
+            if let Some(device) = lu_pci::find(*address) {
+                let_go(&device);
+            }
             if self.missing.contains(address) {
                 pr_warn!("{address:?} was preserved, but was never found\n");
             } else {
@@ -264,6 +295,49 @@ impl Drivers {
         let address = lu_pci::address(device);
 
         self.entries.retain(|entry| entry.address != address);
+    }
+}
+
+/// What writing to the registers of the devices would tell.
+pub(crate) struct Probes {
+    entries: KVec<ProbeEntry>,
+}
+
+impl Probes {
+    /// Reads what the previous kernel left, and frees it.
+    pub(super) fn read(handle: Handle) -> Self {
+        Self::try_read(handle).unwrap_or_else(|err| {
+            pr_err!("registers of preserved devices are written to: {err}\n");
+            Self {
+                entries: KVec::new(),
+            }
+        })
+    }
+
+    fn try_read(handle: Handle) -> Result<Self, ReadError> {
+        let (record, blocks) = open::<RawProbeSer>(handle)?;
+        let mut entries = KVec::new();
+
+        plan::read_probes::<ReadError, _>(&record, blocks.entries(), &mut entries)?;
+        Ok(Self { entries })
+    }
+
+    /// Returns what is known of a device.
+    pub(super) fn of(&self, device: &pci::Device) -> Result<KVec<Probe>> {
+        let at = plan::probes_of(&self.entries, lu_pci::address(device));
+        let mut probes = KVec::with_capacity(at.len(), GFP_KERNEL)?;
+
+        for entry in &self.entries[at] {
+            probes.push(entry.probe, GFP_KERNEL)?;
+        }
+        Ok(probes)
+    }
+}
+
+/// Lets a device be written to, if it was held.
+pub(super) fn let_go(device: &pci::Device) {
+    if let Some(kept) = ffi::kept(device) {
+        kept.let_go();
     }
 }
 

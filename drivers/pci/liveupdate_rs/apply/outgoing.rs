@@ -7,15 +7,29 @@ use super::super::{
         DriverEntry,
         Entry,
         Format,
+        Probe,
+        ProbeEntry,
         RawDevSer,
         RawDriverSer,
+        RawProbeSer,
         RawSer,
         VERSION, //
     },
+    ffi::{
+        self,
+        Bar, //
+    },
     plan::{
         self,
-        Refusal, //
+        Refusal,
+        COMMAND,
+        IDENTITY, //
     },
+    probes::{
+        self,
+        INTX_DISABLE,
+        PREF_BASE_UPPER32, //
+    }, //
 };
 use kernel::{
     liveupdate::{
@@ -23,7 +37,10 @@ use kernel::{
             self,
             BlockSet, //
         },
-        pci as lu_pci,
+        pci::{
+            self as lu_pci,
+            Address, //
+        },
         Handle,
         Record, //
     },
@@ -118,6 +135,11 @@ impl Devices {
         result
     }
 
+    /// Returns whether a device, or one below a bridge, is preserved.
+    pub(super) fn contains(&self, address: Address) -> bool {
+        plan::find(&self.entries, address).is_ok()
+    }
+
     fn store(&mut self, entries: &[Entry]) -> Result {
         self.table
             .store(entries.iter().copied().map(RawDevSer::from))
@@ -170,4 +192,130 @@ impl Drivers {
         self.table
             .store(self.entries.iter().copied().map(RawDriverSer::from))
     }
+}
+
+/// What writing to the registers of the devices would tell.
+pub(crate) struct Probes {
+    /// What `table` holds, for reading.
+    entries: KVec<ProbeEntry>,
+    table: Table<RawProbeSer>,
+}
+
+impl Probes {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
+            entries: KVec::new(),
+            table: Table::new()?,
+        })
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.table.record.handle()
+    }
+
+    /// Adds a device and the bridges above it, or else changes nothing.
+    pub(super) fn add(&mut self, device: &pci::Device) -> Result {
+        let mut entries = KVec::new();
+        entries.extend_from_slice(&self.entries, GFP_KERNEL)?;
+
+        for device in lu_pci::path(device) {
+            let address = lu_pci::address(device);
+            let at = plan::probes_of(&entries, address);
+
+            if at.is_empty() {
+                let old = entries.len();
+
+                for probe in probes(device)? {
+                    entries.push(ProbeEntry { address, probe }, GFP_KERNEL)?;
+                }
+                let added = entries.len() - old;
+                entries[at.start..].rotate_right(added);
+            }
+        }
+
+        self.store(&entries)?;
+        self.entries = entries;
+        Ok(())
+    }
+
+    /// Removes all devices but those that are to stay.
+    pub(super) fn retain(&mut self, stays: impl Fn(Address) -> bool) {
+        let mut entries = core::mem::take(&mut self.entries);
+
+        entries.retain(|entry| stays(entry.address));
+        // Cannot fail: there are not more entries than before.
+        let _ = self.store(&entries);
+        self.entries = entries;
+    }
+
+    fn store(&mut self, entries: &[ProbeEntry]) -> Result {
+        self.table
+            .store(entries.iter().copied().map(RawProbeSer::from))
+    }
+}
+
+/// Returns what is known of a device's registers, in the order of registers.
+///
+/// That is only what tells it from others if it has a resource of a size that no register has. The
+/// next kernel then writes to them.
+fn probes(device: &pci::Device) -> Result<KVec<Probe>> {
+    let mut probes = KVec::new();
+    let intx = if ffi::can_disable_intx(device) {
+        INTX_DISABLE
+    } else {
+        0
+    };
+
+    let [device_id, class] = IDENTITY;
+    push(&mut probes, device_id, ffi::read_config(device, device_id))?;
+    push(&mut probes, COMMAND, intx)?;
+    push(&mut probes, class, ffi::read_config(device, class))?;
+
+    let mut known = true;
+    let mut window = ffi::has_wide_window(device);
+    for bar in ffi::bars(device) {
+        if window && bar.register > PREF_BASE_UPPER32 {
+            push(&mut probes, PREF_BASE_UPPER32, u32::MAX)?;
+            window = false;
+        }
+        known &= push_bar(&mut probes, device, &bar)?;
+    }
+    if window {
+        push(&mut probes, PREF_BASE_UPPER32, u32::MAX)?;
+    }
+
+    if let Some(sriov) = ffi::sriov(device) {
+        push(&mut probes, sriov.num_vf, sriov.max_buses.into())?;
+        for bar in sriov.bars.iter().flatten() {
+            known &= push_bar(&mut probes, device, bar)?;
+        }
+    }
+
+    if !known {
+        dev_warn!(
+            device,
+            "has a resource of a strange size: the next kernel will write to its registers\n"
+        );
+        probes.retain(|probe| IDENTITY.contains(&probe.register));
+    }
+    Ok(probes)
+}
+
+fn push(probes: &mut KVec<Probe>, register: u16, value: u32) -> Result {
+    Ok(probes.push(Probe { register, value }, GFP_KERNEL)?)
+}
+
+/// Adds what is known of a register with the address of a resource, and of the one after it that
+/// has the upper half. Returns whether something is.
+fn push_bar(probes: &mut KVec<Probe>, device: &pci::Device, bar: &Bar) -> Result<bool> {
+    let now = ffi::read_config(device, bar.register);
+    let Some(ones) = probes::ones(bar.kind, bar.size, now) else {
+        return Ok(false);
+    };
+
+    push(probes, bar.register, ones.low)?;
+    if let Some(high) = ones.high {
+        push(probes, bar.register + 4, high)?;
+    }
+    Ok(true)
 }

@@ -178,6 +178,7 @@ impl FileHandler for VfioPci {
             Ok(Some(device))
                 if ffi::is_incoming_for(&device, incoming.handle()) && !ffi::is_open(&device) =>
             {
+                ffi::take_over(&device);
                 ffi::reset(&device);
                 ffi::finish(&device);
             }
@@ -212,6 +213,7 @@ fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
 
     // The device is this file's from here on: no other one can be finished in its place.
     reference.restore().map_err(|err| (err, Lost::Record))?;
+    ffi::take_over(&device);
     Ok(file)
 }
 

@@ -411,6 +411,12 @@ pub(crate) fn is_incoming_for(device: &pci::Device, handle: Handle) -> bool {
     unsafe { bindings::pci_liveupdate_is_incoming_for(lu_pci::as_raw(device), handle.get()) }
 }
 
+/// Lets a device be written to, which is somebody's from here on, or to be reset.
+pub(crate) fn take_over(device: &pci::Device) {
+    // SAFETY: `device` is a device.
+    unsafe { bindings::pci_liveupdate_take_over(lu_pci::as_raw(device)) };
+}
+
 /// Ends the passage of a device.
 pub(crate) fn finish(device: &pci::Device) {
     // SAFETY: `device` is a device.

@@ -11,8 +11,11 @@ use crate::{
     entries::{
         DriverEntry,
         Entry,
+        Probe,
+        ProbeEntry,
         RawDevSer,
         RawDriverSer,
+        RawProbeSer,
         RawSer,
         VERSION, //
     },
@@ -61,6 +64,23 @@ fn drivers() -> Contract {
     }
 }
 
+const PROBES: &str = "pci-probe-v1";
+
+fn probes() -> Contract {
+    Contract {
+        header: "pci",
+        name: PROBES.into(),
+        constants: vec![
+            ("PCI_LUO_PROBE_FLB_COMPATIBLE", Constant::Text(PROBES)),
+            ("PCI_LUO_FLB_VERSION", Constant::Number(VERSION.into())),
+        ],
+        structs: vec![
+            testing::layout!(RawProbeSer as pci_probe_ser { domain, bdf, offset, value }),
+            testing::layout!(RawSer as pci_ser { version, nr_devices, devices }),
+        ],
+    }
+}
+
 #[test]
 fn devices_have_the_committed_layout() {
     devices().assert_is_committed();
@@ -72,10 +92,16 @@ fn drivers_have_the_committed_layout() {
 }
 
 #[test]
+fn probes_have_the_committed_layout() {
+    probes().assert_is_committed();
+}
+
+#[test]
 fn has_the_layout_that_c_sees() {
     devices().assert_is_that_of_c();
     drivers().assert_is_that_of_c();
-    assert_names_all_structs("pci", &[devices(), drivers()]);
+    probes().assert_is_that_of_c();
+    assert_names_all_structs("pci", &[devices(), drivers(), probes()]);
 }
 
 /// What a blob means: where the devices are handed over, and all records, with the free ones.
@@ -199,6 +225,64 @@ fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
         assert_eq!(storage::read_drivers(&header, &raw).as_ref(), Ok(drivers));
 
         let (header, written) = storage::write_drivers(drivers, *devices);
+        assert_eq!([header.as_bytes(), written.as_bytes()].concat(), bytes);
+    });
+}
+
+#[test]
+fn reads_and_writes_what_was_ever_handed_over_of_registers() {
+    let probe = |domain, bdf, register, value| ProbeEntry {
+        address: address(domain, bdf),
+        probe: Probe { register, value },
+    };
+    let port = |register, value| probe(0, 0x0008, register, value);
+    let nic = |register, value| probe(0, 0x0100, register, value);
+    let known = [
+        ("nothing", (0, vec![])),
+        (
+            "igb-behind-a-root-port",
+            (
+                0x0fed_cba9_8765_4000,
+                vec![
+                    port(0x04, 0x0400),
+                    port(0x10, 0xffff_f000),
+                    port(0x28, 0xffff_ffff),
+                    nic(0x04, 0x0400),
+                    nic(0x10, 0xfffe_0000),
+                    nic(0x18, 0xffff_ffe1),
+                    nic(0x1c, 0xffff_c000),
+                    nic(0x30, 0xfff8_0000),
+                    nic(0x170, 2),
+                    nic(0x184, 0xffff_c004),
+                    nic(0x188, 0xffff_ffff),
+                    nic(0x190, 0xffff_c004),
+                    nic(0x194, 0xffff_ffff),
+                ],
+            ),
+        ),
+        (
+            "limits",
+            (
+                0xffff_ffff_ffff_f000,
+                vec![
+                    probe(0, 0, 0, 0),
+                    probe(0x7fff_ffff, 0xffff, 0xffc, u32::MAX),
+                ],
+            ),
+        ),
+    ];
+
+    golden::check(PROBES, &known, |bytes, (devices, probes)| {
+        let (header, tail) = RawSer::read_from_prefix(bytes).unwrap();
+        let raw: Vec<RawProbeSer> = tail
+            .chunks(size_of::<RawProbeSer>())
+            .map(|record| RawProbeSer::read_from_bytes(record).unwrap())
+            .collect();
+
+        assert_eq!(header.devices, *devices);
+        assert_eq!(storage::read_probes(&header, &raw).as_ref(), Ok(probes));
+
+        let (header, written) = storage::write_probes(probes, *devices);
         assert_eq!([header.as_bytes(), written.as_bytes()].concat(), bytes);
     });
 }

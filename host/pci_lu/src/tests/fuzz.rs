@@ -14,7 +14,8 @@ use crate::{
     },
     fuzz::{
         fuzz_pci,
-        fuzz_pci_driver, //
+        fuzz_pci_driver,
+        fuzz_pci_probe, //
     },
     storage, //
 };
@@ -55,7 +56,7 @@ fn any_changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
 fn no_bytes_and_no_devices_are_told_apart() {
     let (header, _) = storage::write_devices(&[], 0);
 
-    for fuzz in [fuzz_pci, fuzz_pci_driver] {
+    for fuzz in [fuzz_pci, fuzz_pci_driver, fuzz_pci_probe] {
         assert!(!fuzz(&[]));
         assert!(fuzz(header.as_bytes()));
     }

@@ -17,15 +17,20 @@
  * by the next kernel. A change that it would misunderstand increments
  * ``PCI_LUO_FLB_VERSION``.
  *
- * There are two FLBs. The handle of each is the physical address of a
+ * There are three FLBs. The handle of each is the physical address of a
  * struct pci_ser. That names a chain of KHO blocks (see
  * include/linux/kho/abi/block.h) whose entries are struct pci_dev_ser for the
- * FLB ``PCI_LUO_FLB_COMPATIBLE``, and struct pci_driver_ser for the FLB
- * ``PCI_LUO_DRIVER_FLB_COMPATIBLE``.
+ * FLB ``PCI_LUO_FLB_COMPATIBLE``, struct pci_driver_ser for the FLB
+ * ``PCI_LUO_DRIVER_FLB_COMPATIBLE``, and struct pci_probe_ser for the FLB
+ * ``PCI_LUO_PROBE_FLB_COMPATIBLE``.
  *
  * The first one has the devices and the bridges above them. The second one has,
  * for each device that is not there as a bridge, which drivers can take it over
  * and which file it belongs to. A kernel that does not write it leaves both open.
+ *
+ * The third one has, for all of them, what tells them from others, and what can
+ * only be learned by writing to their registers. A kernel that is not told so
+ * finds it out itself.
  */
 
 /**
@@ -37,6 +42,11 @@
  * PCI_LUO_DRIVER_FLB_COMPATIBLE - The name of the FLB of drivers.
  */
 #define PCI_LUO_DRIVER_FLB_COMPATIBLE	"pci-driver-v1"
+
+/**
+ * PCI_LUO_PROBE_FLB_COMPATIBLE - The name of the FLB of registers.
+ */
+#define PCI_LUO_PROBE_FLB_COMPATIBLE	"pci-probe-v1"
 
 /**
  * PCI_LUO_FLB_VERSION - The version of the structures in this header.
@@ -86,6 +96,42 @@ static_assert(offsetof(struct pci_driver_ser, bdf) == 4);
 static_assert(offsetof(struct pci_driver_ser, reserved) == 6);
 static_assert(offsetof(struct pci_driver_ser, data) == 8);
 static_assert(offsetof(struct pci_driver_ser, compatible) == 16);
+
+/**
+ * struct pci_probe_ser - What is known of a register of a PCI device.
+ * @domain: The PCI domain (segment) of the device.
+ * @bdf:    The bus number (high byte), device and function number (low byte).
+ * @offset: The register, by its offset in configuration space: a multiple of
+ *          four. Entries are in the order of domain, BDF and offset, and there
+ *          is one at most for each register.
+ * @value:  What was learned of the register. It is zero for one that has no
+ *          entry, if there is an entry for PCI_COMMAND; if there is none,
+ *          nothing is known of what can be written.
+ *
+ *          PCI_VENDOR_ID, PCI_CLASS_REVISION
+ *              What the register reads as: a device where it reads as
+ *              something else is another one.
+ *          PCI_COMMAND
+ *              PCI_COMMAND_INTX_DISABLE is set if this bit can be written.
+ *          PCI_BASE_ADDRESS_0 to PCI_BASE_ADDRESS_5, PCI_ROM_ADDRESS or
+ *          PCI_ROM_ADDRESS1, PCI_SRIOV_BAR and the five after it,
+ *          PCI_PREF_BASE_UPPER32
+ *              What the register reads as after all ones were written.
+ *          PCI_SRIOV_NUM_VF
+ *              The highest bus number that virtual functions can have.
+ */
+struct pci_probe_ser {
+	u32 domain;
+	u16 bdf;
+	u16 offset;
+	u32 value;
+} __packed;
+
+static_assert(sizeof(struct pci_probe_ser) == 12);
+static_assert(offsetof(struct pci_probe_ser, domain) == 0);
+static_assert(offsetof(struct pci_probe_ser, bdf) == 4);
+static_assert(offsetof(struct pci_probe_ser, offset) == 6);
+static_assert(offsetof(struct pci_probe_ser, value) == 8);
 
 /**
  * struct pci_ser - All PCI devices that are preserved.

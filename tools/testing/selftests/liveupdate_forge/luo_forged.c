@@ -43,6 +43,7 @@
 #define LIVEUPDATE_FORGE_SET_FILE_HANDLE _IO('f', 0)
 #define LIVEUPDATE_FORGE_SET_DEVICES_HANDLE _IO('f', 1)
 #define LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE _IO('f', 2)
+#define LIVEUPDATE_FORGE_SET_PROBES_HANDLE _IO('f', 3)
 
 /* The files that the module preserves: as vfio-pci, and as nobody knows what. */
 #define VFIO_PCI_FILE			"/dev/null"
@@ -68,6 +69,8 @@
 #define LOG_TWICE	" is quarantined: it was preserved twice"
 #define LOG_IGNORED	"an entry of a preserved device is ignored: "
 #define LOG_NO_DRIVER	"no driver can take over a preserved device: "
+#define LOG_NO_PROBES	"registers of preserved devices are written to: "
+#define LOG_OTHER	" is another device than was preserved"
 
 #define LOG_MEMORY	"it is not whole in memory that was handed over"
 
@@ -119,18 +122,26 @@ struct driver_block {
 	struct pci_driver_ser entries[2];
 } __packed;
 
+struct probe_block {
+	u64 next;
+	u64 count;
+	struct pci_probe_ser entries[3];
+} __packed;
+
 /* Which page has what. */
 enum {
 	DEVICES_PAGE,
 	DEVICE_BLOCK_PAGE,
 	DRIVERS_PAGE,
 	DRIVER_BLOCK_PAGE,
+	PROBES_PAGE,
+	PROBE_BLOCK_PAGE,
 	DEVICE_PAGE,
 	OTHER_PAGE,
 	FILES_PAGE,
 };
 
-/* The list of PCI devices, and that of the drivers for them. */
+/* The list of PCI devices, that of the drivers for them, and that of their registers. */
 struct lists {
 	u64 devices_handle;
 	struct pci_ser devices;
@@ -138,6 +149,9 @@ struct lists {
 	u64 drivers_handle;
 	struct pci_ser drivers;
 	struct driver_block driver_block;
+	u64 probes_handle;
+	struct pci_ser probes;
+	struct probe_block probe_block;
 };
 
 static char device_bdf[sizeof("0000:00:00.0")];
@@ -200,6 +214,29 @@ static struct vfio_pci_core_device_ser parse_bdf(const char *bdf)
 	return ser;
 }
 
+static int open_config(void)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", device_bdf);
+	fd = open(path, O_RDWR);
+	if (fd < 0)
+		fail_exit("open(%s)", path);
+	return fd;
+}
+
+static u32 read_config(u16 offset)
+{
+	int fd = open_config();
+	u32 value;
+
+	if (pread(fd, &value, sizeof(value), offset) != sizeof(value))
+		fail_exit("reading the configuration space");
+	close(fd);
+	return value;
+}
+
 /* The list of devices as it has to be: the device, and the bridges above it. */
 static void fill_devices(struct lists *lists)
 {
@@ -254,6 +291,30 @@ static void fill_drivers(struct lists *lists)
 		.devices = page_phys(DRIVER_BLOCK_PAGE),
 	};
 	lists->drivers_handle = page_phys(DRIVERS_PAGE);
+}
+
+/* The list of registers as it has to be if nothing is known that can be written. */
+static void fill_probes(struct lists *lists)
+{
+	struct vfio_pci_core_device_ser ser = parse_bdf(device_bdf);
+	static const u16 offsets[] = { PCI_VENDOR_ID, PCI_CLASS_REVISION };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		lists->probe_block.entries[i] = (struct pci_probe_ser) {
+			.domain = ser.domain,
+			.bdf = ser.bdf,
+			.offset = offsets[i],
+			.value = read_config(offsets[i]),
+		};
+	}
+	lists->probe_block.count = i;
+	lists->probes = (struct pci_ser) {
+		.version = PCI_LUO_FLB_VERSION,
+		.nr_devices = i,
+		.devices = page_phys(PROBE_BLOCK_PAGE),
+	};
+	lists->probes_handle = page_phys(PROBES_PAGE);
 }
 
 /* The entry of the device itself, which comes after those of the bridges. */
@@ -345,6 +406,36 @@ static void forge_drivers_compatible(struct lists *lists)
 static void forge_drivers_data(struct lists *lists)
 {
 	lists->driver_block.entries[0].data = page_phys(OTHER_PAGE);
+}
+
+static void forge_probes_version(struct lists *lists)
+{
+	lists->probes.version = WRONG_NUMBER;
+}
+
+static void forge_probes_count(struct lists *lists)
+{
+	lists->probes.nr_devices = WRONG_NUMBER;
+}
+
+static void forge_probes_order(struct lists *lists)
+{
+	lists->probe_block.entries[1].offset = PCI_VENDOR_ID;
+}
+
+static void forge_probes_register(struct lists *lists)
+{
+	lists->probe_block.entries[1].offset = UINT16_MAX;
+}
+
+static void forge_probes_vendor(struct lists *lists)
+{
+	lists->probe_block.entries[0].value ^= 1;
+}
+
+static void forge_probes_class(struct lists *lists)
+{
+	lists->probe_block.entries[1].value ^= BIT(16);
 }
 
 /* What becomes of the device until its session is finished. */
@@ -476,6 +567,38 @@ static const struct test_case {
 		.outcome = NOT_OWNED,
 		.left = LOG_LEFT_OVER,
 		.kept = true,
+	},
+	{
+		.name = "probes-version",
+		.forge = forge_probes_version,
+		.reported = LOG_NO_PROBES "version " __stringify(WRONG_NUMBER) " is not known",
+	},
+	{
+		.name = "probes-count",
+		.forge = forge_probes_count,
+		.reported = LOG_NO_PROBES __stringify(WRONG_NUMBER) " devices are announced, ",
+	},
+	{
+		.name = "probes-order",
+		.forge = forge_probes_order,
+		.reported = LOG_NO_PROBES "the registers of ",
+	},
+	{
+		.name = "probes-register",
+		.forge = forge_probes_register,
+		.reported = LOG_NO_PROBES,
+	},
+	{
+		.name = "probes-vendor",
+		.forge = forge_probes_vendor,
+		.outcome = NOT_BOUND,
+		.reported = LOG_OTHER,
+	},
+	{
+		.name = "probes-class",
+		.forge = forge_probes_class,
+		.outcome = NOT_BOUND,
+		.reported = LOG_OTHER,
 	},
 };
 
@@ -649,14 +772,18 @@ static void stage_1(int luo_fd, const struct test_case *test)
 
 	fill_devices(&lists);
 	fill_drivers(&lists);
+	fill_probes(&lists);
 	if (test->forge)
 		test->forge(&lists);
 	page_write(DEVICES_PAGE, &lists.devices, sizeof(lists.devices));
 	page_write(DEVICE_BLOCK_PAGE, &lists.device_block, sizeof(lists.device_block));
 	page_write(DRIVERS_PAGE, &lists.drivers, sizeof(lists.drivers));
 	page_write(DRIVER_BLOCK_PAGE, &lists.driver_block, sizeof(lists.driver_block));
+	page_write(PROBES_PAGE, &lists.probes, sizeof(lists.probes));
+	page_write(PROBE_BLOCK_PAGE, &lists.probe_block, sizeof(lists.probe_block));
 	if (ioctl(forge_fd, LIVEUPDATE_FORGE_SET_DEVICES_HANDLE, lists.devices_handle) ||
-	    ioctl(forge_fd, LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE, lists.drivers_handle))
+	    ioctl(forge_fd, LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE, lists.drivers_handle) ||
+	    ioctl(forge_fd, LIVEUPDATE_FORGE_SET_PROBES_HANDLE, lists.probes_handle))
 		fail_exit("setting the handles");
 
 	create_state_file(luo_fd, STATE_SESSION, STATE_TOKEN, 2);
@@ -797,22 +924,15 @@ static void check_lost(int session_fd, const char *session, u64 token, int error
 /* Reads the command register of the device, or writes it if @command is not negative. */
 static u16 access_command(int command)
 {
-	char path[PATH_MAX];
 	u16 value = command;
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", device_bdf);
-	fd = open(path, O_RDWR);
-	if (fd < 0)
-		fail_exit("open(%s)", path);
+	if (command < 0)
+		return read_config(PCI_COMMAND);
 
-	if (command < 0) {
-		if (pread(fd, &value, sizeof(value), PCI_COMMAND) != sizeof(value))
-			fail_exit("reading %s", path);
-	} else if (pwrite(fd, &value, sizeof(value), PCI_COMMAND) != sizeof(value)) {
-		fail_exit("writing %s", path);
-	}
-
+	fd = open_config();
+	if (pwrite(fd, &value, sizeof(value), PCI_COMMAND) != sizeof(value))
+		fail_exit("writing the command register");
 	close(fd);
 	return value;
 }
@@ -909,6 +1029,7 @@ static void check_reported(const struct test_case *test)
 {
 	static const char * const lines[] = {
 		LOG_UNREADABLE, LOG_ALL, LOG_TWICE, LOG_IGNORED, LOG_NO_DRIVER,
+		LOG_NO_PROBES, LOG_OTHER,
 	};
 	int i, count = 0;
 

@@ -13,7 +13,7 @@
 //! - Reading a `__u64` at the position of a page returns the page's physical address.
 //! - [`SET_FILE_HANDLE`] sets the handle of the files that are preserved from then on,
 //!   [`SET_DEVICES_HANDLE`] that of the list of PCI devices, [`SET_DRIVERS_HANDLE`] that of the list
-//!   of drivers for them. The lists are handed over from when the first file is preserved.
+//!   of drivers for them, [`SET_PROBES_HANDLE`] that of the list of their registers. The lists are handed over from when the first file is preserved.
 //!
 //! With `no_drivers=1` there is no list of drivers, as from a kernel that does not write it.
 //!
@@ -87,6 +87,10 @@ const SET_DEVICES_HANDLE: u32 = _IO('f' as u32, 1);
 /// `LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE` in user space.
 const SET_DRIVERS_HANDLE: u32 = _IO('f' as u32, 2);
 
+/// Sets the handle of the list of registers to the argument.
+/// `LIVEUPDATE_FORGE_SET_PROBES_HANDLE` in user space.
+const SET_PROBES_HANDLE: u32 = _IO('f' as u32, 3);
+
 /// How many pages can be forged.
 const MAX_PAGES: usize = 64;
 
@@ -95,6 +99,7 @@ struct Forgery {
     file: Handle,
     devices: Handle,
     drivers: Handle,
+    probes: Handle,
     pages: KVec<Preserved<Folio>>,
 }
 
@@ -161,6 +166,7 @@ impl MiscDevice for Control {
             SET_FILE_HANDLE => forgery.file = handle,
             SET_DEVICES_HANDLE => forgery.devices = handle,
             SET_DRIVERS_HANDLE => forgery.drivers = handle,
+            SET_PROBES_HANDLE => forgery.probes = handle,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -260,8 +266,29 @@ impl Flb for Drivers {
     }
 }
 
+/// The list of what is known of their registers.
+struct Probes;
+
+#[vtable]
+impl Flb for Probes {
+    /// `PCI_LUO_PROBE_FLB_COMPATIBLE`
+    const COMPATIBLE: &'static CStr = c"pci-probe-v1";
+
+    type Outgoing = ();
+    type Incoming = ();
+
+    fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
+        Ok((KBox::pin((), GFP_KERNEL)?, forgery()?.lock().probes))
+    }
+
+    fn retrieve(_handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
+        Err(EOPNOTSUPP)
+    }
+}
+
 static DEVICES: FlbCell<Devices> = FlbCell::new();
 static DRIVERS: FlbCell<Drivers> = FlbCell::new();
+static PROBES: FlbCell<Probes> = FlbCell::new();
 
 /// Keeps the handlers registered while the module is loaded.
 #[pin_data(PinnedDrop)]
@@ -279,11 +306,12 @@ impl kernel::InPlaceModule for LiveUpdateForge {
                 file: Handle::new(0),
                 devices: Handle::new(0),
                 drivers: Handle::new(0),
+                probes: Handle::new(0),
                 pages: KVec::new(),
             });
             FORGERY.populate(KBox::pin_init(forgery, GFP_KERNEL)?);
 
-            let mut vfio_pci = VFIO_PCI.register()?.attach(&DEVICES)?;
+            let mut vfio_pci = VFIO_PCI.register()?.attach(&DEVICES)?.attach(&PROBES)?;
             if !module_parameters::no_drivers.value() {
                 vfio_pci = vfio_pci.attach(&DRIVERS)?;
             }
