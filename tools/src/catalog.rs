@@ -293,7 +293,7 @@ pub const TESTS: &[VmTest] = &[
             MAIN_PATH[1],
         ],
         timeout: Duration::from_secs(300),
-        judge: Some(judges::quiesced_igb),
+        judge: Some(judges::quiesced_and_left_alone_igb),
     },
     VmTest {
         name: "vfio-kexec-legacy",
@@ -346,6 +346,15 @@ pub const TESTS: &[VmTest] = &[
         stages: &main_path!("0000:03:00.0"),
         timeout: Duration::from_secs(180),
         judge: None,
+    },
+    VmTest {
+        name: "vfio-registers",
+        about: "an igb below a switch and the bridges above it, under QEMU's eyes, keep registers",
+        pitfalls: &["u"],
+        machine: Machine { traces: &["pci_cfg_write"], ..SECOND_SWITCH },
+        stages: &main_path!("0000:04:00.0"),
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::registers),
     },
     VmTest {
         name: "vfio-assign-busses",

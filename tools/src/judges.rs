@@ -7,6 +7,10 @@ use crate::ktap;
 use crate::serial::message;
 use crate::verdict::Case;
 
+mod registers;
+
+pub use registers::{registers, unused};
+
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
     "rust_doctests_kernel",
@@ -32,6 +36,13 @@ const DEVICE_CONTROL: (u32, u32) = (0xa8, 1 << 15);
 /// and reset it after the point of no return.
 pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
     quiesced_until(evidence, "bind")
+}
+
+/// The same, and nobody but its user writes to its registers.
+pub fn quiesced_and_left_alone_igb(evidence: &Evidence) -> Vec<Case> {
+    let mut cases = quiesced_igb(evidence);
+    cases.extend(registers(evidence));
+    cases
 }
 
 /// The same until the next kernel, which does not do live updates, is up; and it says once what it

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 mod catalog;
 mod checks;
+mod config_space;
 mod context;
 mod digest;
 mod evidence;

@@ -14,6 +14,7 @@ use crate::catalog::{ON_DEBUG, SHOWN, TESTS};
 use crate::checks;
 use crate::context::Context;
 use crate::job::Job;
+use crate::judges;
 use crate::kernel::{self, Built};
 use crate::legend;
 use crate::libtest;
@@ -149,6 +150,9 @@ fn run_jobs(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) -> 
         });
         each.flatten().collect()
     });
+    for entry in judges::unused() {
+        println!("note: tools/vm/config-writes.list: none of these tests needed this: {entry}");
+    }
     for entry in splats.unused() {
         println!("note: tools/vm/splats.allow: this entry matched nothing, remove it: {entry}");
     }

@@ -21,7 +21,12 @@
  *
  *	LU-PHASE <name> <start> <duration>
  *
- * with CLOCK_MONOTONIC times in nanoseconds.
+ * with CLOCK_MONOTONIC times in nanoseconds. The configuration space that the
+ * devices and bridges go into the kexec with is reported in lines
+ *
+ *	LU-CONFIG <address> <offset> <bytes>
+ *
+ * in hexadecimal, without most of those that are zero.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -219,12 +224,26 @@ static void preserve_leg(int session_fd, struct leg *leg)
 		     leg->mem.size);
 }
 
+/* What the next kernel is to find, of all that nothing changes from here on. */
+static void note_configs(void)
+{
+	struct leg *leg;
+
+	for (leg = legs; leg < legs + nr_legs; leg++) {
+		struct test_header *header = leg->mem.header;
+
+		configs_read(&header->path, &header->configs);
+		configs_print(&header->path, &header->configs);
+	}
+}
+
 /* Have the parent exit, and the sessions and devices live on. */
 static void stay(int luo_fd)
 {
 	if (ksft_get_fail_cnt())
 		ksft_finished();
 
+	note_configs();
 	ksft_print_cnts();
 	close(luo_fd);
 	daemonize_and_wait();

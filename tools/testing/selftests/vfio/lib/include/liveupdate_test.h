@@ -90,6 +90,20 @@ struct test_path {
 void path_read(const char *bdf, struct test_path *path);
 bool path_same(const struct test_path *a, const struct test_path *b);
 
+/* The configuration space of one of them */
+struct test_config {
+	u32 size;
+	u8 bytes[PCI_CFG_SPACE_EXP_SIZE];
+};
+
+/* The configuration space of each, in the order of the places of the path */
+struct test_configs {
+	struct test_config of[MAX_PATH];
+};
+
+void configs_read(const struct test_path *path, struct test_configs *configs);
+void configs_print(const struct test_path *path, const struct test_configs *configs);
+
 bool config_readable(struct vfio_pci_device *device);
 void identity_read(struct vfio_pci_device *device, struct test_identity *identity);
 bool identity_same(const struct test_identity *a, const struct test_identity *b);
@@ -118,6 +132,7 @@ struct test_header {
 	u64 rx_size;		/* bytes of receive buffers, 0 without --rx */
 	struct test_identity identity;
 	struct test_path path;
+	struct test_configs configs;
 };
 
 static_assert(sizeof(struct test_header) <= DRIVER_OFFSET, "the header fits");
