@@ -4,6 +4,7 @@
 #define _LINUX_PCI_LIVEUPDATE_H
 
 #include <linux/errno.h>
+#include <linux/kexec.h>
 #include <linux/pci.h>
 #include <linux/types.h>
 
@@ -26,12 +27,16 @@ void pci_liveupdate_finish(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data);
 void pci_liveupdate_take_over(struct pci_dev *dev);
+int pci_liveupdate_keep_mastering(struct pci_dev *dev);
+void pci_liveupdate_stop_mastering(struct pci_dev *dev);
+bool pci_liveupdate_keeps_mastering(struct pci_dev *dev);
 
 /* For the PCI core */
 bool pci_liveupdate_had_incoming(void);
 void pci_liveupdate_setup_device(struct pci_dev *dev);
 void __pci_liveupdate_release_device(struct pci_dev *dev);
 int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible);
+bool __pci_liveupdate_is_held(const struct pci_dev *dev);
 bool __pci_liveupdate_drops_write(const struct pci_dev *dev, int where,
 				  int size, u32 value);
 bool __pci_liveupdate_probed(struct pci_dev *dev, int where, u32 *value);
@@ -50,10 +55,16 @@ static inline void pci_liveupdate_release_device(struct pci_dev *dev)
 		__pci_liveupdate_release_device(dev);
 }
 
+static inline bool pci_liveupdate_is_held(const struct pci_dev *dev)
+{
+	return dev->liveupdate && __pci_liveupdate_is_held(dev);
+}
+
 static inline bool pci_liveupdate_drops_write(const struct pci_dev *dev,
 					      int where, int size, u32 value)
 {
-	return dev->liveupdate &&
+	/* On the way out, a device that nobody took over is stopped, too */
+	return dev->liveupdate && !kexec_in_progress &&
 	       __pci_liveupdate_drops_write(dev, where, size, value);
 }
 
@@ -112,6 +123,20 @@ static inline void pci_liveupdate_take_over(struct pci_dev *dev)
 {
 }
 
+static inline int pci_liveupdate_keep_mastering(struct pci_dev *dev)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void pci_liveupdate_stop_mastering(struct pci_dev *dev)
+{
+}
+
+static inline bool pci_liveupdate_keeps_mastering(struct pci_dev *dev)
+{
+	return false;
+}
+
 static inline bool pci_liveupdate_had_incoming(void)
 {
 	return false;
@@ -128,6 +153,11 @@ static inline void pci_liveupdate_release_device(struct pci_dev *dev)
 static inline int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible)
 {
 	return 0;
+}
+
+static inline bool pci_liveupdate_is_held(const struct pci_dev *dev)
+{
+	return false;
 }
 
 static inline bool pci_liveupdate_drops_write(const struct pci_dev *dev,

@@ -33,6 +33,7 @@ pub mod kho;
 mod luo;
 #[cfg(CONFIG_PCI)]
 pub mod pci;
+mod sessions;
 
 pub use self::{
     abi::{
@@ -63,6 +64,13 @@ pub use self::{
     luo::{
         flb_handed_over,
         was_handed_over, //
+    },
+    sessions::{
+        for_each_file,
+        Direction,
+        FileState,
+        SessionFile,
+        SessionItem, //
     },
 };
 

@@ -579,6 +579,34 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-keeps-mastering",
+        about: "a device that was asked to go on keeps bus mastering, and the path above it",
+        pitfalls: &[],
+        machine: Machine { traces: &["pci_cfg_write"], ..IGB },
+        stages: &[
+            Stage {
+                kernel: Variant::Modules,
+                commands: &[
+                    Do::Need("modprobe vfio-pci"),
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
+                    Do::Need("modprobe pci_keep_mastering bdf=0x100"),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:01:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(120),
+        judge: Some(judges::keeps_mastering),
+    },
+    VmTest {
         name: "vfio-fail-nth",
         about: "each allocation of preserve, freeze and retrieve fails once, and is undone",
         pitfalls: &["m"],

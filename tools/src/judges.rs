@@ -25,6 +25,9 @@ const SUITES: &[&str] = &[
 /// Where the devices under test are, as QEMU writes it in traces.
 const DEVICE: &str = "01:00.0";
 
+/// The root port above it.
+const PORT: &str = "00:01.0";
+
 /// The command register, and its bus-master bit.
 const COMMAND: (u32, u32) = (0x04, 1 << 2);
 
@@ -135,6 +138,46 @@ fn quiesced_until(evidence: &Evidence, phase: &str) -> Vec<Case> {
             "QEMU saw it turned on".into()
         }),
     ]
+}
+
+/// An `igb` and its root port have bus mastering on from the call of kexec until vfio-pci is bound
+/// in the next kernel, and the device is not reset.
+pub fn keeps_mastering(evidence: &Evidence) -> Vec<Case> {
+    let times = (evidence.update_asked(1), evidence.end_of(2, "retrieve"));
+    let (Some(asked), Some(end)) = times else {
+        return vec![Case::failed("bus mastering", "no complete live update to look at")];
+    };
+    let mut cases = Vec::new();
+    for bdf in [DEVICE, PORT] {
+        let writes = || {
+            let writes =
+                evidence.trace.iter().filter_map(|event| Some((event.at, event.config_write()?)));
+            writes.filter(move |(at, write)| *at < end && write.bdf == bdf)
+        };
+        let commands = || writes().filter(|(_, write)| write.offset == COMMAND.0);
+        let is_on = |value: u32| value & COMMAND.1 != 0;
+        let before = commands().filter(|(at, _)| *at < asked).last();
+        let off = commands().find(|(at, write)| *at >= asked && !is_on(write.value));
+        cases.push(Case::check(
+            format!("{bdf} has bus mastering on before the kexec"),
+            before.is_some_and(|(_, write)| is_on(write.value)),
+            || format!("last write to the command register: {before:x?}"),
+        ));
+        cases.push(Case::check(format!("{bdf} keeps bus mastering"), off.is_none(), || {
+            format!("QEMU saw it turned off: {off:x?}")
+        }));
+        if bdf == DEVICE {
+            let reset = writes().find(|(at, write)| {
+                *at >= asked
+                    && write.offset == DEVICE_CONTROL.0
+                    && write.value & DEVICE_CONTROL.1 != 0
+            });
+            cases.push(Case::check(format!("{bdf} is not reset"), reset.is_none(), || {
+                format!("QEMU saw a write that resets it: {reset:x?}")
+            }));
+        }
+    }
+    cases
 }
 
 /// Reads the KUnit results that the kernel printed on its console.
@@ -250,6 +293,37 @@ mod tests {
         evidence.frames = vec![5.0];
         assert_eq!(failed(&evidence).len(), 2);
         assert_eq!(failed(&Evidence::default()).len(), 1);
+    }
+
+    /// A live update in which both keep bus mastering; `more` is added to the trace.
+    fn kept(more: &[&str]) -> Vec<String> {
+        let mut evidence = update(&[
+            "1970-01-01T00:00:05.0Z pci_cfg_write igb 01:00.0 @0x4 <- 0x406",
+            "1970-01-01T00:00:05.0Z pci_cfg_write pcie-root-port 00:01.0 @0x4 <- 0x507",
+        ]);
+        evidence.trace.drain(1..3);
+        let line = Line { at: 31.0, text: "LU-PHASE retrieve 1 1".into() };
+        evidence.output.push(line);
+        evidence.trace.extend(more.iter().map(|text| event(text).expect("an event")));
+        let cases = keeps_mastering(&evidence).into_iter();
+        cases.filter(Case::has_failed).map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn bus_mastering_is_kept_by_device_and_port() {
+        assert!(kept(&[]).is_empty());
+        for (at, model, bdf, what, failure) in [
+            (11, "igb", "01:00.0", "@0x4 <- 0x402", "01:00.0 keeps bus mastering"),
+            (15, "pcie-root-port", "00:01.0", "@0x4 <- 0x103", "00:01.0 keeps bus mastering"),
+            (11, "igb", "01:00.0", "@0xa8 <- 0x8810", "01:00.0 is not reset"),
+            (6, "igb", "01:00.0", "@0x4 <- 0x2", "01:00.0 has bus mastering on before the kexec"),
+        ] {
+            let event = format!("1970-01-01T00:00:{at:02}.0Z pci_cfg_write {model} {bdf} {what}");
+            assert_eq!(kept(&[&event]), [failure]);
+        }
+        let after = "1970-01-01T00:00:32.0Z pci_cfg_write igb 01:00.0 @0x4 <- 0x402";
+        assert!(kept(&[after]).is_empty());
+        assert_eq!(keeps_mastering(&Evidence::default()).len(), 1);
     }
 
     /// The failures in a run of all listed suites, of which `odd` has this result.

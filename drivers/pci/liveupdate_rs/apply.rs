@@ -4,6 +4,9 @@
 
 mod incoming;
 mod outgoing;
+mod view;
+
+pub(crate) use self::view::publish;
 
 use self::{
     incoming::{
@@ -226,6 +229,37 @@ pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Resul
     result
 }
 
+/// Has a device that is preserved go on doing DMA across the kexec, and the bridges above it let it.
+pub(crate) fn keep_mastering(device: &pci::Device) -> Result {
+    let (devices, probes) = (DEVICES.outgoing()?, PROBES.outgoing()?);
+    let mut devices = devices.lock();
+
+    devices.keep_mastering(device)?;
+    if !probes.lock().keep_mastering(device, true) {
+        devices.stop_mastering(device)?;
+        return Err(EOPNOTSUPP);
+    }
+    ffi::trace_state(device, c"keeps mastering");
+    Ok(())
+}
+
+/// Undoes [`keep_mastering`].
+pub(crate) fn stop_mastering(device: &pci::Device) -> Result {
+    let (devices, probes) = (DEVICES.outgoing()?, PROBES.outgoing()?);
+    let mut devices = devices.lock();
+
+    devices.stop_mastering(device)?;
+    probes.lock().keep_mastering(device, false);
+    Ok(())
+}
+
+/// Returns whether a device, or one below a bridge, goes on doing DMA across the kexec.
+pub(crate) fn keeps_mastering(device: &pci::Device) -> bool {
+    DEVICES
+        .outgoing()
+        .is_ok_and(|devices| devices.lock().keeps_mastering(lu_pci::address(device)))
+}
+
 /// Undoes [`preserve`].
 pub(crate) fn unpreserve(device: &pci::Device) -> Result {
     DRIVERS.outgoing()?.lock().remove(device);
@@ -282,6 +316,21 @@ impl Incoming {
         let standing = devices.standing(device, formats);
         f(&mut devices, standing, formats)
     }
+}
+
+/// Calls `f` with what was handed over and is not finished, if there is something.
+fn lock_incoming<R>(f: impl FnOnce(&IncomingDevices, Formats<'_>) -> R) -> Option<R> {
+    let incoming = Incoming::get()?;
+    let devices = incoming.devices.lock();
+    let drivers = incoming.drivers.as_ref().map(|drivers| drivers.lock());
+
+    Some(f(
+        &devices,
+        match &drivers {
+            Some(drivers) => Formats::Known(drivers.entries()),
+            None => Formats::Unknown,
+        },
+    ))
 }
 
 /// Returns whether devices were preserved, though they may be finished.
@@ -348,30 +397,48 @@ pub(crate) fn enumerated(device: &pci::Device) {
     let Ok(devices) = DEVICES.incoming() else {
         return drop_hand_over(device);
     };
-    let probes = PROBES.incoming().ok();
+    let (probes, drivers) = (PROBES.incoming().ok(), DRIVERS.incoming().ok());
     let mut devices = devices.lock();
 
+    let mut may_master = false;
     if devices.enumerated(device) {
         let known = match &probes {
             Some(probes) => probes.lock().of(device),
             None => Ok(KVec::new()),
         };
 
-        if let Err(err) = known.and_then(|known| keep(&mut devices, device, known)) {
-            dev_err!(device, "is not kept from being written to: {err:?}\n");
+        match known.and_then(|known| keep(&mut devices, device, known)) {
+            // Somebody will take it over, or it is nobody's.
+            Ok(is_mastering) => {
+                may_master =
+                    is_mastering && drivers.is_some_and(|drivers| drivers.lock().names(device))
+            }
+            Err(err) => {
+                dev_err!(device, "is not kept from being written to: {err:?}\n");
+            }
         }
         ffi::trace_state(device, c"incoming");
     }
+    devices.stop_suspect(device, may_master);
 }
 
 /// Keeps a device as the previous kernel left it, as far as that is known.
-fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>) -> Result {
-    if plan::is_same(&known, |register| ffi::read_config(device, register)) {
-        ffi::keep(device, KBox::new(Kept::new(known), GFP_KERNEL)?);
-    } else {
+///
+/// Returns whether it goes on doing DMA.
+fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>) -> Result<bool> {
+    if !plan::is_same(&known, |register| ffi::read_config(device, register)) {
         devices.quarantine_other(device);
+        return Ok(false);
     }
-    Ok(())
+
+    let is_mastering = plan::keeps_mastering(&known);
+    ffi::keep(device, KBox::new(Kept::new(known), GFP_KERNEL)?);
+    Ok(is_mastering)
+}
+
+/// Returns whether the registers of a device are to stay as they are.
+pub(crate) fn is_held(device: &pci::Device) -> bool {
+    ffi::kept(device).is_some_and(Kept::is_held)
 }
 
 /// Returns whether a write to a device is dropped. May be called in any context.
@@ -387,7 +454,7 @@ pub(crate) fn drops_write(device: &pci::Device, write: Write) -> bool {
             return false;
         }
     }
-    kept.dropped();
+    kept.count_dropped();
     ffi::trace_dropped(device, write);
     true
 }
@@ -411,12 +478,12 @@ pub(crate) fn adopt_acs(device: &pci::Device) -> bool {
 
 /// Leaves ARI Forwarding as it is if a bridge is held, and returns whether it is.
 pub(crate) fn adopt_ari(bridge: &pci::Device) -> bool {
-    let is_held = ffi::kept(bridge).is_some_and(Kept::is_held);
-
-    if is_held {
-        ffi::adopt_ari(bridge);
+    if !is_held(bridge) {
+        return false;
     }
-    is_held
+
+    ffi::adopt_ari(bridge);
+    true
 }
 
 /// Lets a device be written to, which has its next owner.

@@ -180,6 +180,15 @@ impl Format {
     }
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid().trim_end_matches('\0'))?;
+        }
+        Ok(())
+    }
+}
+
 impl RawSer {
     /// Checks the version, on which the meaning of all else depends.
     pub(crate) fn check_version(&self) -> Result<(), BadRecord> {

@@ -60,6 +60,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
                 }
             })?;
         }
+        apply::publish();
         Ok(0)
     })
 }
@@ -231,6 +232,66 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     apply::enumerated(device);
 }
 
+/// Has a device that is preserved go on doing DMA across the kexec.
+///
+/// Neither it nor the bridges above it lose bus mastering then when devices are shut down, and the
+/// next kernel leaves it on. To be called by whoever hands over all that the device does DMA with, to
+/// a kernel that takes it over: what the device writes to otherwise is anybody's. The driver of the
+/// device does not stop it in its `shutdown` callback then. May sleep.
+///
+/// Ends when the device is unpreserved.
+///
+/// # Errors
+///
+/// Nothing changes, with
+///
+/// - `ENOENT` if the device is not preserved,
+/// - `EBUSY` if it goes on already,
+/// - `EOPNOTSUPP` if the next kernel would write to its registers, since they cannot be described,
+/// - `EOVERFLOW` if there are too many such devices below one bridge,
+/// - `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_keep_mastering(
+    dev: *mut bindings::pci_dev,
+) -> c_int {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    from_result(|| apply::keep_mastering(device).map(|()| 0))
+}
+
+/// Undoes [`pci_liveupdate_keep_mastering`]. May sleep, does not fail.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_stop_mastering(dev: *mut bindings::pci_dev) {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    if let Err(err) = apply::stop_mastering(device) {
+        dev_err!(device, "cannot be stopped: {err:?}\n");
+    }
+}
+
+/// Returns whether a device, or one below a bridge, goes on doing DMA across the kexec. May sleep.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_keeps_mastering(
+    dev: *mut bindings::pci_dev,
+) -> bool {
+    // SAFETY: By function requirement.
+    apply::keeps_mastering(unsafe { lu_pci::from_raw(dev) })
+}
+
 /// Lets a device that was preserved be written to: its next owner has it from here on.
 ///
 /// To be called once its file was retrieved, or before the device is reset if nobody retrieves it.
@@ -254,6 +315,17 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_take_over(dev: *mut bindings::pci
 pub(crate) unsafe extern "C" fn __pci_liveupdate_release_device(dev: *mut bindings::pci_dev) {
     // SAFETY: By function requirement.
     unsafe { ffi::release(dev) };
+}
+
+/// Returns whether a device was preserved and its registers are to stay as they are. In any context.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn __pci_liveupdate_is_held(dev: *const bindings::pci_dev) -> bool {
+    // SAFETY: By function requirement.
+    apply::is_held(unsafe { lu_pci::from_raw(dev.cast_mut()) })
 }
 
 /// Returns whether a write to configuration space is not to be done. In any context.

@@ -9,7 +9,10 @@ use super::{
         VERSION, //
     },
     kept::Kept,
-    plan::COMMAND,
+    plan::{
+        COMMAND,
+        MASTER, //
+    },
     probes::{
         Kind,
         INTX_DISABLE,
@@ -41,6 +44,8 @@ static_assert!(FORMAT_LENGTH == bindings::LIVEUPDATE_HNDL_COMPAT_LENGTH as usize
 static_assert!(CONFIG_SPACE_SIZE as u32 == bindings::PCI_CFG_SPACE_EXP_SIZE);
 
 static_assert!(COMMAND as u32 == bindings::PCI_COMMAND);
+
+static_assert!(MASTER == bindings::PCI_COMMAND_MASTER);
 
 static_assert!(INTX_DISABLE == bindings::PCI_COMMAND_INTX_DISABLE);
 

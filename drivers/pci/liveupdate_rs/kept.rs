@@ -56,8 +56,13 @@ impl Kept {
     }
 
     /// Counts a write that was dropped.
-    pub(crate) fn dropped(&self) {
+    pub(crate) fn count_dropped(&self) {
         self.dropped.add(1, Relaxed);
+    }
+
+    /// Returns how many writes were dropped.
+    pub(crate) fn dropped(&self) -> u32 {
+        self.dropped.load(Relaxed)
     }
 
     /// Returns what was learned of a register, unless it can be written to.

@@ -34,6 +34,9 @@ use kernel::{
 /// The command register: `PCI_COMMAND`.
 pub(crate) const COMMAND: u16 = 0x04;
 
+/// The bit of the command register that lets a device do DMA: `PCI_COMMAND_MASTER`.
+pub(crate) const MASTER: u32 = 0x0004;
+
 /// What tells a device from others: `PCI_VENDOR_ID` and `PCI_CLASS_REVISION`, and what comes with
 /// them in their double words.
 pub(crate) const IDENTITY: [u16; 2] = [0x00, 0x08];
@@ -230,11 +233,25 @@ pub(crate) enum Formats<'a> {
 impl Formats<'_> {
     /// Returns whether there is a format for a device.
     pub(crate) fn names(self, address: Address) -> bool {
-        match self {
-            Self::Unknown => false,
-            Self::Known(drivers) => drivers.iter().any(|driver| driver.address == address),
-        }
+        self.of(address).is_some()
     }
+
+    /// Returns the format of a device, the first one if there are several.
+    pub(crate) fn of(self, address: Address) -> Option<Format> {
+        let Self::Known(drivers) = self else {
+            return None;
+        };
+        let driver = drivers.iter().find(|driver| driver.address == address)?;
+
+        Some(driver.format)
+    }
+}
+
+/// Returns the device that belongs to the file that has this data.
+pub(crate) fn device_of(drivers: &[DriverEntry], data: u64) -> Option<Address> {
+    let driver = drivers.iter().find(|driver| driver.data == data)?;
+
+    Some(driver.address)
 }
 
 /// Decides whether a driver that knows a format, if any, may bind to a device.
@@ -429,12 +446,37 @@ fn known(probes: &[Probe], register: u16) -> Option<u32> {
     Some(probes[index].value)
 }
 
+/// Notes whether a device goes on doing DMA. Returns whether that can be noted.
+///
+/// It cannot if its registers are not known: they would be written to.
+pub(crate) fn keep_mastering(probes: &mut [ProbeEntry], address: Address, keep: bool) -> bool {
+    let own = probes_of(probes, address);
+    let command = probes[own]
+        .iter_mut()
+        .find(|entry| entry.probe.register == COMMAND);
+
+    let Some(command) = command else {
+        return false;
+    };
+    if keep {
+        command.probe.value |= MASTER;
+    } else {
+        command.probe.value &= !MASTER;
+    }
+    true
+}
+
 /// Returns what was learned of a register of a device by writing to it, if all of that is known.
 ///
 /// There is an entry for the command register then.
 pub(crate) fn probed(probes: &[Probe], register: u16) -> Option<u32> {
     known(probes, COMMAND)?;
     Some(known(probes, register).unwrap_or(0))
+}
+
+/// Returns whether a device goes on doing DMA, as far as the previous kernel says.
+pub(crate) fn keeps_mastering(probes: &[Probe]) -> bool {
+    known(probes, COMMAND).is_some_and(|value| value & MASTER != 0)
 }
 
 /// Decides whether a device whose registers read like this is the one that is described.

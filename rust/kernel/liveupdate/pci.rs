@@ -16,8 +16,10 @@ pub use self::address::{
 use crate::{
     bindings,
     device,
+    error::to_result,
     ffi::c_int,
     pci::Device,
+    prelude::*,
     sync::aref::ARef, //
 };
 use core::{
@@ -129,6 +131,19 @@ pub fn stop_mastering(device: &Device) -> bool {
         )
     };
     err == 0
+}
+
+/// Has a device that is preserved go on doing DMA across the kexec.
+///
+/// To be called by whoever hands over all that the device does DMA with. May sleep.
+///
+/// # Errors
+///
+/// As `pci_liveupdate_keep_mastering()`. Then nothing changes.
+#[cfg(CONFIG_PCI_LIVEUPDATE)]
+pub fn keep_mastering(device: &Device) -> Result {
+    // SAFETY: By the type invariants of `Device`.
+    to_result(unsafe { bindings::pci_liveupdate_keep_mastering(as_raw(device)) })
 }
 
 /// Keeps a device out of low power states.

@@ -96,6 +96,9 @@ pub(crate) struct Devices {
     missing: KVec<Address>,
     /// What the previous kernel says of these cannot be believed: no driver may bind.
     quarantined: KVec<Address>,
+    /// Why some of them are, and why all others are.
+    reasons: KVec<(Address, &'static str)>,
+    reason_for_all: Option<&'static str>,
     /// It is not known which devices were handed over.
     unreadable: bool,
     /// Devices that are bound, and the bridges above them.
@@ -108,6 +111,8 @@ impl Devices {
             entries: KVec::new(),
             missing: KVec::new(),
             quarantined: KVec::new(),
+            reasons: KVec::new(),
+            reason_for_all: None,
             unreadable: false,
             awake: KVec::new(),
         }
@@ -134,6 +139,16 @@ impl Devices {
             &mut this.entries,
             &mut this.quarantined,
             |finding| {
+                match finding {
+                    Finding::Twice(address) => {
+                        // Only shown.
+                        let _ = this
+                            .reasons
+                            .push((address, "it has two entries"), GFP_KERNEL);
+                    }
+                    Finding::All(_) => this.reason_for_all = Some("the list has a wrong count"),
+                    Finding::Ignored(_) => (),
+                }
                 // There is one at most that is about all devices.
                 if matches!(finding, Finding::All(_)) || liveupdate::may_log() {
                     pr_err!("{finding}\n");
@@ -170,22 +185,29 @@ impl Devices {
         )
     }
 
-    /// Notes that a device was enumerated, and sees to it that it does no DMA.
-    ///
-    /// Returns whether it is one that was preserved, found for the first time.
+    /// Notes that a device was enumerated. Returns whether it is one that was preserved, found for
+    /// the first time.
     pub(super) fn enumerated(&mut self, device: &pci::Device) -> bool {
         let address = lu_pci::address(device);
         let is_first = self.missing.contains(&address);
 
         self.missing.retain(|missing| *missing != address);
+        is_first
+    }
 
-        // Nobody hands over what it does DMA with.
-        let suspect = self.unreadable || self.contains(device);
+    /// Sees to it that a device does no DMA that nobody handed over what it needs for.
+    ///
+    /// `may_master` says that somebody did.
+    pub(super) fn stop_suspect(&mut self, device: &pci::Device, may_master: bool) {
+        let doubtful = self.quarantined.contains(&lu_pci::address(device));
+        let suspect = self.unreadable || doubtful || (self.contains(device) && !may_master);
+
         if suspect && lu_pci::stop_mastering(device) {
             dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
-            self.quarantine(device);
+            if !doubtful {
+                self.quarantine(device, "it did DMA across the kexec");
+            }
         }
-        is_first
     }
 
     /// Lets no driver have a device that is not the one that was preserved.
@@ -194,18 +216,77 @@ impl Devices {
             device,
             "is another device than was preserved: quarantined\n"
         );
-        self.quarantine(device);
+        self.quarantine(device, "it is another device");
     }
 
-    fn quarantine(&mut self, device: &pci::Device) {
-        if self
-            .quarantined
-            .push(lu_pci::address(device), GFP_KERNEL)
-            .is_err()
-        {
+    fn quarantine(&mut self, device: &pci::Device, reason: &'static str) {
+        let address = lu_pci::address(device);
+
+        if self.quarantined.push(address, GFP_KERNEL).is_err() {
             dev_err!(device, "cannot be quarantined: memory is short\n");
         }
+        // Only shown.
+        let _ = self.reasons.push((address, reason), GFP_KERNEL);
         ffi::trace_state(device, c"quarantined");
+    }
+
+    /// Shows what was handed over, a line for each device and bridge.
+    pub(super) fn show(&self, f: &mut fmt::Formatter<'_>, formats: Formats<'_>) -> fmt::Result {
+        if self.unreadable {
+            writeln!(f, "  the list of devices cannot be read")?;
+        }
+        for Entry { address, refcount } in &self.entries {
+            let device = lu_pci::find(*address);
+
+            match &device {
+                Some(device) if lu_pci::is_bridge(device) => {
+                    write!(f, "  bridge {address:?}: incoming, for {refcount}")?;
+                }
+                _ => self.show_device(f, *address, formats)?,
+            }
+            match device.as_ref().map(|device| ffi::kept(device)) {
+                Some(Some(kept)) if kept.is_held() => {
+                    write!(f, ", held, {} writes dropped", kept.dropped())?;
+                }
+                Some(Some(kept)) => write!(f, ", let go, {} writes dropped", kept.dropped())?,
+                Some(None) => write!(f, ", not held")?,
+                None => write!(f, ", not found")?,
+            }
+            writeln!(f)?;
+        }
+
+        // Those that the list does not have.
+        for address in &self.quarantined {
+            if plan::find(&self.entries, *address).is_err() {
+                self.show_device(f, *address, formats)?;
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show_device(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        address: Address,
+        formats: Formats<'_>,
+    ) -> fmt::Result {
+        if self.quarantined.contains(&address) {
+            let own = self.reasons.iter().find(|(other, _)| *other == address);
+            let reason = own.map(|(_, reason)| *reason).or(self.reason_for_all);
+
+            write!(
+                f,
+                "  device {address:?}: quarantined: {}",
+                reason.unwrap_or("unknown")
+            )?;
+        } else {
+            write!(f, "  device {address:?}: incoming")?;
+        }
+        match formats.of(address) {
+            Some(format) => f.write_fmt(fmt!(", {format}")),
+            None => Ok(()),
+        }
     }
 
     /// Keeps a device that was preserved, and the bridges above it, out of low power states.
@@ -233,6 +314,7 @@ impl Devices {
 
             if role == Role::Endpoint {
                 self.quarantined.retain(|other| *other != address);
+                self.reasons.retain(|(other, _)| *other != address);
             }
             if let Some(step) = plan::finish(&self.entries, address, role) {
                 plan::apply(&mut self.entries, step)?;
@@ -252,6 +334,9 @@ impl Devices {
         for Entry { address, .. } in &self.entries {
             if let Some(device) = lu_pci::find(*address) {
                 let_go(&device);
+                if lu_pci::stop_mastering(&device) {
+                    dev_warn!(&*device, "did DMA that nobody took over: stopped\n");
+                }
             }
             if self.missing.contains(address) {
                 pr_warn!("{address:?} was preserved, but was never found\n");
@@ -288,6 +373,16 @@ impl Drivers {
 
     pub(super) fn entries(&self) -> &[DriverEntry] {
         &self.entries
+    }
+
+    /// Returns the device that belongs to the file of this handle.
+    pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
+        plan::device_of(&self.entries, handle.get())
+    }
+
+    /// Returns whether a driver can take over a device, or a device is a bridge, which needs none.
+    pub(super) fn names(&self, device: &pci::Device) -> bool {
+        lu_pci::is_bridge(device) || Formats::Known(&self.entries).names(lu_pci::address(device))
     }
 
     /// Forgets a device that was finished.

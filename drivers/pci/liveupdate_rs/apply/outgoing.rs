@@ -21,6 +21,7 @@ use super::super::{
     },
     plan::{
         self,
+        Formats,
         Refusal,
         COMMAND,
         IDENTITY, //
@@ -32,6 +33,7 @@ use super::super::{
     }, //
 };
 use kernel::{
+    fmt,
     liveupdate::{
         kho::{
             self,
@@ -95,6 +97,8 @@ impl<R: Record> Table<R> {
 pub(crate) struct Devices {
     /// What `table` holds, for reading.
     entries: KVec<Entry>,
+    /// Those of them that go on doing DMA, and the bridges above these.
+    mastering: KVec<Entry>,
     table: Table<RawDevSer>,
 }
 
@@ -102,6 +106,7 @@ impl Devices {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             entries: KVec::new(),
+            mastering: KVec::new(),
             table: Table::new()?,
         })
     }
@@ -112,12 +117,8 @@ impl Devices {
 
     /// Adds a device and the bridges above it, or else changes nothing.
     pub(super) fn preserve(&mut self, device: &pci::Device) -> Result {
-        let path = lu_pci::path(device);
-        let mut entries =
-            KVec::with_capacity(self.entries.len() + path.clone().count(), GFP_KERNEL)?;
-        entries.extend_from_slice(&self.entries, GFP_KERNEL)?;
+        let entries = with_path(&self.entries, device)?;
 
-        plan::preserve_path::<Error, _>(&mut entries, path.map(lu_pci::address))?;
         self.store(&entries)?;
         self.entries = entries;
         Ok(())
@@ -125,6 +126,8 @@ impl Devices {
 
     /// Removes a device, and the bridges above it that no other device needs. Needs no memory.
     pub(super) fn unpreserve(&mut self, device: &pci::Device) -> Result {
+        self.stop_mastering(device)?;
+
         let path = lu_pci::path(device).map(lu_pci::address);
 
         plan::release_path::<Error, _>(&mut self.entries, path)?;
@@ -133,6 +136,53 @@ impl Devices {
         let result = self.store(&entries);
         self.entries = entries;
         result
+    }
+
+    /// Has a device go on doing DMA, or else changes nothing.
+    pub(super) fn keep_mastering(&mut self, device: &pci::Device) -> Result {
+        if !self.contains(lu_pci::address(device)) {
+            return Err(ENOENT);
+        }
+        self.mastering = with_path(&self.mastering, device)?;
+        Ok(())
+    }
+
+    /// Undoes it, if it was done. Needs no memory.
+    pub(super) fn stop_mastering(&mut self, device: &pci::Device) -> Result {
+        if self.keeps_mastering(lu_pci::address(device)) {
+            let path = lu_pci::path(device).map(lu_pci::address);
+
+            plan::release_path::<Error, _>(&mut self.mastering, path)?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether a device, or one below a bridge, goes on doing DMA.
+    pub(super) fn keeps_mastering(&self, address: Address) -> bool {
+        plan::find(&self.mastering, address).is_ok()
+    }
+
+    /// Shows what is preserved, a line for each device and bridge.
+    pub(super) fn show(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        drivers: Option<&Drivers>,
+    ) -> fmt::Result {
+        let formats = drivers.map_or(Formats::Unknown, |drivers| Formats::Known(&drivers.entries));
+
+        for Entry { address, refcount } in &self.entries {
+            match formats.of(*address) {
+                Some(format) => {
+                    f.write_fmt(fmt!("  device {address:?}: preserved, {format}"))?;
+                }
+                None => write!(f, "  bridge {address:?}: preserved, for {refcount}")?,
+            }
+            if self.keeps_mastering(*address) {
+                f.write_str(", keeps mastering")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
     }
 
     /// Returns whether a device, or one below a bridge, is preserved.
@@ -144,6 +194,16 @@ impl Devices {
         self.table
             .store(entries.iter().copied().map(RawDevSer::from))
     }
+}
+
+/// Returns entries with a device more, and the bridges above it.
+fn with_path(entries: &[Entry], device: &pci::Device) -> Result<KVec<Entry>> {
+    let path = lu_pci::path(device);
+    let mut with = KVec::with_capacity(entries.len() + path.clone().count(), GFP_KERNEL)?;
+
+    with.extend_from_slice(entries, GFP_KERNEL)?;
+    plan::preserve_path::<Error, _>(&mut with, path.map(lu_pci::address))?;
+    Ok(with)
 }
 
 /// The drivers that can take over the devices.
@@ -163,6 +223,11 @@ impl Drivers {
 
     pub(super) fn handle(&self) -> Handle {
         self.table.record.handle()
+    }
+
+    /// Returns the device that is preserved with the file of this handle.
+    pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
+        plan::device_of(&self.entries, handle.get())
     }
 
     /// Adds a device, or else changes nothing.
@@ -236,6 +301,18 @@ impl Probes {
         self.store(&entries)?;
         self.entries = entries;
         Ok(())
+    }
+
+    /// Notes whether a device goes on doing DMA. Returns whether that can be noted.
+    pub(super) fn keep_mastering(&mut self, device: &pci::Device, keep: bool) -> bool {
+        let address = lu_pci::address(device);
+        let mut entries = core::mem::take(&mut self.entries);
+
+        let noted = plan::keep_mastering(&mut entries, address, keep);
+        // Cannot fail: there are not more entries than before.
+        let _ = self.store(&entries);
+        self.entries = entries;
+        noted
     }
 
     /// Removes all devices but those that are to stay.

@@ -579,6 +579,13 @@ pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
         return;
     }
 
+    // What it does DMA with is handed over.
+    //
+    // SAFETY: `pdev` is a device.
+    if unsafe { bindings::pci_liveupdate_keeps_mastering(pdev) } {
+        return;
+    }
+
     // First, so that the reset does not restore it.
     //
     // SAFETY: `pdev` is a device.

@@ -113,6 +113,8 @@ static_assert(offsetof(struct pci_driver_ser, compatible) == 16);
  *              something else is another one.
  *          PCI_COMMAND
  *              PCI_COMMAND_INTX_DISABLE is set if this bit can be written.
+ *              PCI_COMMAND_MASTER is set if the device goes on doing DMA, with
+ *              mappings that are handed over, too.
  *          PCI_BASE_ADDRESS_0 to PCI_BASE_ADDRESS_5, PCI_ROM_ADDRESS or
  *          PCI_ROM_ADDRESS1, PCI_SRIOV_BAR and the five after it,
  *          PCI_PREF_BASE_UPPER32

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The sessions of this kernel and of the previous one, for those who show them.
+//!
+//! C header: [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
+
+use super::Handle;
+use crate::{
+    bindings,
+    error::to_result,
+    ffi::c_void,
+    prelude::*, //
+};
+use core::ptr;
+
+/// From where to where sessions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From this kernel to the next one.
+    Outgoing,
+    /// From the previous kernel to this one. They are known once `/dev/liveupdate` was opened.
+    Incoming,
+}
+
+/// A session, or a file in one.
+///
+/// # Invariants
+///
+/// The name of the session is a string that is valid for `'a`, the compatible string is one, too.
+pub struct SessionItem<'a>(&'a bindings::liveupdate_file_info);
+
+/// What became of an incoming file so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileState {
+    /// Nobody asked for it.
+    Waiting,
+    /// It was retrieved.
+    Retrieved,
+    /// It cannot be retrieved.
+    Failed(Error),
+}
+
+/// A file in a session.
+pub struct SessionFile<'a> {
+    /// What user space calls it.
+    pub token: u64,
+    /// The compatible string of its handler.
+    pub compatible: &'a CStr,
+    /// What its handler hands over.
+    pub handle: Handle,
+    /// What became of it, if it is an incoming one.
+    pub state: FileState,
+}
+
+impl SessionItem<'_> {
+    /// Returns the name of the session.
+    pub fn session(&self) -> &CStr {
+        // SAFETY: By the type invariants.
+        unsafe { CStr::from_char_ptr(self.0.session) }
+    }
+
+    /// Returns whether somebody has the session.
+    pub fn is_retrieved(&self) -> bool {
+        self.0.retrieved
+    }
+
+    /// Returns the file, unless this is the session itself.
+    pub fn file(&self) -> Option<SessionFile<'_>> {
+        // SAFETY: By the type invariants.
+        let compatible = unsafe { CStr::from_char_ptr(self.0.compatible.as_ptr()) };
+
+        if compatible.is_empty() {
+            return None;
+        }
+        Some(SessionFile {
+            token: self.0.token,
+            compatible,
+            handle: Handle::new(self.0.handle),
+            state: match (self.0.retrieve_status, to_result(self.0.retrieve_status)) {
+                (0, _) => FileState::Waiting,
+                (_, Ok(())) => FileState::Retrieved,
+                (_, Err(err)) => FileState::Failed(err),
+            },
+        })
+    }
+}
+
+/// Calls `f` for each session of a direction, and after it for each file in it.
+///
+/// May sleep. The locks of sessions are held meanwhile: `f` may take those of FLBs and of handlers,
+/// as callbacks of files may.
+pub fn for_each_file<F: FnMut(&SessionItem<'_>)>(direction: Direction, mut f: F) {
+    // SAFETY: `call` gets a pointer to an `F` that nobody else uses meanwhile.
+    unsafe {
+        bindings::liveupdate_for_each_file(
+            direction == Direction::Incoming,
+            Some(call::<F>),
+            ptr::from_mut(&mut f).cast(),
+        )
+    };
+}
+
+/// # Safety
+///
+/// `f` points to an `F` that nobody else uses. `info` is valid, and so is the name that it points to.
+unsafe extern "C" fn call<F: FnMut(&SessionItem<'_>)>(
+    f: *mut c_void,
+    info: *const bindings::liveupdate_file_info,
+) {
+    // SAFETY: By function requirement.
+    let f = unsafe { &mut *f.cast::<F>() };
+
+    // SAFETY: By function requirement.
+    let info = unsafe { &*info };
+
+    // INVARIANT: By function requirement.
+    f(&SessionItem(info));
+}
