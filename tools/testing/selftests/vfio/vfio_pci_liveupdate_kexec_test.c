@@ -13,7 +13,9 @@
  *
  * Devices that libvfio has a driver for copy memory. Of the others, configuration
  * space and BARs are compared with what stage 1 found there. Of all, and of the
- * bridges above them, the numbers of buses and the resources are.
+ * bridges above them, the numbers of buses and the resources are, and all of
+ * configuration space at three times: before and after the device is retrieved,
+ * and when the session is finished.
  *
  * What stage 2 needs to know is in the header of each memfd (liveupdate_test.h),
  * so it takes no options but the stage. Preserve, retrieve, bind and finish are
@@ -61,7 +63,8 @@
 #define NR_PRESERVE_LEG_CASES	2
 #define NR_FREEZE_CASES		10
 #define NR_RETRIEVE_CASES	2
-#define NR_RETRIEVE_LEG_CASES	(NR_CONTAINER_MODES + 7)
+#define NR_CONFIG_CASES		3
+#define NR_RETRIEVE_LEG_CASES	(NR_CONTAINER_MODES + 7 + NR_CONFIG_CASES)
 
 /* A device with its memory. */
 struct leg {
@@ -224,7 +227,7 @@ static void preserve_leg(int session_fd, struct leg *leg)
 		     leg->mem.size);
 }
 
-/* What the next kernel is to find, of all that nothing changes from here on. */
+/* What the next kernel is to find: nothing changes it from here on. */
 static void note_configs(void)
 {
 	struct leg *leg;
@@ -234,7 +237,30 @@ static void note_configs(void)
 
 		configs_read(&header->path, &header->configs);
 		configs_print(&header->path, &header->configs);
+		group_read(leg->bdf, &header->group);
 	}
+}
+
+/* Whether it is what the previous kernel left. */
+static void check_configs(const struct leg *leg, enum config_time when)
+{
+	const struct test_header *header = leg->mem.header;
+	const char *then = when == CONFIG_BOOTED ? "booted" :
+			   when == CONFIG_RETRIEVED ? "retrieved" : "finished";
+	static struct test_configs configs;
+	struct test_group group;
+
+	configs_read(&header->path, &configs);
+	check(configs_same(&header->path, &header->configs, &configs, when),
+	      "%s: configuration space of device and bridges is that of stage 1 (%s)",
+	      leg->bdf, then);
+	check(acs_same(&header->path, &header->configs, &configs),
+	      "%s: ACS of device and bridges is that of stage 1 (%s)", leg->bdf, then);
+
+	group_read(leg->bdf, &group);
+	check(group_same(&header->group, &group),
+	      "%s: IOMMU group has the %u devices and bridges of stage 1 (%s)", leg->bdf,
+	      header->group.length, then);
 }
 
 /* Have the parent exit, and the sessions and devices live on. */
@@ -402,6 +428,7 @@ static int retrieve_session(int luo_fd, int state_session_fd, int *stage)
 		check(mem->header->generation == *stage - 1,
 		      "%s: memfd has been through %lu live update(s)", leg->bdf,
 		      mem->header->generation);
+		check_configs(leg, CONFIG_BOOTED);
 	}
 
 	return session_fd;
@@ -461,6 +488,7 @@ static void retrieve_leg(int session_fd, struct leg *leg)
 	ret = luo_session_finish(session_fd);
 	check_errno(ret, EBUSY, "%s: finish before binding the device is refused",
 		    leg->bdf);
+	check_configs(leg, CONFIG_RETRIEVED);
 }
 
 static void bind_leg(struct leg *leg)
@@ -516,7 +544,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	u64 start;
 
 	ksft_set_plan(NR_RETRIEVE_CASES + 4 +
-		      nr_legs * (NR_RETRIEVE_LEG_CASES + 9) +
+		      nr_legs * (NR_RETRIEVE_LEG_CASES + 9 + 2 * NR_CONFIG_CASES) +
 		      (option.again ? NR_PRESERVE_CASES +
 				      nr_legs * NR_PRESERVE_LEG_CASES
 				    : nr_legs));
@@ -541,6 +569,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	check(!close(session_fd), "session is closed");
 
 	for (leg = legs; leg < legs + nr_legs; leg++) {
+		check_configs(leg, CONFIG_FINISHED);
 		check(memory_dma_sum(&leg->mem) == leg->dma_sum,
 		      "%s: device wrote nothing since the memfd was retrieved",
 		      leg->bdf);

@@ -101,8 +101,32 @@ struct test_configs {
 	struct test_config of[MAX_PATH];
 };
 
+/* When stage 2 compares them */
+enum config_time {
+	CONFIG_BOOTED		= 1,	/* before the device is retrieved */
+	CONFIG_RETRIEVED	= 2,	/* before it is bound to an iommufd */
+	CONFIG_FINISHED		= 4,
+	CONFIG_ALWAYS		= 7,
+};
+
 void configs_read(const struct test_path *path, struct test_configs *configs);
 void configs_print(const struct test_path *path, const struct test_configs *configs);
+bool configs_same(const struct test_path *path, const struct test_configs *a,
+		  const struct test_configs *b, enum config_time when);
+bool acs_same(const struct test_path *path, const struct test_configs *a,
+	      const struct test_configs *b);
+
+/* The most devices in one IOMMU group of these tests */
+#define MAX_GROUP	16
+
+/* The addresses of what is in one IOMMU group */
+struct test_group {
+	u32 length;
+	char bdfs[MAX_GROUP][16];
+};
+
+void group_read(const char *bdf, struct test_group *group);
+bool group_same(const struct test_group *a, const struct test_group *b);
 
 bool config_readable(struct vfio_pci_device *device);
 void identity_read(struct vfio_pci_device *device, struct test_identity *identity);
@@ -133,6 +157,7 @@ struct test_header {
 	struct test_identity identity;
 	struct test_path path;
 	struct test_configs configs;
+	struct test_group group;
 };
 
 static_assert(sizeof(struct test_header) <= DRIVER_OFFSET, "the header fits");
