@@ -357,6 +357,74 @@ pub const TESTS: &[VmTest] = &[
         judge: Some(judges::registers),
     },
     VmTest {
+        name: "vfio-kexec-siblings",
+        about: "of two igb below a switch that survive, one is dropped, and the other survives again",
+        pitfalls: &["f", "u"],
+        machine: Machine {
+            slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::None }; 2])],
+            traces: &["pci_cfg_write"],
+            ..Machine::PLAIN
+        },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:03:00.0 0000:04:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_kexec_test --stage 2 --again --drop=0000:04:00.0 0000:03:00.0 0000:04:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+                    // The other one does not wait for anybody, though it was preserved once.
+                    Do::Test("vfio/vfio_pci_device_test 0000:04:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:03:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(240),
+        judge: Some(judges::registers),
+    },
+    VmTest {
+        name: "vfio-kexec-conventional",
+        about: "an e1000 on conventional PCI, which shares its IOMMU group with the bridge to it",
+        pitfalls: &["u"],
+        machine: Machine {
+            slots: &[Slot::Conventional(Device { model: "e1000", backend: Backend::None })],
+            traces: &["pci_cfg_write"],
+            ..Machine::PLAIN
+        },
+        stages: &main_path!("0000:02:01.0"),
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::registers),
+    },
+    VmTest {
+        name: "vfio-kexec-expander",
+        about: "an igb below a second root bus",
+        pitfalls: &["u"],
+        machine: Machine {
+            slots: &[Slot::Expander(Device { model: "igb", backend: Backend::None })],
+            traces: &["pci_cfg_write"],
+            ..Machine::PLAIN
+        },
+        stages: &main_path!("0000:41:00.0"),
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::registers),
+    },
+    VmTest {
         name: "vfio-assign-busses",
         about: "the next kernel is told to number all buses anew, and keeps those of the device",
         pitfalls: &["dd"],

@@ -39,24 +39,35 @@ pub struct Device {
     pub backend: Backend,
 }
 
+/// The number of an expander's bus.
+const EXPANDER_BUS: usize = 0x40;
+
 /// What is behind a root port.
 ///
 /// Firmware numbers the buses depth first, in the order of the slots, from 1 on: a device takes
 /// one bus, a switch one for its upstream port, one for all its downstream ports, and one per
 /// device. So with a single slot the device is at `0000:01:00.0`, or if it is below a switch, at
-/// `0000:03:00.0` (upstream port `0000:01:00.0`, its downstream port `0000:02:00.0`).
+/// `0000:03:00.0` (upstream port `0000:01:00.0`, its downstream port `0000:02:00.0`). The device
+/// below a bridge to conventional PCI is at `0000:02:01.0`.
 #[derive(Clone, Copy)]
 pub enum Slot {
     /// A device.
     Device(Device),
     /// A switch with these devices, each behind a downstream port.
     Switch(&'static [Device]),
+    /// A bridge to conventional PCI, with a device below it.
+    Conventional(Device),
+    /// A device whose root port is not on the first root bus, but on that of an expander: root port
+    /// `0000:40:00.0`, device `0000:41:00.0`.
+    Expander(Device),
 }
 
 impl Slot {
     fn devices(&self) -> &[Device] {
         match self {
-            Self::Device(device) => std::slice::from_ref(device),
+            Self::Device(device) | Self::Conventional(device) | Self::Expander(device) => {
+                std::slice::from_ref(device)
+            }
             Self::Switch(devices) => devices,
         }
     }
@@ -128,9 +139,23 @@ impl Machine {
         }
         for (index, slot) in self.slots.iter().enumerate() {
             let n = index + 1;
-            qemu.args(["-device", &format!("pcie-root-port,id=rp{n},chassis={n},addr={n:#x}")]);
+            let mut port = format!("pcie-root-port,id=rp{n},chassis={n},addr={n:#x}");
+            if let Slot::Expander(_) = slot {
+                let expander = format!("pxb-pcie,id=pxb{n},bus_nr={EXPANDER_BUS},addr={n:#x}");
+                qemu.args(["-device", &expander]);
+                port = format!("pcie-root-port,id=rp{n},chassis={n},bus=pxb{n},addr=0");
+            }
+            qemu.args(["-device", &port]);
             match slot {
-                Slot::Device(device) => add(&mut qemu, dir, device, &n.to_string(), "rp")?,
+                Slot::Device(device) | Slot::Expander(device) => {
+                    add(&mut qemu, dir, device, &n.to_string(), &format!("rp{n}"))?
+                }
+                Slot::Conventional(device) => {
+                    qemu.args(["-device", &format!("pcie-pci-bridge,id=pci{n},bus=rp{n}")]);
+                    // Requests come from device 0 for the IOMMU, whichever it is.
+                    let bus = format!("pci{n},addr=1");
+                    add(&mut qemu, dir, device, &n.to_string(), &bus)?;
+                }
                 Slot::Switch(devices) => {
                     qemu.args(["-device", &format!("x3130-upstream,id=up{n},bus=rp{n}")]);
                     for (index, device) in devices.iter().enumerate() {
@@ -139,7 +164,8 @@ impl Machine {
                             "xio3130-downstream,id=down{n}.{m},bus=up{n},chassis={n},slot={m},addr={index:#x}"
                         );
                         qemu.args(["-device", &port]);
-                        add(&mut qemu, dir, device, &format!("{n}.{m}"), "down")?;
+                        let id = format!("{n}.{m}");
+                        add(&mut qemu, dir, device, &id, &format!("down{id}"))?;
                     }
                 }
             }
@@ -152,8 +178,13 @@ impl Machine {
         let known = output(Command::new(QEMU).args(["-device", "help"]))?;
         let mut models = vec!["intel-iommu", "pcie-root-port"];
         models.extend(self.devices().map(|device| device.model));
-        if self.slots.iter().any(|slot| matches!(slot, Slot::Switch(_))) {
-            models.extend(["x3130-upstream", "xio3130-downstream"]);
+        for slot in self.slots {
+            match slot {
+                Slot::Device(_) => {}
+                Slot::Switch(_) => models.extend(["x3130-upstream", "xio3130-downstream"]),
+                Slot::Conventional(_) => models.push("pcie-pci-bridge"),
+                Slot::Expander(_) => models.push("pxb-pcie"),
+            }
         }
         for model in models {
             if !known.contains(&format!("name \"{model}\"")) {
@@ -180,10 +211,10 @@ fn fitting(meminfo: &str) -> usize {
     available.unwrap_or(0) / RESIDENT_KIB
 }
 
-/// Adds `device` at the bus `{port}{id}`, with what it is connected to.
-fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, port: &str) -> Result<()> {
+/// Adds `device` at `bus`, with what it is connected to.
+fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, bus: &str) -> Result<()> {
     let at = |name: &str| dir.join(name).display().to_string();
-    let mut options = format!("{},id=dev{id},bus={port}{id}", device.model);
+    let mut options = format!("{},id=dev{id},bus={bus}", device.model);
     match device.backend {
         Backend::None => {}
         Backend::Frames => {

@@ -84,6 +84,7 @@ static struct {
 	u64 data_size;
 	bool rx;
 	const char *refused_bdf;
+	const char *drop_bdf;
 	bool abandon;
 	bool again;
 } option = { .data_size = DEFAULT_DATA_SIZE };
@@ -99,6 +100,12 @@ static void phase_done(const char *name, u64 start)
 static bool leg_receives(const struct leg *leg)
 {
 	return option.rx && !leg->index;
+}
+
+/* Whether the next kernel is not to get this one any more. */
+static bool leg_dropped(const struct leg *leg)
+{
+	return option.drop_bdf && !strcmp(option.drop_bdf, leg->bdf);
 }
 
 /*
@@ -235,6 +242,8 @@ static void note_configs(void)
 	for (leg = legs; leg < legs + nr_legs; leg++) {
 		struct test_header *header = leg->mem.header;
 
+		if (leg_dropped(leg))
+			continue;
 		configs_read(&header->path, &header->configs);
 		configs_print(&header->path, &header->configs);
 		group_read(leg->bdf, &header->group);
@@ -520,6 +529,12 @@ static void bind_leg(struct leg *leg)
 		     "%s: memfd is mapped at IOVA %#lx", leg->bdf, IOVA_BASE);
 }
 
+static void leg_close(struct leg *leg)
+{
+	vfio_pci_device_cleanup(leg->device);
+	iommu_cleanup(leg->iommu);
+}
+
 /* Preserve what was retrieved for one more live update. */
 static void preserve_again(int luo_fd, int next_stage)
 {
@@ -529,9 +544,20 @@ static void preserve_again(int luo_fd, int next_stage)
 	create_sessions(luo_fd, next_stage, &session_fd);
 
 	for (leg = legs; leg < legs + nr_legs; leg++) {
+		if (leg_dropped(leg))
+			continue;
 		preserve_leg(session_fd, leg);
 		if (leg->device->driver.ops)
 			leave_copying(leg);
+	}
+
+	/* One that is dropped is an ordinary device, whatever it shares with others. */
+	for (leg = legs; leg < legs + nr_legs; leg++) {
+		if (!leg_dropped(leg))
+			continue;
+		leg_close(leg);
+		check(!ordinary_open(leg->bdf),
+		      "%s: dropped, cdev can be opened and bound again", leg->bdf);
 	}
 
 	stay(luo_fd);
@@ -540,13 +566,17 @@ static void preserve_again(int luo_fd, int next_stage)
 static void stage_2(int luo_fd, int state_session_fd)
 {
 	int session_fd, stage, ret;
+	int nr_dropped = 0;
 	struct leg *leg;
 	u64 start;
 
+	for (leg = legs; leg < legs + nr_legs; leg++)
+		nr_dropped += leg_dropped(leg);
+
 	ksft_set_plan(NR_RETRIEVE_CASES + 4 +
 		      nr_legs * (NR_RETRIEVE_LEG_CASES + 9 + 2 * NR_CONFIG_CASES) +
-		      (option.again ? NR_PRESERVE_CASES +
-				      nr_legs * NR_PRESERVE_LEG_CASES
+		      (option.again ? NR_PRESERVE_CASES + nr_dropped +
+				      (nr_legs - nr_dropped) * NR_PRESERVE_LEG_CASES
 				    : nr_legs));
 
 	session_fd = retrieve_session(luo_fd, state_session_fd, &stage);
@@ -580,10 +610,8 @@ static void stage_2(int luo_fd, int state_session_fd)
 	if (option.again)
 		preserve_again(luo_fd, stage + 1);
 
-	for (leg = legs; leg < legs + nr_legs; leg++) {
-		vfio_pci_device_cleanup(leg->device);
-		iommu_cleanup(leg->iommu);
-	}
+	for (leg = legs; leg < legs + nr_legs; leg++)
+		leg_close(leg);
 	check_ordinary_open();
 
 	ksft_finished();
@@ -606,7 +634,8 @@ static void usage(FILE *stream, const char *name)
 		"\n"
 		"Options of stage 2:\n"
 		"  -a, --abandon    close the session without retrieving the devices\n"
-		"  -A, --again      preserve the devices again, for one more stage 2\n",
+		"  -A, --again      preserve the devices again, for one more stage 2\n"
+		"  --drop=BDF       but not this one, which is not the first\n",
 		name);
 }
 
@@ -692,6 +721,7 @@ int main(int argc, char *argv[])
 		{ "rx",		no_argument,		NULL, 'r' },
 		{ "rx-only",	no_argument,		NULL, 'R' },
 		{ "refused",	required_argument,	NULL, 'f' },
+		{ "drop",	required_argument,	NULL, 'd' },
 		{ "abandon",	no_argument,		NULL, 'a' },
 		{ "again",	no_argument,		NULL, 'A' },
 		{ "help",	no_argument,		NULL, 'h' },
@@ -701,7 +731,7 @@ int main(int argc, char *argv[])
 	int stage = 1;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "s:S:rRf:aAh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:S:rRf:d:aAh", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			stage = atoi(optarg);
@@ -720,6 +750,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'f':
 			option.refused_bdf = optarg;
+			break;
+		case 'd':
+			option.drop_bdf = optarg;
 			break;
 		case 'a':
 			option.abandon = true;
