@@ -11,11 +11,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::evidence::{Boot, Evidence, Run};
+use crate::evidence::{Boot, Evidence, Run, STARTING_NEW_KERNEL};
 use crate::feed::Feeder;
 use crate::initramfs;
 use crate::job::Job;
@@ -24,7 +24,7 @@ use crate::ktap;
 use crate::lines;
 use crate::machine::Machine;
 use crate::qmp::Qmp;
-use crate::serial::{self, Port};
+use crate::serial::{self, Port, message};
 use crate::splat::Matcher;
 use crate::trace;
 use crate::verdict::Case;
@@ -53,11 +53,13 @@ pub struct Stage {
     pub kernel: Variant,
     /// What is run, in this order.
     pub commands: &'static [Do],
+    /// What QEMU's human monitor is told when this kernel jumps into the next one.
+    pub at_jump: &'static [&'static str],
 }
 
 impl Stage {
     /// A boot of the main kernel that does nothing.
-    pub const MAIN: Self = Self { cmdline: "", kernel: Variant::Main, commands: &[] };
+    pub const MAIN: Self = Self { cmdline: "", kernel: Variant::Main, commands: &[], at_jump: &[] };
 
     /// Whether Live Update is on: the command line turns it off, or the kernel may not.
     fn has_live_update(&self) -> bool {
@@ -230,11 +232,23 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
         .transpose()?;
     monitor.execute("cont", json!({}))?;
     let mut evidence = Evidence::default();
+    let mut stages = job.test.stages.iter();
     let deadline = Instant::now() + job.timeout();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok((Port::Console, line)) => evidence.console.push(line),
-            Ok((Port::Output, line)) => evidence.output.push(line),
+            Ok((Port::Console, line)) => {
+                if message(&line.text).starts_with(STARTING_NEW_KERNEL) {
+                    let stage = stages.next();
+                    interfere(&mut monitor, stage.map_or(&[], |stage| stage.at_jump))?;
+                }
+                evidence.console.push(line);
+            }
+            Ok((Port::Output, line)) => {
+                if let Some(command) = line.text.strip_prefix("LU-MONITOR ") {
+                    tell(&mut monitor, command)?;
+                }
+                evidence.output.push(line);
+            }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 evidence.timed_out = true;
@@ -250,6 +264,26 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
     drop(qemu);
     evidence.trace = read_trace(&dir.join("trace.log"))?;
     Ok(evidence)
+}
+
+/// Has QEMU do something to the machine before the next kernel looks at it.
+fn interfere(monitor: &mut Qmp, commands: &[&str]) -> Result<()> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    monitor.execute("stop", json!({}))?;
+    for command in commands {
+        tell(monitor, command)?;
+    }
+    monitor.execute("cont", json!({}))?;
+    Ok(())
+}
+
+/// Tells the human monitor something, which says nothing if it could do it.
+fn tell(monitor: &mut Qmp, command: &str) -> Result<()> {
+    let said = monitor.human(command)?;
+    ensure!(said.trim().is_empty(), "QEMU's monitor says to `{command}`: {}", said.trim());
+    Ok(())
 }
 
 /// A child that does not outlive its guard.
