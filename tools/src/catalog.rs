@@ -434,6 +434,71 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-lost-numbers",
+        about: "a bridge above a device loses its bus numbers, and nobody else gets them",
+        pitfalls: &["dd"],
+        machine: Machine {
+            slots: &[plain("igb"), plain("e1000e"), plain("igb")],
+            ..Machine::PLAIN
+        },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:03:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:03:00.0"),
+                ],
+                // The registers with the bus numbers of the first two root ports.
+                at_jump: &[
+                    "o /w 0xcf8 0x80000818",
+                    "o /w 0xcfc 0",
+                    "o /w 0xcf8 0x80001018",
+                    "o /w 0xcfc 0",
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:03:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 2 0000:03:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_lost_test 0000:01:00.0 0000:00:01.0 0000:00:02.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "vfio-hot-bridge",
+        about: "bridges that are plugged in after a live update get bus numbers as ever",
+        pitfalls: &["dd"],
+        machine: Machine {
+            slots: &[plain("igb"), Slot::Empty(3), Slot::Empty(3)],
+            ..Machine::PLAIN
+        },
+        stages: &[
+            MAIN_PATH[0],
+            Stage {
+                commands: &[
+                    Do::Need("monitor device_add pcie-pci-bridge,bus=rp2"),
+                    Do::Test("wait_for /sys/bus/pci/devices/0000:02:00.0/pci_bus/0000:03"),
+                    MAIN_PATH[1].commands[0],
+                    MAIN_PATH[1].commands[1],
+                    Do::Need("monitor device_add x3130-upstream,bus=rp3"),
+                    Do::Test("wait_for /sys/bus/pci/devices/0000:06:00.0/pci_bus/0000:07"),
+                    MAIN_PATH[1].commands[2],
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-alignment",
         about: "the next kernel is told to align memory otherwise, and moves none of the device",
         pitfalls: &["hh"],

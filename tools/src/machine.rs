@@ -60,6 +60,8 @@ pub enum Slot {
     /// A device whose root port is not on the first root bus, but on that of an expander: root port
     /// `0000:40:00.0`, device `0000:41:00.0`.
     Expander(Device),
+    /// Nothing yet. Takes as many buses besides its own, for bridges that are plugged in.
+    Empty(u8),
 }
 
 impl Slot {
@@ -69,6 +71,7 @@ impl Slot {
                 std::slice::from_ref(device)
             }
             Self::Switch(devices) => devices,
+            Self::Empty(_) => &[],
         }
     }
 }
@@ -145,8 +148,12 @@ impl Machine {
                 qemu.args(["-device", &expander]);
                 port = format!("pcie-root-port,id=rp{n},chassis={n},bus=pxb{n},addr=0");
             }
+            if let Slot::Empty(buses) = slot {
+                port.push_str(&format!(",bus-reserve={buses}"));
+            }
             qemu.args(["-device", &port]);
             match slot {
+                Slot::Empty(_) => {}
                 Slot::Device(device) | Slot::Expander(device) => {
                     add(&mut qemu, dir, device, &n.to_string(), &format!("rp{n}"))?
                 }
@@ -180,7 +187,7 @@ impl Machine {
         models.extend(self.devices().map(|device| device.model));
         for slot in self.slots {
             match slot {
-                Slot::Device(_) => {}
+                Slot::Device(_) | Slot::Empty(_) => {}
                 Slot::Switch(_) => models.extend(["x3130-upstream", "xio3130-downstream"]),
                 Slot::Conventional(_) => models.push("pcie-pci-bridge"),
                 Slot::Expander(_) => models.push("pxb-pcie"),

@@ -46,7 +46,10 @@ use kernel::{
     alloc::AllocError,
     liveupdate::{
         self,
-        pci as lu_pci,
+        pci::{
+            self as lu_pci,
+            Address, //
+        },
         Flb,
         FlbCell,
         Handle,
@@ -60,7 +63,8 @@ use kernel::{
             AtomicFlag,
             Relaxed, //
         },
-        Mutex, //
+        Mutex,
+        SetOnce, //
     }, //
 };
 
@@ -113,6 +117,16 @@ pub(crate) static PROBES: FlbCell<Probes> = FlbCell::new();
 /// owner of a device relies on do not change when the device is finished.
 static HAD_INCOMING: AtomicFlag = AtomicFlag::new(false);
 
+/// What the previous kernel preserved. Kept for good, as above.
+static PRESERVED: SetOnce<KVec<Preserved>> = SetOnce::new();
+
+/// A device or bridge that the previous kernel preserved.
+struct Preserved {
+    address: Address,
+    /// Whether a bridge was found there that lost its bus numbers.
+    lost_numbers: AtomicFlag,
+}
+
 /// Names the FLB.
 pub(crate) struct Devices;
 
@@ -138,11 +152,12 @@ impl Flb for Devices {
 
     /// A record that cannot be read is no error, which LUO would repeat for ever.
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
-        let incoming = IncomingDevices::read(handle);
+        let mut incoming = IncomingDevices::read(handle);
 
         if !incoming.is_empty() {
             HAD_INCOMING.store(true, Relaxed);
         }
+        PRESERVED.populate(incoming.take_preserved());
         KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
     }
 
@@ -338,6 +353,61 @@ pub(crate) fn had_incoming() -> bool {
     // What was handed over is read when it is asked for.
     drop(DEVICES.incoming());
     HAD_INCOMING.load(Relaxed)
+}
+
+/// Returns whether a bridge that has no bus numbers is to get none, and says so.
+///
+/// The caller keeps buses from being added or removed.
+pub(crate) fn refuse_bus_numbers(bridge: &pci::Device) -> bool {
+    let Some(preserved) = PRESERVED.as_ref() else {
+        return false;
+    };
+
+    let other = plan::in_the_way(
+        lu_pci::address(bridge),
+        preserved.iter().map(|device| (device.address, device)),
+        |device| device.has_lost_numbers(bridge),
+    );
+
+    if let Some(other) = other {
+        dev_err!(
+            bridge,
+            "gets no bus numbers, since the preserved bridge {other:?} lost its own\n"
+        );
+    }
+    other.is_some()
+}
+
+impl Preserved {
+    const fn new(address: Address) -> Self {
+        Self {
+            address,
+            lost_numbers: AtomicFlag::new(false),
+        }
+    }
+
+    /// Returns whether a bridge is here that lost its bus numbers, as one that asks for some did.
+    ///
+    /// What is plugged in once all is finished lost none.
+    fn has_lost_numbers(&self, asking: &pci::Device) -> bool {
+        if self.lost_numbers.load(Relaxed) {
+            return true;
+        }
+
+        let is_incoming = DEVICES
+            .incoming()
+            .is_ok_and(|devices| devices.lock().contains(self.address));
+
+        let lost = is_incoming
+            && (self.address == lu_pci::address(asking)
+                || lu_pci::find(self.address)
+                    .is_some_and(|device| lu_pci::is_bridge(&device) && !lu_pci::has_bus(&device)));
+
+        if lost {
+            self.lost_numbers.store(true, Relaxed);
+        }
+        lost
+    }
 }
 
 /// Returns whether a device, or one below a bridge, was preserved and is not finished.

@@ -219,6 +219,22 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_had_incoming() -> bool {
     apply::had_incoming()
 }
 
+/// Returns whether a bridge that has no bus numbers is to get none, and says so.
+///
+/// That is so for a bridge that was preserved and lost them, and for others on its bus, which might
+/// get those that it had. May sleep. The caller keeps buses from being added or removed.
+///
+/// # Safety
+///
+/// `dev` is a bridge.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_refuse_bus_numbers(
+    dev: *mut bindings::pci_dev,
+) -> bool {
+    // SAFETY: By function requirement.
+    apply::refuse_bus_numbers(unsafe { lu_pci::from_raw(dev) })
+}
+
 /// Notes that a device was found. Called once for each, before any driver can match. May sleep.
 ///
 /// # Safety

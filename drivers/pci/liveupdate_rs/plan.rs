@@ -221,6 +221,25 @@ pub(crate) fn standing(
     }
 }
 
+/// Finds the preserved bridge for whose sake a bridge gets no bus numbers, if there is one.
+///
+/// A bridge without numbers gets the next free ones. If a preserved bridge on the same bus lost its
+/// own, these may be the ones that the devices below it are known by. It does not get others either.
+///
+/// `preserved` is what was preserved, with its address. `lost` says whether that is a bridge which
+/// lost its numbers.
+pub(crate) fn in_the_way<T>(
+    bridge: Address,
+    preserved: impl Iterator<Item = (Address, T)>,
+    mut lost: impl FnMut(T) -> bool,
+) -> Option<Address> {
+    let bus = |address: Address| (address.domain(), address.bus());
+
+    preserved
+        .filter(|(other, _)| bus(*other) == bus(bridge))
+        .find_map(|(other, what)| lost(what).then_some(other))
+}
+
 /// What the previous kernel says of how devices were preserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Formats<'a> {

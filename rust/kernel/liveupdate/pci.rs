@@ -91,6 +91,14 @@ pub fn is_bridge(device: &Device) -> bool {
     u32::from(header) == bindings::PCI_HEADER_TYPE_BRIDGE
 }
 
+/// Returns whether there is a bus below a bridge.
+///
+/// That changes while buses are scanned or removed.
+pub fn has_bus(device: &Device) -> bool {
+    // SAFETY: By the type invariants of `Device`. The pointer is not followed.
+    !unsafe { (*as_raw(device)).subordinate }.is_null()
+}
+
 /// The bit of the command register that lets a device do DMA.
 // CAST: lossless, a bit of 16.
 const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;

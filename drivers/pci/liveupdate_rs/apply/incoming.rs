@@ -2,26 +2,29 @@
 
 //! What was handed over.
 
-use super::super::{
-    entries::{
-        BadRecord,
-        DriverEntry,
-        Entry,
-        Probe,
-        ProbeEntry,
-        RawDevSer,
-        RawDriverSer,
-        RawProbeSer,
-        RawSer, //
+use super::{
+    super::{
+        entries::{
+            BadRecord,
+            DriverEntry,
+            Entry,
+            Probe,
+            ProbeEntry,
+            RawDevSer,
+            RawDriverSer,
+            RawProbeSer,
+            RawSer, //
+        },
+        ffi,
+        plan::{
+            self,
+            Finding,
+            Formats,
+            Role,
+            Standing, //
+        },
     },
-    ffi,
-    plan::{
-        self,
-        Finding,
-        Formats,
-        Role,
-        Standing, //
-    },
+    Preserved, //
 };
 use kernel::{
     alloc::AllocError,
@@ -92,6 +95,8 @@ fn open<R: Record>(handle: Handle) -> Result<(RawSer, IncomingBlocks<R>), ReadEr
 /// The devices that were handed over and are not finished.
 pub(crate) struct Devices {
     entries: KVec<Entry>,
+    /// The addresses that `entries` had in the beginning.
+    preserved: KVec<Preserved>,
     /// The addresses of `entries` at which no device was enumerated yet, in the same order.
     missing: KVec<Address>,
     /// What the previous kernel says of these cannot be believed: no driver may bind.
@@ -109,6 +114,7 @@ impl Devices {
     const fn none() -> Self {
         Self {
             entries: KVec::new(),
+            preserved: KVec::new(),
             missing: KVec::new(),
             quarantined: KVec::new(),
             reasons: KVec::new(),
@@ -157,6 +163,8 @@ impl Devices {
         )?;
 
         for entry in &this.entries {
+            this.preserved
+                .push(Preserved::new(entry.address), GFP_KERNEL)?;
             this.missing.push(entry.address, GFP_KERNEL)?;
         }
         Ok(this)
@@ -167,9 +175,14 @@ impl Devices {
         self.entries.is_empty() && self.quarantined.is_empty() && !self.unreadable
     }
 
-    /// Returns whether there is an entry of a device.
-    fn contains(&self, device: &pci::Device) -> bool {
-        plan::find(&self.entries, lu_pci::address(device)).is_ok()
+    /// Hands out what is to be remembered for good.
+    pub(super) fn take_preserved(&mut self) -> KVec<Preserved> {
+        core::mem::take(&mut self.preserved)
+    }
+
+    /// Returns whether there is an entry of this address.
+    pub(super) fn contains(&self, address: Address) -> bool {
+        plan::find(&self.entries, address).is_ok()
     }
 
     /// Returns what a device was to the previous kernel.
@@ -199,8 +212,9 @@ impl Devices {
     ///
     /// `may_master` says that somebody did.
     pub(super) fn stop_suspect(&mut self, device: &pci::Device, may_master: bool) {
-        let doubtful = self.quarantined.contains(&lu_pci::address(device));
-        let suspect = self.unreadable || doubtful || (self.contains(device) && !may_master);
+        let address = lu_pci::address(device);
+        let doubtful = self.quarantined.contains(&address);
+        let suspect = self.unreadable || doubtful || (self.contains(address) && !may_master);
 
         if suspect && lu_pci::stop_mastering(device) {
             dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
@@ -298,7 +312,7 @@ impl Devices {
         for device in lu_pci::path(device) {
             let held = self.awake.iter().any(|awake| awake.is(device));
 
-            if !held && self.contains(device) {
+            if !held && self.contains(lu_pci::address(device)) {
                 self.awake.push(Awake::new(device), GFP_KERNEL)?;
             }
         }
@@ -319,7 +333,7 @@ impl Devices {
             if let Some(step) = plan::finish(&self.entries, address, role) {
                 plan::apply(&mut self.entries, step)?;
             }
-            if !self.contains(device) {
+            if !self.contains(address) {
                 self.awake.retain(|awake| !awake.is(device));
                 let_go(device);
                 ffi::trace_state(device, c"finished");

@@ -131,6 +131,41 @@ fn the_first_of_a_path_is_the_endpoint() {
 }
 
 #[test]
+fn only_a_preserved_bridge_that_lost_its_numbers_is_in_the_way_and_on_its_bus_only() {
+    // In two domains, on two buses each: one bridge that kept its numbers, one that lost them.
+    let (kept, lost) = (0x08, 0x10);
+    let buses = [(0, 0x0000), (0, 0x0500), (1, 0x0000), (1, 0x0500)];
+    let on = |(domain, bus): (u32, u16), devfn: u16| address(domain, bus | devfn);
+
+    for where_lost in buses {
+        let preserved = buses.iter().flat_map(|&bus| {
+            let is_lost = bus == where_lost;
+            [(on(bus, kept), false), (on(bus, lost), is_lost)]
+        });
+
+        for bus in buses {
+            for devfn in [0x00, kept, lost, 0xf8] {
+                let expected = (bus == where_lost).then_some(on(where_lost, lost));
+                assert_eq!(
+                    plan::in_the_way(on(bus, devfn), preserved.clone(), |lost| lost),
+                    expected
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_looks_at_bridges_of_other_buses() {
+    let preserved = [(address(0, 0x0108), ()), (address(1, 0x0008), ())];
+
+    assert_eq!(
+        plan::in_the_way(address(0, 0x0008), preserved.into_iter(), |()| panic!()),
+        None
+    );
+}
+
+#[test]
 fn quarantines_a_device_that_only_the_list_of_formats_names() {
     let device = address(0, 1);
     let formats = [DriverEntry {
