@@ -33,6 +33,7 @@ bool pci_liveupdate_keeps_mastering(struct pci_dev *dev);
 
 /* For the PCI core */
 bool pci_liveupdate_had_incoming(void);
+bool pci_liveupdate_is_preserved(struct pci_dev *dev);
 bool pci_liveupdate_refuse_bus_numbers(struct pci_dev *dev);
 void pci_liveupdate_setup_device(struct pci_dev *dev);
 void __pci_liveupdate_release_device(struct pci_dev *dev);
@@ -139,6 +140,11 @@ static inline bool pci_liveupdate_keeps_mastering(struct pci_dev *dev)
 }
 
 static inline bool pci_liveupdate_had_incoming(void)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_is_preserved(struct pci_dev *dev)
 {
 	return false;
 }

@@ -107,4 +107,11 @@ __rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
 }
 #endif
 
+#ifndef CONFIG_PCI_IOV
+__rust_helper int rust_helper_pci_num_vf(struct pci_dev *dev)
+{
+	return pci_num_vf(dev);
+}
+#endif
+
 #endif /* CONFIG_LIVEUPDATE_RUST */

@@ -660,6 +660,39 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-life",
+        about: "resets, removal, hot-plug, virtual functions and errors, before and after the kexec",
+        pitfalls: &["b", "ff", "g", "u"],
+        machine: Machine { slots: &[plain("igb"); 8], ..Machine::PLAIN },
+        stages: &[
+            Stage {
+                cmdline: "vfio_pci.enable_sriov=1",
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8}:00.0"),
+                    Do::Need("load_next"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_life_test --stage 1 0000:0{1,2,3,4,5,6,7,8}:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                cmdline: "vfio_pci.enable_sriov=1",
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8}:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_life_test --stage 2 0000:0{1,2,3,4,5,6,7,8}:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            // What happened is not in the way of the next kexec, either.
+            Stage { commands: &[Do::Test("test -c /dev/liveupdate")], ..Stage::MAIN },
+        ],
+        timeout: Duration::from_secs(240),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-rounds",
         about: "ten thousand rounds of preserving a device leave nothing behind",
         pitfalls: &["q"],

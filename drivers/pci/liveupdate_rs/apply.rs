@@ -216,6 +216,20 @@ impl Flb for Probes {
 ///
 /// As `pci_liveupdate_preserve()`.
 pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Result {
+    // Nobody enables virtual functions between the check and the entry.
+    lu_pci::try_locked(device, || {
+        if lu_pci::has_virtual_functions(device) {
+            if liveupdate::may_log() {
+                dev_warn!(device, "cannot be preserved with virtual functions\n");
+            }
+            return Err(EOPNOTSUPP);
+        }
+        add(device, format, data)
+    })
+    .ok_or(EBUSY)?
+}
+
+fn add(device: &pci::Device, format: Format, data: u64) -> Result {
     let devices = DEVICES.outgoing()?;
     let drivers = DRIVERS.outgoing()?;
 
@@ -415,6 +429,16 @@ pub(crate) fn is_incoming(device: &pci::Device) -> bool {
     Incoming::get().is_some_and(|incoming| {
         incoming.with(device, |_, standing, _| standing != Standing::Ordinary)
     })
+}
+
+/// Returns whether a device, or one below a bridge, is preserved for the next kernel or was by the
+/// previous one.
+pub(crate) fn is_preserved(device: &pci::Device) -> bool {
+    let is_outgoing = DEVICES
+        .outgoing()
+        .is_ok_and(|devices| devices.lock().contains(lu_pci::address(device)));
+
+    is_outgoing || is_incoming(device)
 }
 
 /// Returns whether a device was preserved with the file that has this data, and is not finished.

@@ -95,9 +95,10 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 /// - `EINVAL` for a virtual function, if the driver of the device declares no format in
 ///   `liveupdate_compatible`, or if ACS of the device or a bridge above it is enabled by
 ///   device-specific code,
-/// - `EBUSY` if the device is preserved already,
+/// - `EBUSY` if the device is preserved already, or somebody binds, resets or configures it just now,
 /// - `ENOENT` if no file is being preserved,
-/// - `EOPNOTSUPP` if the Live Update Orchestrator does not run,
+/// - `EOPNOTSUPP` if virtual functions of the device are enabled, or if the Live Update Orchestrator
+///   does not run,
 /// - `EOVERFLOW` if too many devices below one bridge are preserved,
 /// - `ENOSPC` if too many devices are preserved,
 /// - `ENOMEM` if memory is short.
@@ -186,6 +187,18 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_finish(dev: *mut bindings::pci_de
 pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming(dev: *mut bindings::pci_dev) -> bool {
     // SAFETY: By function requirement.
     apply::is_incoming(unsafe { lu_pci::from_raw(dev) })
+}
+
+/// Returns whether a device, or one below a bridge, is preserved for the next kernel, or was preserved
+/// by the previous kernel and is not finished yet. May sleep.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_is_preserved(dev: *mut bindings::pci_dev) -> bool {
+    // SAFETY: By function requirement.
+    apply::is_preserved(unsafe { lu_pci::from_raw(dev) })
 }
 
 /// Returns whether a device was preserved by the previous kernel with the file that has this data,

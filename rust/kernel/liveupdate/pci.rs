@@ -99,6 +99,14 @@ pub fn has_bus(device: &Device) -> bool {
     !unsafe { (*as_raw(device)).subordinate }.is_null()
 }
 
+/// Returns whether virtual functions of a device are enabled.
+///
+/// That changes while the device is locked.
+pub fn has_virtual_functions(device: &Device) -> bool {
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_num_vf(as_raw(device)) != 0 }
+}
+
 /// The bit of the command register that lets a device do DMA.
 // CAST: lossless, a bit of 16.
 const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
@@ -161,6 +169,7 @@ pub fn keep_mastering(device: &Device) -> Result {
 /// We own one of the counts that keep the device in use, for runtime power management.
 pub struct Awake {
     device: ARef<Device>,
+    address: Address,
 }
 
 impl Awake {
@@ -174,12 +183,13 @@ impl Awake {
         // INVARIANT: Just counted.
         Self {
             device: device.into(),
+            address: address(device),
         }
     }
 
-    /// Returns whether this is about `device`.
-    pub fn is(&self, device: &Device) -> bool {
-        ptr::eq(as_raw(&self.device), as_raw(device))
+    /// Returns the address of the device, which may have been removed.
+    pub fn address(&self) -> Address {
+        self.address
     }
 }
 
@@ -206,6 +216,24 @@ pub fn path(device: &Device) -> impl Iterator<Item = &Device> + Clone {
         // SAFETY: A bridge exists for as long as its bus does. `Device` is a transparent wrapper.
         NonNull::new(bridge).map(|bridge| unsafe { bridge.cast::<Device>().as_ref() })
     })
+}
+
+/// Calls `f` while no driver can bind or unbind, and nobody resets or configures a device.
+///
+/// Returns nothing if somebody does. Does not wait for them: they may wait for the caller.
+pub fn try_locked<R>(device: &Device, f: impl FnOnce() -> R) -> Option<R> {
+    let dev: &device::Device = device.as_ref();
+
+    // SAFETY: By the type invariants of `device::Device`.
+    if unsafe { bindings::device_trylock(dev.as_raw()) } == 0 {
+        return None;
+    }
+
+    let result = f();
+
+    // SAFETY: We hold the lock.
+    unsafe { bindings::device_unlock(dev.as_raw()) };
+    Some(result)
 }
 
 /// Calls `f` with the driver data of a device, while no driver can bind or unbind.

@@ -205,6 +205,8 @@ impl Devices {
         let is_first = self.missing.contains(&address);
 
         self.missing.retain(|missing| *missing != address);
+        // There may have been another one, which was removed.
+        self.awake.retain(|awake| awake.address() != address);
         is_first
     }
 
@@ -310,9 +312,10 @@ impl Devices {
     /// `ENOMEM` if memory is short. Some of them may be kept awake then, until they are finished.
     pub(super) fn keep_awake(&mut self, device: &pci::Device) -> Result {
         for device in lu_pci::path(device) {
-            let held = self.awake.iter().any(|awake| awake.is(device));
+            let address = lu_pci::address(device);
+            let held = self.awake.iter().any(|awake| awake.address() == address);
 
-            if !held && self.contains(lu_pci::address(device)) {
+            if !held && self.contains(address) {
                 self.awake.push(Awake::new(device), GFP_KERNEL)?;
             }
         }
@@ -334,7 +337,7 @@ impl Devices {
                 plan::apply(&mut self.entries, step)?;
             }
             if !self.contains(address) {
-                self.awake.retain(|awake| !awake.is(device));
+                self.awake.retain(|awake| awake.address() != address);
                 let_go(device);
                 ffi::trace_state(device, c"finished");
             }
