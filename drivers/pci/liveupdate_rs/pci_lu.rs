@@ -51,6 +51,8 @@ mod ffi;
 mod kept;
 mod plan;
 mod probes;
+#[cfg(CONFIG_PCI_LIVEUPDATE_KUNIT_TEST)]
+mod tests;
 mod writes;
 
 /// What messages begin with.
