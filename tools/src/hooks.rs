@@ -2,9 +2,10 @@
 
 //! How much C the patch series adds to the kernel.
 
-/// The most that the hooks may add. Over half of it is what `kernel/liveupdate` itself needs to
-/// tell handlers, and to let one file, session or record fail without the others.
-pub const LIMIT: usize = 500;
+/// The most that the hooks may add, comments and documentation included. Over half of it is what
+/// `kernel/liveupdate` itself needs to tell handlers, and to let one file, session or record fail
+/// without the others.
+pub const LIMIT: usize = 600;
 
 /// Places whose lines are no hooks.
 const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/"];

@@ -19,9 +19,6 @@
 
 #include <liveupdate_test.h>
 
-/* As long as the Makefile does not know of it. */
-#include "config_space.c"
-
 const char * const container_modes[NR_CONTAINER_MODES] = {
 	MODE_VFIO_TYPE1_IOMMU,
 	MODE_VFIO_TYPE1V2_IOMMU,
