@@ -329,12 +329,8 @@ impl Incoming {
         })
     }
 
-    /// Calls `f` with what a device was to the previous kernel, and how it was preserved.
-    fn with<R>(
-        &self,
-        device: &pci::Device,
-        f: impl FnOnce(&mut IncomingDevices, Standing, Formats<'_>) -> R,
-    ) -> R {
+    /// Calls `f` with what is left of it.
+    fn with_all<R>(&self, f: impl FnOnce(&mut IncomingDevices, Formats<'_>) -> R) -> R {
         let mut devices = self.devices.lock();
         let drivers = self.drivers.as_ref().map(|drivers| drivers.lock());
         let formats = match &drivers {
@@ -342,24 +338,25 @@ impl Incoming {
             None => Formats::Unknown,
         };
 
-        let standing = devices.standing(device, formats);
-        f(&mut devices, standing, formats)
+        f(&mut devices, formats)
     }
-}
 
-/// Calls `f` with what was handed over and is not finished, if there is something.
-fn lock_incoming<R>(f: impl FnOnce(&IncomingDevices, Formats<'_>) -> R) -> Option<R> {
-    let incoming = Incoming::get()?;
-    let devices = incoming.devices.lock();
-    let drivers = incoming.drivers.as_ref().map(|drivers| drivers.lock());
+    /// Calls `f` with what a device was to the previous kernel, and how it was preserved.
+    fn with<R>(
+        &self,
+        device: &pci::Device,
+        f: impl FnOnce(&mut IncomingDevices, Standing, Formats<'_>) -> R,
+    ) -> R {
+        self.with_all(|devices, formats| {
+            let standing = devices.standing(device, formats);
+            f(devices, standing, formats)
+        })
+    }
 
-    Some(f(
-        &devices,
-        match &drivers {
-            Some(drivers) => Formats::Known(drivers.entries()),
-            None => Formats::Unknown,
-        },
-    ))
+    /// Returns whether a bridge was preserved at an address, and is not finished.
+    fn holds_bridge(&self, address: Address) -> bool {
+        self.with_all(|devices, formats| devices.holds_bridge(address, formats))
+    }
 }
 
 /// Returns whether devices were preserved, though they may be finished.
@@ -408,11 +405,10 @@ impl Preserved {
             return true;
         }
 
-        let is_incoming = DEVICES
-            .incoming()
-            .is_ok_and(|devices| devices.lock().contains(self.address));
+        let was_bridge =
+            Incoming::get().is_some_and(|incoming| incoming.holds_bridge(self.address));
 
-        let lost = is_incoming
+        let lost = was_bridge
             && (self.address == lu_pci::address(asking)
                 || lu_pci::find(self.address)
                     .is_some_and(|device| lu_pci::is_bridge(&device) && !lu_pci::has_bus(&device)));

@@ -221,6 +221,13 @@ pub(crate) fn standing(
     }
 }
 
+/// Returns whether there is an entry of a bridge at an address, as far as one can know.
+///
+/// Those of endpoints have a format, which the previous kernel writes down apart.
+pub(crate) fn holds_bridge(entries: &[Entry], address: Address, formats: Formats<'_>) -> bool {
+    find(entries, address).is_ok() && !formats.names(address)
+}
+
 /// Finds the preserved bridge for whose sake a bridge gets no bus numbers, if there is one.
 ///
 /// A bridge without numbers gets the next free ones. If a preserved bridge on the same bus lost its

@@ -180,8 +180,13 @@ impl Devices {
         core::mem::take(&mut self.preserved)
     }
 
+    /// Returns whether there is an entry of a bridge at this address.
+    pub(super) fn holds_bridge(&self, address: Address, formats: Formats<'_>) -> bool {
+        plan::holds_bridge(&self.entries, address, formats)
+    }
+
     /// Returns whether there is an entry of this address.
-    pub(super) fn contains(&self, address: Address) -> bool {
+    fn contains(&self, address: Address) -> bool {
         plan::find(&self.entries, address).is_ok()
     }
 

@@ -3,7 +3,7 @@
 //! Shows in debugfs what is preserved.
 
 use super::{
-    lock_incoming,
+    Incoming,
     DEVICES,
     DRIVERS, //
 };
@@ -58,7 +58,10 @@ fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     show_sessions(f, Direction::Incoming, |handle| {
         DRIVERS.incoming().ok()?.lock().device_of(handle)
     })?;
-    lock_incoming(|devices, formats| devices.show(f, formats)).unwrap_or(Ok(()))
+    match Incoming::get() {
+        Some(incoming) => incoming.with_all(|devices, formats| devices.show(f, formats)),
+        None => Ok(()),
+    }
 }
 
 /// Shows sessions and their files. The handle of a file is an address, and is not shown.

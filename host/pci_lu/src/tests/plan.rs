@@ -156,6 +156,27 @@ fn only_a_preserved_bridge_that_lost_its_numbers_is_in_the_way_and_on_its_bus_on
 }
 
 #[test]
+fn an_entry_is_of_a_bridge_unless_it_has_a_format() {
+    let entries = [entry(0, 1, 1), entry(0, 2, 1)];
+    let formats = [DriverEntry {
+        address: address(0, 2),
+        format: format("vfio-pci-v1"),
+        data: 0x1000,
+    }];
+
+    for (at, formats, expected) in [
+        (address(0, 1), Formats::Known(&formats), true),
+        (address(0, 2), Formats::Known(&formats), false),
+        (address(0, 3), Formats::Known(&formats), false),
+        (address(0, 1), Formats::Unknown, true),
+        (address(0, 2), Formats::Unknown, true),
+        (address(1, 1), Formats::Unknown, false),
+    ] {
+        assert_eq!(plan::holds_bridge(&entries, at, formats), expected);
+    }
+}
+
+#[test]
 fn nobody_looks_at_bridges_of_other_buses() {
     let preserved = [(address(0, 0x0108), ()), (address(1, 0x0008), ())];
 
