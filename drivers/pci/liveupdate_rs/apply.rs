@@ -44,6 +44,7 @@ use super::{
 };
 use kernel::{
     alloc::AllocError,
+    dev_warn_ratelimited,
     liveupdate::{
         self,
         pci::{
@@ -219,9 +220,7 @@ pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Resul
     // Nobody enables virtual functions between the check and the entry.
     lu_pci::try_locked(device, || {
         if lu_pci::has_virtual_functions(device) {
-            if liveupdate::may_log() {
-                dev_warn!(device, "cannot be preserved with virtual functions\n");
-            }
+            dev_warn_ratelimited!(device, "cannot be preserved with virtual functions\n");
             return Err(EOPNOTSUPP);
         }
         add(device, format, data)
@@ -237,7 +236,7 @@ fn add(device: &pci::Device, format: Format, data: u64) -> Result {
 
     // What a bridge is told in ways of its own cannot be adopted.
     if lu_pci::path(device).any(ffi::has_specific_acs) {
-        dev_warn!(
+        dev_warn_ratelimited!(
             device,
             "cannot be preserved: ACS is enabled by device-specific code\n"
         );
@@ -487,6 +486,7 @@ pub(crate) fn enumerated(device: &pci::Device) {
     let Ok(devices) = DEVICES.incoming() else {
         return drop_hand_over(device);
     };
+    // All before any lock is taken, and put when all are released: LUO's come first.
     let (probes, drivers) = (PROBES.incoming().ok(), DRIVERS.incoming().ok());
     let mut devices = devices.lock();
 
@@ -500,8 +500,10 @@ pub(crate) fn enumerated(device: &pci::Device) {
         match known.and_then(|known| keep(&mut devices, device, known)) {
             // Somebody will take it over, or it is nobody's.
             Ok(is_mastering) => {
-                may_master =
-                    is_mastering && drivers.is_some_and(|drivers| drivers.lock().names(device))
+                may_master = is_mastering
+                    && drivers
+                        .as_ref()
+                        .is_some_and(|drivers| drivers.lock().names(device));
             }
             Err(err) => {
                 dev_err!(device, "is not kept from being written to: {err:?}\n");

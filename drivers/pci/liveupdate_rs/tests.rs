@@ -143,7 +143,7 @@ impl Tree {
 
 /// Returns all sequences of `N` endpoints in which each occurs `times`.
 fn orders<const N: usize>(times: usize) -> impl Iterator<Item = [usize; N]> {
-    (0..ENDPOINTS.pow(N as u32)).filter_map(move |mut number| {
+    (0..[ENDPOINTS; N].iter().product()).filter_map(move |mut number| {
         let mut order = [0; N];
         let mut count = [0; ENDPOINTS];
 
@@ -204,10 +204,8 @@ mod cases {
                     let mut preserved: [bool; ENDPOINTS] =
                         core::array::from_fn(|endpoint| set & (1 << endpoint) != 0);
 
-                    for endpoint in 0..ENDPOINTS {
-                        if preserved[endpoint] {
-                            tree.toggle(&mut entries, endpoint, true)?;
-                        }
+                    for (endpoint, _) in preserved.iter().enumerate().filter(|(_, is)| **is) {
+                        tree.toggle(&mut entries, endpoint, true)?;
                     }
                     for endpoint in order {
                         if preserved[endpoint] {

@@ -33,6 +33,7 @@ use super::super::{
     }, //
 };
 use kernel::{
+    dev_warn_ratelimited,
     fmt,
     liveupdate::{
         kho::{
@@ -369,7 +370,7 @@ fn probes(device: &pci::Device) -> Result<KVec<Probe>> {
     }
 
     if !known {
-        dev_warn!(
+        dev_warn_ratelimited!(
             device,
             "has a resource of a strange size: the next kernel will write to its registers\n"
         );

@@ -49,9 +49,10 @@ fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     })?;
     if let Ok(devices) = DEVICES.outgoing() {
         let drivers = DRIVERS.outgoing().ok();
+        let devices = devices.lock();
         let drivers = drivers.as_ref().map(|drivers| drivers.lock());
 
-        devices.lock().show(f, drivers.as_deref())?;
+        devices.show(f, drivers.as_deref())?;
     }
 
     writeln!(f, "incoming")?;

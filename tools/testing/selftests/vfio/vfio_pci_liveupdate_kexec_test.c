@@ -58,11 +58,14 @@
 
 #define MAX_DEVICES		32
 
+/* What debugfs shows of a file of vfio-pci, and of its device */
+#define FORMAT			"vfio-pci-v1"
+
 /* Test cases of each function, as far as they do not depend on the device. */
 #define NR_PRESERVE_CASES	2
-#define NR_PRESERVE_LEG_CASES	2
+#define NR_PRESERVE_LEG_CASES	3
 #define NR_FREEZE_CASES		10
-#define NR_RETRIEVE_CASES	2
+#define NR_RETRIEVE_CASES	3
 #define NR_CONFIG_CASES		3
 #define NR_RETRIEVE_LEG_CASES	(NR_CONTAINER_MODES + 7 + NR_CONFIG_CASES)
 
@@ -227,6 +230,10 @@ static void preserve_leg(int session_fd, struct leg *leg)
 	if (!ret)
 		phase_done("preserve", start);
 	require_call(ret, "%s: device is preserved", leg->bdf);
+	check(view_count("outgoing", "device %s: preserved, " FORMAT "\n", leg->bdf) == 1 &&
+	      view_count("outgoing", "file %#x: " FORMAT ", device %s\n",
+			 DEVICE_TOKEN + leg->index, leg->bdf) == 1,
+	      "%s: debugfs shows device and file", leg->bdf);
 
 	ret = luo_session_preserve_fd(session_fd, leg->mem.fd,
 				      MEMFD_TOKEN + leg->index);
@@ -421,6 +428,9 @@ static int retrieve_session(int luo_fd, int state_session_fd, int *stage)
 
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session %s is retrieved", session_name);
+	check(view_readable() &&
+	      view_count("incoming", "session %s: retrieved\n", session_name) == 1,
+	      "debugfs shows the session, to root");
 
 	for (leg = legs; leg < legs + nr_legs; leg++) {
 		struct test_memory *mem = &leg->mem;
@@ -483,14 +493,24 @@ static void check_abandon(int luo_fd, int state_session_fd)
 
 static void retrieve_leg(int session_fd, struct leg *leg)
 {
-	u64 start = now_ns();
+	u64 start;
 	int ret;
 
+	check(view_count("incoming", "device %s: incoming, " FORMAT ", held, ", leg->bdf) == 1 &&
+	      view_count("incoming", "file %#x: " FORMAT ", device %s, waiting\n",
+			 DEVICE_TOKEN + leg->index, leg->bdf) == 1,
+	      "%s: debugfs shows that device and file are waiting", leg->bdf);
+
+	start = now_ns();
 	leg->device_fd = luo_session_retrieve_fd(session_fd,
 						 DEVICE_TOKEN + leg->index);
 	if (leg->device_fd >= 0)
 		phase_done("retrieve", start);
 	require_call(leg->device_fd, "%s: device is retrieved", leg->bdf);
+	check(view_count("incoming", "device %s: incoming, " FORMAT ", let go, ", leg->bdf) == 1 &&
+	      view_count("incoming", "file %#x: " FORMAT ", device %s, retrieved\n",
+			 DEVICE_TOKEN + leg->index, leg->bdf) == 1,
+	      "%s: debugfs shows that the device has an owner", leg->bdf);
 
 	check_errno(device_get_info(leg->device_fd), EINVAL,
 		    "%s: device refuses ioctls before it is bound", leg->bdf);
@@ -574,7 +594,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 		nr_dropped += leg_dropped(leg);
 
 	ksft_set_plan(NR_RETRIEVE_CASES + 4 +
-		      nr_legs * (NR_RETRIEVE_LEG_CASES + 9 + 2 * NR_CONFIG_CASES) +
+		      nr_legs * (NR_RETRIEVE_LEG_CASES + 12 + 2 * NR_CONFIG_CASES) +
 		      (option.again ? NR_PRESERVE_CASES + nr_dropped +
 				      (nr_legs - nr_dropped) * NR_PRESERVE_LEG_CASES
 				    : nr_legs));
@@ -600,6 +620,8 @@ static void stage_2(int luo_fd, int state_session_fd)
 
 	for (leg = legs; leg < legs + nr_legs; leg++) {
 		check_configs(leg, CONFIG_FINISHED);
+		check(!view_count("incoming", "device %s", leg->bdf),
+		      "%s: debugfs does not show the device any more", leg->bdf);
 		check(memory_dma_sum(&leg->mem) == leg->dma_sum,
 		      "%s: device wrote nothing since the memfd was retrieved",
 		      leg->bdf);

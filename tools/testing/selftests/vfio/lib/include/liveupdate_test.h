@@ -182,6 +182,10 @@ bool data_intact(const struct test_memory *mem);
 u64 copy_size(const struct test_memory *mem, struct vfio_pci_device *device);
 bool data_copies(struct test_memory *mem, struct vfio_pci_device *device, u64 size);
 
+/* What debugfs shows, below "outgoing" and below "incoming" */
+bool view_readable(void);
+int __printf(2, 3) view_count(const char *direction, const char *fmt, ...);
+
 /* Receiving frames from the wire with an Intel 82576 */
 #define IGB_RX_MEMORY		((u64)SZ_8M)
 
