@@ -759,6 +759,23 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "vfio-race",
+        about: "preserving races with resets, virtual functions, removal, ioctls and debugfs",
+        pitfalls: &["b"],
+        machine: Machine { slots: &[plain("igb"), plain("e1000e")], ..Machine::PLAIN },
+        stages: &[Stage {
+            cmdline: "vfio_pci.enable_sriov=1",
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_race_test 0000:01:00.0 0000:02:00.0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(120),
+        judge: None,
+    },
+    VmTest {
         name: "vfio-keeps-mastering",
         about: "a device that was asked to go on keeps bus mastering, and the path above it",
         pitfalls: &[],

@@ -231,7 +231,6 @@ pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Resul
 fn add(device: &pci::Device, format: Format, data: u64) -> Result {
     let devices = DEVICES.outgoing()?;
     let drivers = DRIVERS.outgoing()?;
-
     let probes = PROBES.outgoing()?;
 
     // What a bridge is told in ways of its own cannot be adopted.
@@ -518,8 +517,14 @@ pub(crate) fn enumerated(device: &pci::Device) {
 ///
 /// Returns whether it goes on doing DMA.
 fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>) -> Result<bool> {
-    if !plan::is_same(&known, |register| ffi::read_config(device, register)) {
+    let read = |register| ffi::read_config(device, register);
+
+    if !plan::is_same(&known, read) {
         devices.quarantine_other(device);
+        return Ok(false);
+    }
+    // There is nothing to keep.
+    if !plan::is_configured(&known, read) {
         return Ok(false);
     }
 

@@ -23,7 +23,8 @@ use core::{
     num::NonZero,
     ops::{
         DerefMut,
-        Range, //
+        Range,
+        RangeInclusive, //
     }, //
 };
 use kernel::{
@@ -33,6 +34,12 @@ use kernel::{
 
 /// The command register: `PCI_COMMAND`.
 pub(crate) const COMMAND: u16 = 0x04;
+
+/// The base address registers: `PCI_BASE_ADDRESS_0` to `PCI_BASE_ADDRESS_5`. A bridge has two.
+const BARS: RangeInclusive<u16> = 0x10..=0x24;
+
+/// What is no part of an address in them.
+const BAR_FLAGS: u32 = 0xf;
 
 /// The bit of the command register that lets a device do DMA: `PCI_COMMAND_MASTER`.
 pub(crate) const MASTER: u32 = 0x0004;
@@ -512,6 +519,20 @@ pub(crate) fn is_same(probes: &[Probe], read: impl Fn(u16) -> u32) -> bool {
     IDENTITY
         .iter()
         .all(|&register| known(probes, register).is_none_or(|value| value == read(register)))
+}
+
+/// Decides whether a device whose registers read like this is as the previous kernel left it.
+///
+/// One that lost power, or was plugged in meanwhile, has no addresses in its base address registers.
+/// If it has no such registers nobody can tell.
+pub(crate) fn is_configured(probes: &[Probe], read: impl Fn(u16) -> u32) -> bool {
+    let mut bars = probes
+        .iter()
+        .filter(|probe| BARS.contains(&probe.register))
+        .map(|probe| read(probe.register) & probe.value & !BAR_FLAGS != 0)
+        .peekable();
+
+    bars.peek().is_none() || bars.any(|has_address| has_address)
 }
 
 /// Decides where an entry of the previous kernel belongs.

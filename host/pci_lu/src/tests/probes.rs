@@ -13,6 +13,7 @@ use crate::{
         CONFIG_SPACE_SIZE, //
     },
     plan::{
+        is_configured,
         is_same,
         probed,
         COMMAND,
@@ -159,6 +160,35 @@ fn a_device_that_reads_as_something_else_is_another_one() {
     // Nothing is known of it.
     assert!(is_same(&[], device(u32::MAX, u32::MAX)));
     assert!(is_same(&probes[1..2], device(u32::MAX, u32::MAX)));
+}
+
+#[test]
+fn a_device_without_addresses_is_not_as_it_was_left() {
+    let bars = [
+        (COMMAND, 0x0400),
+        (0x10, 0xfffe_0000),
+        (0x18, 0xffff_ffe1),
+        (0x30, 0xfff8_0000),
+    ]
+    .map(|(register, value)| Probe { register, value });
+    let device = |memory, ports, rom| {
+        move |register| match register {
+            0x10 => memory,
+            0x18 => ports,
+            0x30 => rom,
+            _ => panic!("no base address register is at {register:#x}"),
+        }
+    };
+
+    assert!(is_configured(&bars, device(0xfe80_0000, 0xc001, 0)));
+    assert!(is_configured(&bars, device(0xfe80_0000, 0x0001, 0)));
+    assert!(is_configured(&bars, device(0, 0xc021, 0)));
+    assert!(!is_configured(&bars, device(0, 0x0001, 0)));
+    assert!(!is_configured(&bars, device(0xc, 0x0001, 0xfff8_0001)));
+
+    // Nobody can tell.
+    assert!(is_configured(&bars[..1], device(0, 0, 0)));
+    assert!(is_configured(&[], device(0, 0, 0)));
 }
 
 #[test]
