@@ -125,7 +125,28 @@ const TWO_AGAIN: Stage = Stage {
 /// A test of what the kernel makes of a wrong hand-over. The first kernel has vfio-pci as a module
 /// that is not loaded, so that another one can hand over in its name.
 macro_rules! forged {
-    ($case:literal, $about:literal $(, $pitfall:literal)* $(; $parameter:literal)?) => {
+    ($($case:tt)*) => { forged_with!([], None; $($case)*) };
+}
+
+/// The same, and something has the device master the bus between the kernels: the next one finds
+/// it, whatever it makes of the hand-over.
+macro_rules! forged_mastering {
+    ($($case:tt)*) => {
+        forged_with!(
+            // The device's command register.
+            ["o /w 0xcf8 0x80010004", "o /h 0xcfc 0x107"],
+            Some(judges::stops_mastering);
+            $($case)*
+        )
+    };
+}
+
+/// The test of either kind, with what QEMU's monitor does at the jump, and a judge.
+macro_rules! forged_with {
+    (
+        $at_jump:expr, $judge:expr;
+        $case:literal, $about:literal $(, $pitfall:literal)* $(; $parameter:literal)?
+    ) => {
         VmTest {
             name: concat!("forged-", $case),
             about: $about,
@@ -142,6 +163,7 @@ macro_rules! forged {
                             " 0000:01:00.0"
                         )),
                     ],
+                    at_jump: &$at_jump,
                     ..Stage::MAIN
                 },
                 // Has vfio-pci bind to the device itself, since that is to fail in some cases.
@@ -155,7 +177,7 @@ macro_rules! forged {
                 },
             ],
             timeout: Duration::from_secs(180),
-            judge: None,
+            judge: $judge,
         }
     };
 }
@@ -938,24 +960,39 @@ pub const TESTS: &[VmTest] = &[
     forged!("twice-unlisted", "the same, and no list of the drivers"; "no_drivers=1"),
     forged!("refcount", "a list of PCI devices with counts that make no sense"),
     forged!("missing", "a list of PCI devices with one that is not there"),
-    forged!("version", "a list of PCI devices of a version that the kernel does not know"),
-    forged!("count", "a list of PCI devices that announces more than it has"),
-    forged!("duplicate", "a list of PCI devices that has one twice"),
-    forged!("domain", "a list of PCI devices with a domain that there cannot be"),
-    forged!("null", "no address instead of a list of PCI devices"),
-    forged!("foreign", "memory that was not handed over instead of a list of PCI devices"),
-    forged!("block-foreign", "a block of PCI devices in memory that was not handed over"),
-    forged!("block-loop", "a block of PCI devices that is followed by itself"),
-    forged!("block-long", "a block with more PCI devices than it has room for"),
-    forged!("block-empty", "a block without PCI devices"),
+    forged_mastering!(
+        "version",
+        "a list of PCI devices of a version that the kernel does not know"
+    ),
+    forged_mastering!("count", "a list of PCI devices that announces more than it has"),
+    forged_mastering!("duplicate", "a list of PCI devices that has one twice"),
+    forged_mastering!("domain", "a list of PCI devices with a domain that there cannot be"),
+    forged_mastering!("null", "no address instead of a list of PCI devices"),
+    forged_mastering!(
+        "foreign",
+        "memory that was not handed over instead of a list of PCI devices"
+    ),
+    forged_mastering!("block-foreign", "a block of PCI devices in memory that was not handed over"),
+    forged_mastering!("block-loop", "a block of PCI devices that is followed by itself"),
+    forged_mastering!("block-long", "a block with more PCI devices than it has room for"),
+    forged_mastering!("block-empty", "a block without PCI devices"),
     forged!("drivers-absent", "no list of the drivers for PCI devices"; "no_drivers=1"),
-    forged!("drivers-version", "a list of drivers of a version that the kernel does not know"),
-    forged!("drivers-compatible", "a list of drivers with one that the kernel does not have"),
+    forged_mastering!(
+        "drivers-version",
+        "a list of drivers of a version that the kernel does not know"
+    ),
+    forged_mastering!(
+        "drivers-compatible",
+        "a list of drivers with one that the kernel does not have"
+    ),
     forged!("drivers-data", "a list of drivers that gives a device to another file"),
     forged!("probes-version", "a list of registers of a version that the kernel does not know"),
     forged!("probes-count", "a list of registers that announces more than it has"),
     forged!("probes-order", "a list of registers that has one twice"),
     forged!("probes-register", "a list of registers with one that there cannot be"),
-    forged!("probes-vendor", "a device of another vendor than the list of registers says"),
-    forged!("probes-class", "a device of another class than the list of registers says"),
+    forged_mastering!(
+        "probes-vendor",
+        "a device of another vendor than the list of registers says"
+    ),
+    forged_mastering!("probes-class", "a device of another class than the list of registers says"),
 ];

@@ -141,6 +141,20 @@ fn quiesced_until(evidence: &Evidence, phase: &str) -> Vec<Case> {
     ]
 }
 
+/// The next kernel finds the device mastering the bus, stops it, and says so once.
+pub fn stops_mastering(evidence: &Evidence) -> Vec<Case> {
+    let jump = evidence.jump(1).unwrap_or(f64::INFINITY);
+    let said = evidence
+        .console
+        .iter()
+        .filter(|line| line.at > jump && line.text.contains("did DMA across a kexec: stopped"))
+        .filter(|line| line.text.contains(DEVICE))
+        .count();
+    vec![Case::check("the next kernel stops the device, and says so once", said == 1, || {
+        format!("said {said} times")
+    })]
+}
+
 /// An `igb` and its root port have bus mastering on from the call of kexec until vfio-pci is bound
 /// in the next kernel, and the device is not reset.
 pub fn keeps_mastering(evidence: &Evidence) -> Vec<Case> {
@@ -294,6 +308,25 @@ mod tests {
         evidence.frames = vec![5.0];
         assert_eq!(failed(&evidence).len(), 2);
         assert_eq!(failed(&Evidence::default()).len(), 1);
+    }
+
+    #[test]
+    fn device_is_stopped_once_by_the_next_kernel() {
+        let stopped = |lines: &[(f64, &str)]| {
+            let mut evidence = update(&[]);
+            evidence.console.extend(lines.iter().map(|(at, bdf)| Line {
+                at: *at,
+                text: format!(
+                    "[    1.0] pci {bdf}: did DMA across a kexec: stopped and quarantined"
+                ),
+            }));
+            !stops_mastering(&evidence)[0].has_failed()
+        };
+        assert!(stopped(&[(15.0, "0000:01:00.0")]));
+        assert!(!stopped(&[]));
+        assert!(!stopped(&[(5.0, "0000:01:00.0")]));
+        assert!(!stopped(&[(15.0, "0000:02:00.0")]));
+        assert!(!stopped(&[(15.0, "0000:01:00.0"), (16.0, "0000:01:00.0")]));
     }
 
     /// A live update in which both keep bus mastering; `more` is added to the trace.

@@ -488,21 +488,24 @@ pub(crate) fn enumerated(device: &pci::Device) {
     // All before any lock is taken, and put when all are released: LUO's come first.
     let (probes, drivers) = (PROBES.incoming().ok(), DRIVERS.incoming().ok());
     let mut devices = devices.lock();
+    let is_first = devices.enumerated(device);
+
+    let known = match &probes {
+        Some(probes) if is_first => probes.lock().of(device),
+        _ => Ok(KVec::new()),
+    };
+    let drivers = drivers.as_ref().map(|drivers| drivers.lock());
+    let formats = match &drivers {
+        Some(drivers) => Formats::Known(drivers.entries()),
+        None => Formats::Unknown,
+    };
 
     let mut may_master = false;
-    if devices.enumerated(device) {
-        let known = match &probes {
-            Some(probes) => probes.lock().of(device),
-            None => Ok(KVec::new()),
-        };
-
+    if is_first {
         match known.and_then(|known| keep(&mut devices, device, known)) {
             // Somebody will take it over, or it is nobody's.
             Ok(is_mastering) => {
-                may_master = is_mastering
-                    && drivers
-                        .as_ref()
-                        .is_some_and(|drivers| drivers.lock().names(device));
+                may_master = is_mastering && formats.names(lu_pci::address(device));
             }
             Err(err) => {
                 dev_err!(device, "is not kept from being written to: {err:?}\n");
@@ -510,7 +513,7 @@ pub(crate) fn enumerated(device: &pci::Device) {
         }
         ffi::trace_state(device, c"incoming");
     }
-    devices.stop_suspect(device, may_master);
+    devices.stop_suspect(device, formats, may_master);
 }
 
 /// Keeps a device as the previous kernel left it, as far as that is known.

@@ -218,14 +218,21 @@ impl Devices {
     /// Sees to it that a device does no DMA that nobody handed over what it needs for.
     ///
     /// `may_master` says that somebody did.
-    pub(super) fn stop_suspect(&mut self, device: &pci::Device, may_master: bool) {
-        let address = lu_pci::address(device);
-        let doubtful = self.quarantined.contains(&address);
-        let suspect = self.unreadable || doubtful || (self.contains(address) && !may_master);
+    pub(super) fn stop_suspect(
+        &mut self,
+        device: &pci::Device,
+        formats: Formats<'_>,
+        may_master: bool,
+    ) {
+        let suspect = match self.standing(device, formats) {
+            Standing::Ordinary | Standing::Bridge => self.unreadable,
+            Standing::Endpoint => !may_master,
+            Standing::Quarantined => true,
+        };
 
         if suspect && lu_pci::stop_mastering(device) {
             dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
-            if !doubtful {
+            if !self.quarantined.contains(&lu_pci::address(device)) {
                 self.quarantine(device, "it did DMA across the kexec");
             }
         }
@@ -400,11 +407,6 @@ impl Drivers {
     /// Returns the device that belongs to the file of this handle.
     pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
         plan::device_of(&self.entries, handle.get())
-    }
-
-    /// Returns whether a driver can take over a device, or a device is a bridge, which needs none.
-    pub(super) fn names(&self, device: &pci::Device) -> bool {
-        lu_pci::is_bridge(device) || Formats::Known(&self.entries).names(lu_pci::address(device))
     }
 
     /// Forgets a device that was finished.

@@ -1080,7 +1080,7 @@ static bool belongs_to_other(const struct test_case *test)
 
 static int planned(const struct test_case *test)
 {
-	int count = 19;
+	int count = 20;
 
 	if (test->reported)
 		count++;
@@ -1109,6 +1109,7 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	check(stage == 2, "state file says stage 2");
+	check(!(read_config(PCI_COMMAND) & PCI_COMMAND_MASTER), "device does no DMA");
 	check_reported(test);
 
 	session_fd = check_session(luo_fd, FORGED_SESSION);
