@@ -532,7 +532,7 @@ fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>)
     }
 
     let is_mastering = plan::keeps_mastering(&known);
-    ffi::keep(device, KBox::new(Kept::new(known), GFP_KERNEL)?);
+    ffi::keep(device, KBox::new(Kept::new(known, read), GFP_KERNEL)?);
     Ok(is_mastering)
 }
 
@@ -547,10 +547,15 @@ pub(crate) fn drops_write(device: &pci::Device, write: Write) -> bool {
         return false;
     };
 
-    if lu_pci::is_bridge(device) {
-        let old = ffi::read_config(device, write.dword());
+    let register = write.dword();
+    let old = ffi::read_config(device, register);
+    let is_bridge = lu_pci::is_bridge(device);
 
-        if writes::bridge_may(&ffi::capabilities(device), old, write) {
+    if is_bridge && writes::bridge_may(&ffi::capabilities(device), old, write) {
+        return false;
+    }
+    if let Some(had) = kept.register(register) {
+        if writes::restores(had, old, write) {
             return false;
         }
     }
@@ -571,8 +576,11 @@ pub(crate) fn adopt_acs(device: &pci::Device) -> bool {
         return false;
     };
 
-    let value = kept.acs_control(|| ffi::read_config_word(device, control));
-    ffi::write_config_word(device, control, value);
+    let now = ffi::read_config_word(device, control);
+    let value = kept.acs_control(now);
+    if now != value {
+        ffi::write_config_word(device, control, value);
+    }
     true
 }
 

@@ -343,11 +343,21 @@ pub(crate) fn read_config_word(device: &pci::Device, offset: u16) -> u16 {
     value
 }
 
-/// Writes a word to a device's configuration space, unless the device is held.
+/// Writes a word to a device's configuration space, though the device may be held.
 pub(crate) fn write_config_word(device: &pci::Device, offset: u16, value: u16) {
+    // SAFETY: By the type invariants of `Device`. A device does not change buses.
+    let bus = unsafe { (*lu_pci::as_raw(device)).bus };
+
     // What fails, fails for a device that does not answer.
-    // SAFETY: By the type invariants of `Device`.
-    unsafe { bindings::pci_write_config_word(lu_pci::as_raw(device), offset.into(), value) };
+    // SAFETY: A device is on a bus for as long as it exists.
+    unsafe {
+        bindings::pci_bus_write_config_word(
+            bus,
+            lu_pci::address(device).devfn().into(),
+            offset.into(),
+            value,
+        );
+    }
 }
 
 /// Notes whether a bridge forwards what is addressed to functions above 7, as it was told before.

@@ -21,6 +21,9 @@ use kernel::{
 pub(crate) struct Kept {
     /// What writing to its registers would tell, if that is known.
     probes: KVec<Probe>,
+    /// What its registers had when it was found, as far as they have settings: from the beginning
+    /// of configuration space on, in double words.
+    registers: [u32; REGISTERS],
     /// Nothing is written to it that is not allowed.
     held: AtomicFlag,
     /// How many writes were dropped.
@@ -29,16 +32,22 @@ pub(crate) struct Kept {
     acs_control: Atomic<u32>,
 }
 
+/// How many double words are in the part of configuration space that all devices have.
+const REGISTERS: usize = 64;
+
 /// Is no value of a register of 16 bits.
 const NOT_READ: u32 = u32::MAX;
 
 impl Kept {
-    /// Keeps a device. It is held if it is known what writing to its registers would tell.
-    pub(crate) fn new(probes: KVec<Probe>) -> Self {
+    /// Keeps a device, whose registers `read` reads. It is held if it is known what writing to them
+    /// would tell.
+    pub(crate) fn new(probes: KVec<Probe>, read: impl Fn(u16) -> u32) -> Self {
         let known = plan::probed(&probes, plan::COMMAND).is_some();
 
         Self {
             probes,
+            // CAST: lossless, there are few.
+            registers: core::array::from_fn(|index| read(4 * index as u16)),
             held: AtomicFlag::new(known),
             dropped: Atomic::new(0),
             acs_control: Atomic::new(NOT_READ),
@@ -53,6 +62,17 @@ impl Kept {
     /// Lets everything be written from here on.
     pub(crate) fn let_go(&self) {
         self.held.store(false, Relaxed);
+    }
+
+    /// Returns what a double word had when the device was found, if that is to be the same still.
+    ///
+    /// It is not for the command register: bus mastering may have been turned off since.
+    pub(crate) fn register(&self, register: u16) -> Option<u32> {
+        if register == plan::COMMAND {
+            None
+        } else {
+            self.registers.get(usize::from(register / 4)).copied()
+        }
     }
 
     /// Counts a write that was dropped.
@@ -74,15 +94,13 @@ impl Kept {
         }
     }
 
-    /// Returns ACS Control as the previous kernel left it, which `read` reads the first time.
-    pub(crate) fn acs_control(&self, read: impl FnOnce() -> u16) -> u16 {
+    /// Returns ACS Control as the previous kernel left it: what it is now, the first time.
+    pub(crate) fn acs_control(&self, now: u16) -> u16 {
         match self.acs_control.load(Relaxed).try_into() {
             Ok(value) => value,
             Err(_) => {
-                let value = read();
-
-                self.acs_control.store(value.into(), Relaxed);
-                value
+                self.acs_control.store(now.into(), Relaxed);
+                now
             }
         }
     }

@@ -7,6 +7,8 @@
 //! its own, whose registers are listed here. What keeps the device connected is not among them:
 //! numbers of buses, windows, bus mastering, ACS, the link and the power.
 //!
+//! A register that lost what it had, as after a reset, may get it back.
+//!
 //! Registers are those of the PCI Express Base Specification, chapter "Software Initialization and
 //! Configuration", by the names of `include/uapi/linux/pci_regs.h`.
 
@@ -186,6 +188,15 @@ pub(crate) fn bridge_may(at: &Capabilities, old: u32, write: Write) -> bool {
     let acknowledged = old & value & acknowledge;
 
     changed & !may_change == 0 && (changed | acknowledged) != 0
+}
+
+/// Decides whether a write gives registers back what they had, and lost: by a reset, for example.
+///
+/// `kept` is what the double word had, `old` what it reads as.
+pub(crate) fn restores(kept: u32, old: u32, write: Write) -> bool {
+    let (written, value) = write.bits();
+
+    (value ^ kept) & written == 0 && (old ^ kept) & written != 0
 }
 
 /// Returns the bits of a double word that may change in this way.

@@ -4,6 +4,7 @@
 
 use crate::writes::{
     bridge_may,
+    restores,
     Capabilities,
     Write, //
 };
@@ -131,6 +132,24 @@ fn a_bridge_without_the_capability_has_no_registers_of_it() {
             "{offset:#x}"
         );
     }
+}
+
+#[test]
+fn what_was_lost_is_given_back() {
+    // A window that a reset closed, by parts and at once.
+    assert!(restores(0xfe9f_fe80, 0, write(0x20, 4, 0xfe9f_fe80)));
+    assert!(restores(0xfe9f_fe80, 0, write(0x20, 2, 0xfe80)));
+    assert!(restores(0xfe9f_fe80, 0, write(0x22, 2, 0xfe9f)));
+    assert!(restores(0xfe9f_fe80, 0, write(0x23, 1, 0xfe)));
+    // Another one, and one that was not lost.
+    assert!(!restores(0xfe9f_fe80, 0, write(0x20, 4, 0xfe9f_fe70)));
+    assert!(!restores(0xfe9f_fe80, 0, write(0x22, 2, 0xfe80)));
+    assert!(!restores(
+        0xfe9f_fe80,
+        0xfe9f_fe80,
+        write(0x20, 4, 0xfe9f_fe80)
+    ));
+    assert!(!restores(0xfe9f_fe80, 0xfe9f_0000, write(0x22, 2, 0xfe9f)));
 }
 
 proptest! {
