@@ -36,7 +36,7 @@ pub(crate) fn publish() {
     }
 
     let dir = Dir::new(c"liveupdate");
-    let file = dir.read_callback_file(c"pci", (), &|_, f| show(f));
+    let file = dir.read_callback_file(c"pci", (), &|(), f| show(f));
     if let Ok(file) = KBox::pin_init(file, GFP_KERNEL) {
         VIEW.populate(file);
     }
