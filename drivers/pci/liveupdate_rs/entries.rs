@@ -52,8 +52,12 @@ pub(crate) struct RawDriverSer {
 /// The size of the configuration space of a device, in bytes: `PCI_CFG_SPACE_EXP_SIZE`.
 pub(crate) const CONFIG_SPACE_SIZE: u16 = 4096;
 
+/// The most registers of one device that are described: what tells it from others, the command
+/// register, base addresses and ROM, and those of virtual functions.
+pub(crate) const MAX_PROBES_OF_ONE: usize = 2 + 1 + 7 + 7;
+
 /// The most registers that are believed to be described: all that the most devices can have.
-pub(crate) const MAX_PROBES: usize = MAX_DEVICES * 16;
+pub(crate) const MAX_PROBES: usize = MAX_DEVICES * MAX_PROBES_OF_ONE;
 
 /// What writing to a register would tell: `struct pci_probe_ser`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -13,6 +13,7 @@ use super::super::{
         RawDriverSer,
         RawProbeSer,
         RawSer,
+        MAX_PROBES_OF_ONE,
         VERSION, //
     },
     ffi::{
@@ -281,7 +282,8 @@ impl Probes {
 
     /// Adds a device and the bridges above it, or else changes nothing.
     pub(super) fn add(&mut self, device: &pci::Device) -> Result {
-        let mut entries = KVec::new();
+        let most = lu_pci::path(device).count() * MAX_PROBES_OF_ONE;
+        let mut entries = KVec::with_capacity(self.entries.len() + most, GFP_KERNEL)?;
         entries.extend_from_slice(&self.entries, GFP_KERNEL)?;
 
         for device in lu_pci::path(device) {
@@ -337,7 +339,7 @@ impl Probes {
 /// That is only what tells it from others if it has a resource of a size that no register has. The
 /// next kernel then writes to them.
 fn probes(device: &pci::Device) -> Result<KVec<Probe>> {
-    let mut probes = KVec::new();
+    let mut probes = KVec::with_capacity(MAX_PROBES_OF_ONE, GFP_KERNEL)?;
     let intx = if ffi::can_disable_intx(device) {
         INTX_DISABLE
     } else {
