@@ -148,7 +148,7 @@ impl ConfigSpace {
                 return;
             }
             found(all, extended_capability_name(self.word(next)), next);
-            next = usize::from(self.word(next + 2) >> 4 & !3);
+            next = usize::from((self.word(next + 2) >> 4) & !3);
         }
     }
 

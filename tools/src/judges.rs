@@ -109,8 +109,7 @@ fn quiesced_until(evidence: &Evidence, phase: &str) -> Vec<Case> {
         })
         .map(|(at, _)| *at);
     let mut commands = writes.iter().filter(|(_, write)| write.offset == COMMAND.0);
-    let command =
-        commands.clone().filter(|(at, _)| *at < jump).next_back().map(|(_, write)| write.value);
+    let command = commands.clone().rfind(|(at, _)| *at < jump).map(|(_, write)| write.value);
     let turned_on =
         commands.any(|(at, write)| (jump..booted).contains(at) && write.value & COMMAND.1 != 0);
     let before = received(0.0, jump);
@@ -171,7 +170,7 @@ pub fn keeps_mastering(evidence: &Evidence) -> Vec<Case> {
         };
         let commands = || writes().filter(|(_, write)| write.offset == COMMAND.0);
         let is_on = |value: u32| value & COMMAND.1 != 0;
-        let before = commands().filter(|(at, _)| *at < asked).last();
+        let before = commands().rfind(|(at, _)| *at < asked);
         let off = commands().find(|(at, write)| *at >= asked && !is_on(write.value));
         cases.push(Case::check(
             format!("{bdf} has bus mastering on before the kexec"),

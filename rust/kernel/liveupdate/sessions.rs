@@ -92,7 +92,7 @@ impl SessionItem<'_> {
 pub fn for_each_file<F: FnMut(&SessionItem<'_>)>(direction: Direction, mut f: F) {
     // SAFETY: `call` gets a pointer to an `F` that nobody else uses meanwhile.
     unsafe {
-        bindings::liveupdate_for_each_file(
+        bindings::liveupdate_walk_files(
             direction == Direction::Incoming,
             Some(call::<F>),
             ptr::from_mut(&mut f).cast(),

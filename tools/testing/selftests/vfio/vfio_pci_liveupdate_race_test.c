@@ -35,6 +35,8 @@ struct racer {
 	const char *name;
 	/* Returns 0, -EBUSY, or any other -errno, which is a failure. */
 	int (*step)(void);
+	/* Others want the device's lock, too: how long it is left alone */
+	unsigned int pause_us;
 	pthread_t thread;
 	long done;
 	long busy;
@@ -107,9 +109,9 @@ static int step_remove(void)
 
 static struct racer racers[] = {
 	{ .name = "preserve",		.step = step_preserve },
-	{ .name = "sriov_numvfs",	.step = step_sriov },
-	{ .name = "reset",		.step = step_reset },
-	{ .name = "VFIO_DEVICE_RESET",	.step = step_reset_ioctl },
+	{ .name = "sriov_numvfs",	.step = step_sriov,	.pause_us = 70000 },
+	{ .name = "reset",		.step = step_reset,	.pause_us = 80000 },
+	{ .name = "VFIO_DEVICE_RESET",	.step = step_reset_ioctl, .pause_us = 90000 },
 	{ .name = "VFIO_DEVICE_GET_INFO", .step = step_info },
 	{ .name = "debugfs",		.step = step_view },
 	{ .name = "remove and rescan",	.step = step_remove },
@@ -128,6 +130,7 @@ static void *race(void *arg)
 			racer->busy++;
 		else if (!racer->error)
 			racer->error = ret;
+		usleep(racer->pause_us);
 	}
 	return NULL;
 }
