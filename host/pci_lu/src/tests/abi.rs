@@ -19,6 +19,7 @@ use crate::{
         RawSer,
         VERSION, //
     },
+    probes::PREF_BASE_UPPER32,
     storage, //
 };
 use kernel::prelude::*;
@@ -246,7 +247,7 @@ fn reads_and_writes_what_was_ever_handed_over_of_registers() {
                 vec![
                     port(0x04, 0x0400),
                     port(0x10, 0xffff_f000),
-                    port(0x28, 0xffff_ffff),
+                    port(PREF_BASE_UPPER32, 0xffff_ffff),
                     nic(0x04, 0x0400),
                     nic(0x10, 0xfffe_0000),
                     nic(0x18, 0xffff_ffe1),

@@ -156,6 +156,20 @@ fn only_a_preserved_bridge_that_lost_its_numbers_is_in_the_way_and_on_its_bus_on
 }
 
 #[test]
+fn a_device_is_found_by_its_file() {
+    let driver = |bdf, data| DriverEntry {
+        address: address(0, bdf),
+        format: format("vfio-pci-v1"),
+        data,
+    };
+    let drivers = [driver(8, 0x1000), driver(16, 0x2000)];
+
+    assert_eq!(plan::device_of(&drivers, 0x2000), Some(address(0, 16)));
+    assert_eq!(plan::device_of(&drivers, 0x3000), None);
+    assert_eq!(plan::device_of(&[], 0x1000), None);
+}
+
+#[test]
 fn an_entry_is_of_a_bridge_unless_it_has_a_format() {
     let entries = [entry(0, 1, 1), entry(0, 2, 1)];
     let formats = [DriverEntry {

@@ -15,14 +15,19 @@ use crate::{
     plan::{
         is_configured,
         is_same,
+        keep_mastering,
+        keeps_mastering,
         probed,
+        probes_of,
         COMMAND,
-        IDENTITY, //
+        IDENTITY,
+        MASTER, //
     },
     probes::{
         ones,
         Kind,
-        Ones, //
+        Ones,
+        INTX_DISABLE, //
     },
     storage, //
 };
@@ -42,7 +47,7 @@ fn registers_read_as_if_all_ones_were_written() {
         let size = 1 << size_lg2;
 
         for now in [0x0, 0x8, 0xfee0_0000, 0xfee0_0008] {
-            let expected = (size_lg2 >= 4 && size_lg2 <= 31).then(|| Ones {
+            let expected = (4..=31).contains(&size_lg2).then(|| Ones {
                 low: write_ones(0xf, now, size_lg2) as u32,
                 high: None,
             });
@@ -55,14 +60,14 @@ fn registers_read_as_if_all_ones_were_written() {
             });
             assert_eq!(ones(Kind::Bar, size, now as u32), expected, "64 bits");
         }
-        let expected = (size_lg2 >= 2 && size_lg2 <= 31).then(|| Ones {
+        let expected = (2..=31).contains(&size_lg2).then(|| Ones {
             low: write_ones(0x3, 0x1001, size_lg2) as u32,
             high: None,
         });
         assert_eq!(ones(Kind::Bar, size, 0x1001), expected, "I/O");
 
         // Whether it is enabled is no bit of the address, and is not read back.
-        let expected = (size_lg2 >= 11 && size_lg2 <= 31).then(|| Ones {
+        let expected = (11..=31).contains(&size_lg2).then(|| Ones {
             low: write_ones(0x7ff, 0, size_lg2) as u32,
             high: None,
         });
@@ -189,6 +194,40 @@ fn a_device_without_addresses_is_not_as_it_was_left() {
     // Nobody can tell.
     assert!(is_configured(&bars[..1], device(0, 0, 0)));
     assert!(is_configured(&[], device(0, 0, 0)));
+}
+
+#[test]
+fn a_device_goes_on_if_that_can_be_noted() {
+    let entry = |bdf, register, value| ProbeEntry {
+        address: address(0, bdf),
+        probe: Probe { register, value },
+    };
+    let mut entries = [
+        entry(8, COMMAND, INTX_DISABLE),
+        entry(8, 0x10, 0xffff_f000),
+        entry(9, COMMAND, 0),
+        entry(16, IDENTITY[0], 0x10c9_8086),
+    ];
+    let goes_on = |entries: &[ProbeEntry], bdf| {
+        let own: Vec<Probe> = entries[probes_of(entries, address(0, bdf))]
+            .iter()
+            .map(|entry| entry.probe)
+            .collect();
+        keeps_mastering(&own)
+    };
+
+    assert!(keep_mastering(&mut entries, address(0, 8), true));
+    assert!(goes_on(&entries, 8) && !goes_on(&entries, 9));
+    assert_eq!(entries[0].probe.value, INTX_DISABLE | MASTER);
+
+    assert!(keep_mastering(&mut entries, address(0, 8), false));
+    assert!(!goes_on(&entries, 8));
+    assert_eq!(entries[0].probe.value, INTX_DISABLE);
+
+    // Of these nothing is known that can be written.
+    assert!(!keep_mastering(&mut entries, address(0, 16), true));
+    assert!(!keep_mastering(&mut entries, address(0, 17), true));
+    assert!(!goes_on(&entries, 16) && !goes_on(&entries, 17));
 }
 
 #[test]
