@@ -295,21 +295,19 @@ pub(crate) struct Sriov {
 pub(crate) fn sriov(device: &pci::Device) -> Option<Sriov> {
     let dev = lu_pci::as_raw(device);
 
-    // SAFETY: By the type invariants of `Device`.
-    let max_buses = unsafe { bindings::pci_liveupdate_max_vf_buses(dev) };
-    if max_buses == 0 {
-        return None;
-    }
-
     // CAST: lossless, the identifier of a capability.
     // SAFETY: By the type invariants of `Device`.
     let at =
         unsafe { bindings::pci_find_ext_capability(dev, bindings::PCI_EXT_CAP_ID_SRIOV as c_int) };
+    if at == 0 {
+        return None;
+    }
 
     Some(Sriov {
         // CAST: lossless, registers of a capability, as is the one below.
         num_vf: at + bindings::PCI_SRIOV_NUM_VF as u16,
-        max_buses,
+        // SAFETY: By the type invariants of `Device`.
+        max_buses: unsafe { bindings::pci_liveupdate_max_vf_buses(dev) },
         bars: core::array::from_fn(|index| {
             // CAST: lossless, the index of a short array.
             // SAFETY: By the type invariants of `Device`. The array is as long as C's.
