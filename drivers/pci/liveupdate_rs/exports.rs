@@ -360,8 +360,9 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_is_held(dev: *const bindings::p
 /// Returns whether a write to configuration space is not to be done. In any context.
 ///
 /// That is so for a device that was preserved and has no new owner yet, and for a bridge above it
-/// unless a service of the bridge needs it. `value` is what is to be written to the `size` bytes at
-/// `offset`. A write that is dropped is traced and counted.
+/// unless a service of the bridge needs it; and for neither if it gives a register back what that
+/// lost. `value` is what is to be written to the `size` bytes at `offset`. A write that is dropped is
+/// traced and counted.
 ///
 /// # Safety
 ///
