@@ -594,10 +594,11 @@ pub(crate) fn adopt_ari(bridge: &pci::Device) -> bool {
     true
 }
 
-/// Lets a device be written to, which has its next owner.
+/// Lets a device be written to that was preserved, and has its next owner.
 pub(crate) fn take_over(device: &pci::Device) {
-    incoming::let_go(device);
-    ffi::trace_state(device, c"taken over");
+    if incoming::let_go(device) {
+        ffi::trace_state(device, c"taken over");
+    }
 }
 
 /// Says once what a kernel that was told to do without live update drops, and stops its devices.

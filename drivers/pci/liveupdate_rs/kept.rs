@@ -59,9 +59,9 @@ impl Kept {
         self.held.load(Relaxed)
     }
 
-    /// Lets everything be written from here on.
-    pub(crate) fn let_go(&self) {
-        self.held.store(false, Relaxed);
+    /// Lets everything be written from here on. Returns whether it was held until now.
+    pub(crate) fn let_go(&self) -> bool {
+        self.held.xchg(false, Relaxed)
     }
 
     /// Returns what a double word had when the device was found, if that is to be the same still.

@@ -16,6 +16,7 @@ use super::{
             RawSer, //
         },
         ffi,
+        kept::Kept,
         plan::{
             self,
             Finding,
@@ -362,8 +363,8 @@ impl Devices {
     pub(super) fn let_go_left_over(&self) {
         for Entry { address, .. } in &self.entries {
             if let Some(device) = lu_pci::find(*address) {
-                let_go(&device);
-                if lu_pci::stop_mastering(&device) {
+                // One that is not held was stopped when it was found, or has an owner.
+                if let_go(&device) && lu_pci::stop_mastering(&device) {
                     dev_warn!(&*device, "did DMA that nobody took over: stopped\n");
                 }
             }
@@ -453,11 +454,9 @@ impl Probes {
     }
 }
 
-/// Lets a device be written to, if it was held.
-pub(super) fn let_go(device: &pci::Device) {
-    if let Some(kept) = ffi::kept(device) {
-        kept.let_go();
-    }
+/// Lets a device be written to. Returns whether it was held.
+pub(super) fn let_go(device: &pci::Device) -> bool {
+    ffi::kept(device).is_some_and(Kept::let_go)
 }
 
 /// The addresses of devices, in a line.
