@@ -18,6 +18,16 @@
 #include <linux/pci_liveupdate.h>
 #endif
 
+#ifdef CONFIG_IOMMUFD_LIVEUPDATE
+#include <linux/iommu.h>
+#include <linux/iommufd_liveupdate.h>
+#include <linux/kho/abi/iommufd.h>
+#include <trace/events/iommufd_liveupdate.h>
+#include "../../drivers/iommu/iommufd/io_pagetable.h"
+#include "../../drivers/iommu/iommufd/iommufd_private.h"
+#include "../../drivers/iommu/iommufd/lu_rs/iommufd_lu.h"
+#endif
+
 #ifdef CONFIG_VFIO_PCI_LIVEUPDATE
 #include <linux/anon_inodes.h>
 #include <linux/kho/abi/vfio_pci.h>

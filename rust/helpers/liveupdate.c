@@ -4,12 +4,15 @@
 
 #include <linux/device.h>
 #include <linux/fs.h>
+#include <linux/idr.h>
 #include <linux/io.h>
 #include <linux/kho_block.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
+#include <linux/sched/signal.h>
 
 __rust_helper struct inode *rust_helper_file_inode(const struct file *f)
 {
@@ -90,6 +93,40 @@ __rust_helper void rust_helper_pm_runtime_get_noresume(struct device *dev)
 __rust_helper void rust_helper_pm_runtime_put(struct device *dev)
 {
 	pm_runtime_put(dev);
+}
+
+__rust_helper bool rust_helper_ida_is_empty(const struct ida *ida)
+{
+	return ida_is_empty(ida);
+}
+
+__rust_helper struct folio *
+rust_helper_filemap_get_folio(struct address_space *mapping, pgoff_t index)
+{
+	return filemap_get_folio(mapping, index);
+}
+
+__rust_helper pgoff_t rust_helper_folio_next_index(const struct folio *folio)
+{
+	return folio_next_index(folio);
+}
+
+__rust_helper struct page *rust_helper_folio_file_page(struct folio *folio,
+						       pgoff_t index)
+{
+	return folio_file_page(folio, index);
+}
+
+__rust_helper phys_addr_t rust_helper_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
+}
+
+/* Lets others run, and returns whether the process is about to be killed */
+__rust_helper bool rust_helper_liveupdate_pause(void)
+{
+	cond_resched();
+	return fatal_signal_pending(current);
 }
 
 __rust_helper bool rust_helper_liveupdate_ratelimit(void)

@@ -85,6 +85,26 @@ const fn second_told(cmdline: &'static str) -> [Stage; 2] {
     [first, Stage { cmdline, ..second }]
 }
 
+/// Preserves a memfd, an iommufd and a device.
+const IOMMUFD_STAGE_1: &str =
+    "iommu/iommufd_liveupdate_kexec_test --stage 1 /dev/vfio/devices/vfio0";
+
+/// The three go through a live update.
+const IOMMUFD: &[Stage] = &[
+    Stage {
+        commands: &[Do::Need("vfio/scripts/setup.sh 0000:01:00.0"), Do::Test(IOMMUFD_STAGE_1)],
+        ..Stage::MAIN
+    },
+    Stage {
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+            Do::Test("iommu/iommufd_liveupdate_kexec_test --stage 2"),
+            Do::Need("vfio/scripts/cleanup.sh"),
+        ],
+        ..Stage::MAIN
+    },
+];
+
 /// The kernel's own test of a memfd, before and after a live update.
 const LUO: &[Stage] = &[
     Stage { commands: &[Do::Test("liveupdate/luo_kexec_simple -s 1")], ..Stage::MAIN },
@@ -232,6 +252,8 @@ pub const ON_DEBUG: &[&str] = &[
     "vfio-abandoned@debug",
     "rust-sample@main-debug",
     "vfio-kexec-igb@debug-main",
+    "iommufd-uapi@debug",
+    "iommufd-kexec@debug",
 ];
 
 /// All tests, in the order in which they run.
@@ -778,6 +800,64 @@ pub const TESTS: &[VmTest] = &[
             ..Stage::MAIN
         }],
         timeout: Duration::from_secs(300),
+        judge: None,
+    },
+    VmTest {
+        name: "iommufd-uapi",
+        about: "which HWPTs can be marked, what may be mapped, in which order all is preserved",
+        pitfalls: &["h", "i", "j", "k", "s", "w"],
+        machine: IGB,
+        stages: &[Stage {
+            // Made later, they may be where the next kernel boots, and cannot be mapped.
+            cmdline: "hugepages=4",
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("iommu/iommufd_liveupdate /dev/vfio/devices/vfio0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "iommufd-kexec",
+        about: "a memfd, an iommufd that maps it and a device that is attached survive a kexec",
+        pitfalls: &["h", "w"],
+        machine: IGB,
+        stages: IOMMUFD,
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
+        name: "iommufd-kexec-modules",
+        about: "the same where iommufd is a module in both kernels",
+        pitfalls: &["h", "w"],
+        machine: IGB,
+        stages: &[
+            Stage {
+                kernel: Variant::Modules,
+                cmdline: "hugepages=4",
+                commands: &[
+                    Do::Need("modprobe vfio-pci"),
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("iommu/iommufd_liveupdate /dev/vfio/devices/vfio0"),
+                    Do::Test(IOMMUFD_STAGE_1),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                kernel: Variant::Modules,
+                commands: &[
+                    Do::Need("modprobe vfio-pci"),
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("iommu/iommufd_liveupdate_kexec_test --stage 2"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
         judge: None,
     },
     VmTest {

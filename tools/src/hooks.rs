@@ -5,7 +5,7 @@
 /// The most that the hooks may add, comments and documentation included. Over half of it is what
 /// `kernel/liveupdate` itself needs to tell handlers, and to let one file, session or record fail
 /// without the others.
-pub const LIMIT: usize = 600;
+pub const LIMIT: usize = 800;
 
 /// Places whose lines are no hooks.
 const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/"];

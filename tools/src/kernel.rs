@@ -16,7 +16,7 @@ use crate::stage::{self, Stage};
 use crate::tree;
 
 /// The kselftest collections that the VM tests use.
-pub const COLLECTIONS: [&str; 3] = ["liveupdate", "liveupdate_forge", "vfio"];
+pub const COLLECTIONS: [&str; 4] = ["iommu", "liveupdate", "liveupdate_forge", "vfio"];
 
 /// Where the kselftests have modules, in the kernel tree.
 const TEST_MODULES: &str = "tools/testing/selftests/liveupdate_forge/test_modules";

@@ -203,17 +203,38 @@ pub struct OutgoingSession<'a> {
 }
 
 impl<'a> OutgoingSession<'a> {
+    /// Returns the session that `session` points to.
+    ///
+    /// For what a callback calls in another driver.
+    ///
+    /// # Safety
+    ///
+    /// It is that of the callback that runs, for `'a`.
+    pub unsafe fn from_raw(session: NonNull<bindings::liveupdate_session>) -> Self {
+        Self {
+            session,
+            _callback: PhantomData,
+        }
+    }
+
+    /// Returns the session as C knows it.
+    pub fn as_raw(&self) -> *mut bindings::liveupdate_session {
+        self.session.as_ptr()
+    }
+
     /// Returns the name of the session, for the log.
     pub fn name(&self) -> &'a CStr {
         // SAFETY: The session is that of the callback that runs.
         unsafe { name(self.session) }
     }
 
-    /// Returns the token of a file that was preserved in this session.
+    /// Returns the token of what `file` is of, if that was preserved in this session.
+    ///
+    /// It may have been preserved through another file: see [`FileHandler::id`].
     ///
     /// # Errors
     ///
-    /// `ENOENT` if the file is not preserved in this session.
+    /// `ENOENT` if it is not preserved in this session.
     pub fn token_of(&self, file: &LocalFile) -> Result<u64> {
         let mut token = 0;
 

@@ -47,6 +47,9 @@ static HANDLER: Handler<VfioPci> = Handler::new();
 /// Names the handler.
 pub(crate) struct VfioPci;
 
+/// What is wrong if what a device is attached to does not let it through.
+const ATTACHMENT: &str = "detach PASIDs, mark its HWPT, and preserve its iommufd first";
+
 /// A file that is preserved.
 pub(crate) struct Preserved {
     /// Exists for the next kernel.
@@ -87,13 +90,21 @@ impl FileHandler for VfioPci {
         let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
         let handle = record.handle();
 
-        device.preserve(handle)?;
+        device
+            .keep_attachment(&outgoing.session())
+            .inspect_err(|_| {
+                dev_warn_ratelimited!(device.pci(), "cannot be preserved: {}\n", ATTACHMENT);
+            })?;
+        device
+            .preserve(handle)
+            .inspect_err(|_| device.release_attachment())?;
         Ok((Preserved { _record: record }, handle))
     }
 
     fn unpreserve(outgoing: &Outgoing<'_>, _preserved: Preserved) {
         if let Some(device) = CoreDevice::of(outgoing.file()) {
             device.unpreserve();
+            device.release_attachment();
         }
     }
 

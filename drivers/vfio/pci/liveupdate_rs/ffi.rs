@@ -30,6 +30,7 @@ use kernel::{
         pci as lu_pci,
         FileHandler,
         Handle,
+        OutgoingSession,
         Registration,
         Unpublished, //
     },
@@ -202,6 +203,51 @@ impl<'a> CoreDevice<'a> {
     pub(crate) fn unpreserve(self) {
         // SAFETY: `pci()` is a device, which was preserved.
         unsafe { bindings::pci_liveupdate_unpreserve(lu_pci::as_raw(self.pci())) };
+    }
+
+    /// Keeps what the device is attached to as it is, if that goes through the live update, too.
+    ///
+    /// # Errors
+    ///
+    /// As `iommufd_device_liveupdate_preserve()`. Then nothing changes.
+    pub(crate) fn keep_attachment(self, session: &OutgoingSession<'_>) -> Result {
+        // SAFETY: By the type invariants.
+        let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
+
+        self.with_open(|_| {
+            // SAFETY: The lock that protects it is held.
+            let attached = unsafe { bindings::vfio_device::iommufd_attached_raw(device) } != 0;
+            // SAFETY: The lock that protects it is held.
+            let idev = unsafe { (*device).iommufd_device };
+            if idev.is_null() {
+                return Ok(());
+            }
+
+            // SAFETY: Initialised while the device is bound to an iommufd.
+            let has_pasids = !unsafe { bindings::ida_is_empty(&raw const (*device).pasids) };
+            if !attached && !has_pasids {
+                return Ok(());
+            }
+
+            // SAFETY: The lock is held without which it is not attached to anything else, nor
+            // unbound. The session is that of the callback that runs.
+            let stays = unsafe {
+                bindings::iommufd_device_liveupdate_preserve(idev, session.as_raw(), has_pasids)
+            };
+            to_result(stays.min(0))?;
+
+            // SAFETY: The lock that protects it is held.
+            unsafe { (*device).liveupdate_attached = stays != 0 };
+            Ok(())
+        })
+    }
+
+    /// Undoes [`keep_attachment`](Self::keep_attachment).
+    pub(crate) fn release_attachment(self) {
+        self.with_open(|_| {
+            // SAFETY: By the type invariants, and the lock that protects it is held.
+            unsafe { (*self.vdev.as_ptr()).vdev.liveupdate_attached = false };
+        });
     }
 
     /// Calls `f` with whether user space bound the device to an iommufd, which does not change then.

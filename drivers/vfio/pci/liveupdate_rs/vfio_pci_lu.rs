@@ -15,7 +15,7 @@
 //!
 //! - The state of the device. It is stopped and reset while the old kernel goes down, and bus
 //!   mastering is off until user space turns it on again. No DMA crosses the kexec.
-//! - The iommufd, what it maps, and what the device is attached to.
+//! - What the device is attached to. If that is a marked HWPT, it stays as it is until the kexec.
 //! - Interrupts, ioeventfds, exported dma-bufs: a kexec is refused while there are any.
 //! - That the device is bound to vfio-pci: the administrator binds it again.
 //! - Virtual functions, group and container files, variant drivers, Intel display devices: they

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Preserve a vfio-pci device and a memfd and take it back, thousands of times,
- * and look for what that leaves behind: objects of slab caches, pages, and
+ * Preserve a vfio-pci device, the iommufd that it is attached to and the memfd
+ * that this maps, and take it all back, thousands of times, and look for what that leaves behind: objects of slab caches, pages, and
  * references to modules.
  *
  * Processors keep free objects and pages of their own, and other things go on in
@@ -10,15 +10,18 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <linux/filter.h>
+#include <linux/iommufd.h>
 #include <linux/kernel.h>
 #include <linux/limits.h>
 #include <linux/sizes.h>
@@ -37,6 +40,8 @@
 
 #define DEVICE_TOKEN		0x1234
 #define MEMFD_TOKEN		0x5678
+#define IOMMUFD_TOKEN		0x9abc
+#define HWPT_TOKEN		0xdef0
 #define SESSION_NAME		"vfio-pci-rounds"
 
 #define MAX_CACHES		512
@@ -225,7 +230,7 @@ static bool pages_lost(void)
 }
 
 /* One round, with the refusals that have something to take back. */
-static bool one_round(int luo_fd, int device_fd, int memfd)
+static bool one_round(int luo_fd, int iommufd, int device_fd, int memfd)
 {
 	int session_fd = luo_create_session(luo_fd, SESSION_NAME);
 	bool ok;
@@ -233,20 +238,23 @@ static bool one_round(int luo_fd, int device_fd, int memfd)
 	if (session_fd < 0)
 		return false;
 
-	ok = !luo_session_preserve_fd(session_fd, device_fd, DEVICE_TOKEN) &&
+	ok = luo_session_preserve_fd(session_fd, iommufd, IOMMUFD_TOKEN) == -ENOENT &&
+	     luo_session_preserve_fd(session_fd, device_fd, DEVICE_TOKEN) == -ENOENT &&
 	     !luo_session_preserve_fd(session_fd, memfd, MEMFD_TOKEN) &&
+	     !luo_session_preserve_fd(session_fd, iommufd, IOMMUFD_TOKEN) &&
+	     !luo_session_preserve_fd(session_fd, device_fd, DEVICE_TOKEN) &&
 	     luo_session_preserve_fd(session_fd, memfd, DEVICE_TOKEN) == -EEXIST &&
 	     luo_session_preserve_fd(session_fd, device_fd, DEVICE_TOKEN + 1) == -EBUSY;
 
 	return !close(session_fd) && ok;
 }
 
-static long run_rounds(long rounds, int luo_fd, int device_fd, int memfd)
+static long run_rounds(long rounds, int luo_fd, int iommufd, int device_fd, int memfd)
 {
 	long i;
 
 	for (i = 0; i < rounds; i++) {
-		if (!one_round(luo_fd, device_fd, memfd))
+		if (!one_round(luo_fd, iommufd, device_fd, memfd))
 			break;
 	}
 
@@ -268,6 +276,15 @@ int main(int argc, char *argv[])
 		{ "rounds",	required_argument,	NULL, 'r' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
+	};
+	struct iommu_hwpt_liveupdate_mark_preserve mark = {
+		.size = sizeof(mark),
+		.hwpt_token = HWPT_TOKEN,
+	};
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
+		.length = SZ_64K,
 	};
 	int luo_fd, memfd, opt, timeout = SETTLE_TIMEOUT_S;
 	long rounds = DEFAULT_ROUNDS, done;
@@ -301,21 +318,28 @@ int main(int argc, char *argv[])
 
 	iommu = iommu_init(MODE_IOMMUFD);
 	device = vfio_pci_device_init(device_bdf, iommu);
-	memfd = memfd_create("rounds", 0);
+	memfd = memfd_create("rounds", MFD_ALLOW_SEALING);
 	VFIO_ASSERT_GE(memfd, 0);
 	VFIO_ASSERT_EQ(ftruncate(memfd, SZ_64K), 0);
+	VFIO_ASSERT_EQ(fcntl(memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), 0);
 	VFIO_ASSERT_NE(mmap(NULL, SZ_64K, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_POPULATE, memfd, 0), MAP_FAILED);
+
+	map.ioas_id = iommu->ioas_id;
+	map.fd = memfd;
+	ioctl_assert(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &map);
+	mark.hwpt_id = iommu->ioas_id;
+	ioctl_assert(iommu->iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
 
 	ksft_set_plan(5);
 
 	/* What is allocated once, and what fills the caches of the processors */
-	done = run_rounds(rounds / 10, luo_fd, device->fd, memfd);
+	done = run_rounds(rounds / 10, luo_fd, iommu->iommufd, device->fd, memfd);
 	require(done == rounds / 10, "%ld rounds to warm up", done);
 
 	usage_read(&before);
 	start = now_ns();
-	done = run_rounds(rounds, luo_fd, device->fd, memfd);
+	done = run_rounds(rounds, luo_fd, iommu->iommufd, device->fd, memfd);
 	require(done == rounds, "%ld rounds, %lu us each", done,
 		(now_ns() - start) / rounds / 1000);
 

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Marks HWPTs, and preserves and retrieves iommufds.
+
+use super::{
+    entries::{
+        self,
+        BadRecord,
+        RawHwptSer,
+        RawSer,
+        Token, //
+    },
+    ffi::{
+        self,
+        Area,
+        Context,
+        Device,
+        Held,
+        Pages, //
+    },
+    plan::{
+        self,
+        Candidate,
+        NoPassage,
+        Passage,
+        Range,
+        Refusal,
+        Rule,
+        Source,
+        Unproved, //
+    },
+};
+use kernel::{
+    fmt,
+    fs::LocalFile,
+    liveupdate::{
+        self,
+        kho::{
+            self,
+            BlockSet,
+            IncomingBlocks,
+            Restored, //
+        },
+        FileHandler,
+        FreezeError,
+        Handle,
+        Handler,
+        Incoming,
+        Outgoing,
+        OutgoingSession,
+        PhysRef,
+        Retrieval, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+kernel::assert_same_layout!(RawHwptSer, iommufd_hwpt_ser { token, domain_data });
+kernel::assert_same_layout!(
+    RawSer,
+    iommufd_ser {
+        nr_hwpts,
+        reserved,
+        hwpts
+    }
+);
+
+/// The handler of iommufds.
+static HANDLER: Handler<Iommufd> = Handler::new();
+
+/// Names the handler.
+pub(crate) struct Iommufd;
+
+/// An iommufd that is preserved.
+pub(crate) struct Preserved {
+    hwpts: KVec<Held>,
+    /// What the next kernel is told of them.
+    _blocks: BlockSet<RawHwptSer>,
+    _record: kho::Outgoing<RawSer>,
+}
+
+/// An iommufd whose HWPTs map what they may, before a kexec.
+pub(crate) struct Frozen(Preserved);
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Preserved => EBUSY,
+            Refusal::Faults => EINVAL,
+            Refusal::TokenInUse => EADDRINUSE,
+        }
+    }
+}
+
+impl From<Rule> for Error {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::Process | Rule::DmaBuf | Rule::Seals => EINVAL,
+            Rule::Session => ENOENT,
+            Rule::Stale => ESTALE,
+        }
+    }
+}
+
+impl From<NoPassage> for Error {
+    fn from(reason: NoPassage) -> Self {
+        match reason {
+            NoPassage::Unmarked => EINVAL,
+            NoPassage::Order => ENOENT,
+            NoPassage::Pasids => EOPNOTSUPP,
+        }
+    }
+}
+
+/// Marks the HWPT that user space names, or gives it another token.
+pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
+    let hwpt = context.hwpt(id)?;
+    let locked = context.lock();
+
+    plan::mark(Candidate {
+        preserved: locked.is_preserved(),
+        faults: hwpt.has_faults(),
+        token_in_use: locked
+            .marked()
+            .any(|marked| marked.token() == token && !hwpt.is(&marked)),
+    })?;
+
+    hwpt.set_token(&locked, Some(token));
+    Ok(())
+}
+
+/// Undoes [`mark`].
+pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
+    let hwpt = context.hwpt(id)?;
+    let locked = context.lock();
+
+    if locked.is_preserved() {
+        return Err(EBUSY);
+    }
+    if !hwpt.is_marked(&locked) {
+        return Err(ENOENT);
+    }
+    hwpt.set_token(&locked, None);
+    Ok(())
+}
+
+/// Decides what becomes of the attachment of a device that is to be preserved in a session.
+pub(crate) fn passage(
+    device: Device<'_>,
+    session: &OutgoingSession<'_>,
+    has_pasids: bool,
+) -> Result<Passage> {
+    let context = device.context().ok_or(EINVAL)?;
+    let locked = context.lock();
+
+    Ok(plan::passage(
+        device.attachment(&locked),
+        context.is_preserved_in(session),
+        has_pasids,
+    )?)
+}
+
+#[vtable]
+impl FileHandler for Iommufd {
+    const COMPATIBLE: &'static CStr = ffi::COMPATIBLE;
+
+    type Preserved = Preserved;
+    type Frozen = Frozen;
+
+    fn can_preserve(file: &LocalFile) -> bool {
+        Context::of(file).is_some_and(|context| !context.is_container())
+    }
+
+    fn preserve(outgoing: &Outgoing<'_>) -> Result<(Preserved, Handle)> {
+        let context = Context::of(outgoing.file()).ok_or(EINVAL)?;
+        let locked = context.lock();
+        let mut hwpts = KVec::new();
+
+        for marked in locked.marked() {
+            if marked.tracks_dirty() {
+                return Err(EBUSY);
+            }
+
+            // In the order of tokens.
+            let at = hwpts.partition_point(|hwpt: &Held| hwpt.token() < marked.token());
+            hwpts.push(marked.hold()?, GFP_KERNEL_ACCOUNT)?;
+            hwpts[at..].rotate_right(1);
+        }
+
+        let session = outgoing.session();
+        for hwpt in &hwpts {
+            look_at(hwpt, &session, Look::Closely)?;
+        }
+
+        let mut blocks = BlockSet::new()?;
+        blocks.store(hwpts.iter().map(|hwpt| Token(hwpt.token()).into()))?;
+
+        let record = RawSer {
+            nr_hwpts: u32::try_from(hwpts.len())?,
+            reserved: 0,
+            hwpts: blocks.head(),
+        };
+        let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
+        let handle = record.handle();
+
+        locked.set_preserved(true);
+        let preserved = Preserved {
+            hwpts,
+            _blocks: blocks,
+            _record: record,
+        };
+        Ok((preserved, handle))
+    }
+
+    fn unpreserve(outgoing: &Outgoing<'_>, preserved: Preserved) {
+        let Some(context) = Context::of(outgoing.file()) else {
+            return;
+        };
+        let locked = context.lock();
+
+        locked.set_preserved(false);
+        drop(preserved);
+    }
+
+    /// Nothing can have changed, which is asked as far as it costs little.
+    fn freeze(
+        outgoing: &Outgoing<'_>,
+        preserved: Preserved,
+        _handle: &mut Handle,
+    ) -> Result<Frozen, FreezeError<Preserved>> {
+        let session = outgoing.session();
+
+        for hwpt in &preserved.hwpts {
+            if let Err(err) = look_at(hwpt, &session, Look::FromAfar) {
+                return Err((err, preserved));
+            }
+        }
+        Ok(Frozen(preserved))
+    }
+
+    fn unfreeze(_outgoing: &Outgoing<'_>, Frozen(preserved): Frozen) -> Preserved {
+        preserved
+    }
+
+    fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
+        let reference = PhysRef::<RawSer>::try_from(incoming.handle())?;
+        let file = ffi::open()?;
+
+        read(reference).map_err(|bad| {
+            if liveupdate::may_log() {
+                pr_warn!(
+                    "an iommufd of session '{}' cannot be retrieved: {bad}\n",
+                    incoming.session().name()
+                );
+            }
+            EINVAL
+        })?;
+        Ok(file)
+    }
+
+    fn finish(incoming: &Incoming<'_>) {
+        // What was handed over was taken over when the file was retrieved.
+        if let Retrieval::NotAttempted = incoming.retrieval() {
+            if let Err(bad) = PhysRef::try_from(incoming.handle())
+                .map_err(ReadError::from)
+                .and_then(read)
+            {
+                pr_err!("an iommufd was handed over with a bad record: {bad}\n");
+            }
+        }
+    }
+}
+
+/// How closely to look at what is mapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// At each page.
+    Closely,
+    /// At the files that pages are from.
+    FromAfar,
+}
+
+/// Checks that an HWPT maps nothing but what the session preserves.
+fn look_at(hwpt: &Held, session: &OutgoingSession<'_>, look: Look) -> Result {
+    for area in hwpt.areas() {
+        look_at_area(hwpt, &area, session, look)?;
+    }
+    Ok(())
+}
+
+fn look_at_area(hwpt: &Held, area: &Area<'_>, session: &OutgoingSession<'_>, look: Look) -> Result {
+    let pages = area.pages();
+    let range = Range {
+        iova: area.iova(),
+        nr_pages: area.nr_pages(),
+        index: pages.index(),
+    };
+
+    plan::may_map(match &pages {
+        Pages::Process => Source::Process,
+        Pages::DmaBuf => Source::DmaBuf,
+        Pages::File { file, seals, .. } => Source::File {
+            seals: *seals,
+            preserved: session.token_of(file).is_ok(),
+        },
+    })
+    .map_err(|rule| refuse(hwpt, range.iova, range.last_iova(), rule))?;
+
+    let Pages::File { file, .. } = pages else {
+        return Ok(());
+    };
+    if look == Look::FromAfar {
+        return Ok(());
+    }
+
+    plan::prove(
+        range,
+        |iova| hwpt.table(iova),
+        |index| ffi::extent(file, index),
+    )
+    .map_err(|unproved| match unproved {
+        Unproved::Stale(iova) => refuse(hwpt, iova, iova | PAGE_LAST, Rule::Stale),
+        Unproved::Failed(err) => err,
+    })
+}
+
+/// What the last address of a page has more than the first.
+// CAST: lossless, it is a small number.
+const PAGE_LAST: u64 = kernel::page::PAGE_SIZE as u64 - 1;
+
+/// Says which rule a mapping breaks, and returns the error for it.
+fn refuse(hwpt: &Held, iova: u64, last_iova: u64, rule: Rule) -> Error {
+    ffi::trace_refused(hwpt.id(), iova, last_iova, rule.explain());
+    if liveupdate::may_log() {
+        pr_warn!(
+            "HWPT {} cannot be preserved: it maps {iova:#x} to {last_iova:#x} to {}\n",
+            hwpt.id(),
+            rule.explain()
+        );
+    }
+    rule.into()
+}
+
+/// Why a record of the previous kernel is not used.
+enum ReadError {
+    Record(BadRecord),
+    Memory,
+}
+
+impl From<BadRecord> for ReadError {
+    fn from(bad: BadRecord) -> Self {
+        Self::Record(bad)
+    }
+}
+
+impl From<Error> for ReadError {
+    fn from(_err: Error) -> Self {
+        Self::Memory
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(bad) => fmt::Display::fmt(bad, f),
+            Self::Memory => write!(f, "its record is not whole in memory that was handed over"),
+        }
+    }
+}
+
+/// Checks what the previous kernel left, and frees it.
+fn read(reference: PhysRef<RawSer>) -> Result<(), ReadError> {
+    let record: Restored<RawSer> = reference.restore()?;
+    let blocks = IncomingBlocks::restore(record.hwpts)?;
+
+    Ok(entries::check(&record, blocks.entries())?)
+}
+
+/// Lets files be preserved and retrieved.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler of that
+/// name, `ENOMEM` if memory is short. Then nothing is registered.
+pub(crate) fn register() -> Result {
+    ffi::keep(HANDLER.register()?.publish());
+    Ok(())
+}
+
+/// Undoes [`register`], if it succeeded.
+pub(crate) fn unregister() {
+    HANDLER.unregister();
+}

@@ -1,0 +1,630 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What this calls of iommufd, the IOMMU core and the page cache.
+
+use super::plan::{
+    Attachment,
+    Extent,
+    Seals, //
+};
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fs::LocalFile,
+    liveupdate::{
+        FileHandler,
+        OutgoingSession,
+        Registration, //
+    },
+    prelude::*,
+    sync::aref::ARef,
+    ThisModule, //
+};
+
+/// The module that iommufd is, or null if it is built in.
+#[cfg(MODULE)]
+pub(crate) const THIS_MODULE: ThisModule = {
+    extern "C" {
+        // Only its address is of interest.
+        static __this_module: u8;
+    }
+
+    // SAFETY: The loader made `__this_module`, and it lives as long as this code.
+    unsafe { ThisModule::from_ptr((&raw const __this_module).cast_mut().cast()) }
+};
+
+/// The module that iommufd is, or null if it is built in.
+// SAFETY: C code takes null for the kernel itself.
+#[cfg(not(MODULE))]
+pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(ptr::null_mut()) };
+
+/// The name of the handler.
+pub(crate) const COMPATIBLE: &CStr =
+    match CStr::from_bytes_with_nul(bindings::IOMMUFD_LUO_COMPATIBLE) {
+        Ok(name) => name,
+        Err(_) => panic!("bindgen ends strings with a null byte"),
+    };
+
+kernel::declare_trace! {
+    /// # Safety
+    ///
+    /// `rule` is a string.
+    unsafe fn iommufd_liveupdate_refused(
+        hwpt_id: u32, iova: u64, last_iova: u64, rule: *const u8,
+    );
+}
+
+/// Traces that a mapping keeps an HWPT from being preserved.
+pub(crate) fn trace_refused(hwpt_id: u32, iova: u64, last_iova: u64, rule: &'static CStr) {
+    // SAFETY: `rule` is a string.
+    unsafe { iommufd_liveupdate_refused(hwpt_id, iova, last_iova, rule.as_char_ptr()) };
+}
+
+/// An iommufd.
+///
+/// # Invariants
+///
+/// `ictx` is one, which exists for `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    ictx: NonNull<bindings::iommufd_ctx>,
+    _file: PhantomData<&'a LocalFile>,
+}
+
+impl<'a> Context<'a> {
+    /// Returns the iommufd that a file is, if it is one.
+    pub(crate) fn of(file: &'a LocalFile) -> Option<Self> {
+        // SAFETY: By the type invariants of `LocalFile`.
+        let ictx = from_err_ptr(unsafe { bindings::iommufd_ctx_from_file(file.as_ptr()) }).ok()?;
+
+        // SAFETY: The reference was just taken, and the file has another one.
+        unsafe { bindings::iommufd_ctx_put(ictx) };
+
+        // INVARIANT: It exists as long as its file does.
+        Some(Self {
+            ictx: NonNull::new(ictx)?,
+            _file: PhantomData,
+        })
+    }
+
+    /// Returns whether the iommufd is in use as a container of VFIO groups.
+    pub(crate) fn is_container(self) -> bool {
+        // SAFETY: By the type invariants. Somebody may set it meanwhile, which makes no difference.
+        !unsafe { (&raw const (*self.ictx.as_ptr()).vfio_ioas).read_volatile() }.is_null()
+    }
+
+    /// Returns whether the iommufd is preserved in a session.
+    pub(crate) fn is_preserved_in(self, session: &OutgoingSession<'_>) -> bool {
+        // SAFETY: By the type invariants. Never changes; a file has its iommufd for life.
+        let file = unsafe { LocalFile::from_raw_file((*self.ictx.as_ptr()).file) };
+
+        session.token_of(file).is_ok()
+    }
+
+    /// Keeps marks from changing, and whether the iommufd is preserved.
+    pub(crate) fn lock(self) -> Locked<'a> {
+        // SAFETY: By the type invariants, the lock exists.
+        unsafe { bindings::mutex_lock(&raw mut (*self.ictx.as_ptr()).liveupdate_lock) };
+
+        // INVARIANT: Just taken.
+        Locked { context: self }
+    }
+
+    /// Returns the HWPT that user space names: by its number, or by that of an IOAS which has one
+    /// automatic HWPT.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is nested, `ENOTUNIQ` if the IOAS has several, `ENOENT` if there is none.
+    pub(crate) fn hwpt(self, id: u32) -> Result<Named<'a>> {
+        // SAFETY: By the type invariants.
+        let hwpt = unsafe { bindings::iommufd_liveupdate_lock_hwpt(self.ictx.as_ptr(), id) };
+        let hwpt = NonNull::new(from_err_ptr(hwpt)?).ok_or(ENOENT)?;
+
+        // INVARIANT: We were given a reference.
+        Ok(Named {
+            context: self,
+            hwpt,
+        })
+    }
+}
+
+/// The lock of an iommufd.
+///
+/// # Invariants
+///
+/// We hold `liveupdate_lock` of the iommufd.
+pub(crate) struct Locked<'a> {
+    context: Context<'a>,
+}
+
+impl Locked<'_> {
+    /// Returns whether the iommufd is preserved.
+    pub(crate) fn is_preserved(&self) -> bool {
+        // SAFETY: By the type invariants, the lock that protects it is held.
+        unsafe { (*self.context.ictx.as_ptr()).liveupdate_preserved }
+    }
+
+    /// Notes whether the iommufd is preserved.
+    pub(crate) fn set_preserved(&self, preserved: bool) {
+        // SAFETY: By the type invariants, the lock that protects it is held.
+        unsafe { (*self.context.ictx.as_ptr()).liveupdate_preserved = preserved };
+    }
+
+    /// Returns the HWPTs that are marked.
+    pub(crate) fn marked(&self) -> impl Iterator<Item = Marked<'_>> + '_ {
+        let mut id = 0;
+
+        core::iter::from_fn(move || {
+            // SAFETY: By the type invariants, and the lock is held.
+            let hwpt = unsafe {
+                bindings::iommufd_liveupdate_next_hwpt(self.context.ictx.as_ptr(), &mut id)
+            };
+
+            // INVARIANT: We were given a reference, and the lock is held for the lifetime.
+            Some(Marked {
+                hwpt: NonNull::new(hwpt)?,
+                _locked: PhantomData,
+            })
+        })
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::mutex_unlock(&raw mut (*self.context.ictx.as_ptr()).liveupdate_lock) };
+    }
+}
+
+/// An HWPT that user space named in an ioctl.
+///
+/// # Invariants
+///
+/// `hwpt` is a paging HWPT of `context`, to which we have a reference as of an ioctl.
+pub(crate) struct Named<'a> {
+    context: Context<'a>,
+    hwpt: NonNull<bindings::iommufd_hwpt_paging>,
+}
+
+impl Named<'_> {
+    /// Returns whether faults are delivered to user space.
+    pub(crate) fn has_faults(&self) -> bool {
+        // SAFETY: By the type invariants. Does not change once user space knows the HWPT.
+        !unsafe { (*self.hwpt.as_ptr()).common.fault }.is_null()
+    }
+
+    /// Returns whether it is marked.
+    pub(crate) fn is_marked(&self, _locked: &Locked<'_>) -> bool {
+        // SAFETY: By the type invariants, and the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_marked }
+    }
+
+    /// Returns whether it is this one.
+    pub(crate) fn is(&self, marked: &Marked<'_>) -> bool {
+        self.hwpt == marked.hwpt
+    }
+
+    /// Marks it with a token, or takes the mark away.
+    pub(crate) fn set_token(&self, _locked: &Locked<'_>, token: Option<u64>) {
+        // SAFETY: By the type invariants, and the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_marked = token.is_some() };
+
+        // SAFETY: As above.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_token = token.unwrap_or(0) };
+    }
+}
+
+impl Drop for Named<'_> {
+    fn drop(&mut self) {
+        let ictx = self.context.ictx.as_ptr();
+
+        // SAFETY: By the type invariants, the reference is ours.
+        unsafe { bindings::iommufd_liveupdate_unlock_hwpt(ictx, self.hwpt.as_ptr()) };
+    }
+}
+
+/// A marked HWPT.
+///
+/// # Invariants
+///
+/// `hwpt` is a paging HWPT, to which we have a reference, and the lock of its iommufd is held for
+/// `'a`.
+pub(crate) struct Marked<'a> {
+    hwpt: NonNull<bindings::iommufd_hwpt_paging>,
+    _locked: PhantomData<&'a ()>,
+}
+
+impl Marked<'_> {
+    /// Returns its token.
+    pub(crate) fn token(&self) -> u64 {
+        // SAFETY: By the type invariants, the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_token }
+    }
+
+    /// Returns whether it is tracked which of its pages are written to.
+    pub(crate) fn tracks_dirty(&self) -> bool {
+        // SAFETY: By the type invariants, the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).dirty_tracking }
+    }
+
+    /// Keeps what it maps, and what is attached to it, as it is.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if mappings are changed now.
+    pub(crate) fn hold(self) -> Result<Held> {
+        // SAFETY: By the type invariants, the HWPT exists, and has its IOAS for life.
+        to_result(unsafe { bindings::iommufd_liveupdate_hold_ioas((*self.hwpt.as_ptr()).ioas) })?;
+
+        // SAFETY: By the type invariants, the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_preserved = true };
+
+        // The reference goes with it.
+        let hwpt = core::mem::ManuallyDrop::new(self).hwpt;
+
+        // INVARIANT: Just held.
+        Ok(Held { hwpt })
+    }
+}
+
+impl Drop for Marked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, the reference is ours.
+        unsafe { bindings::iommufd_liveupdate_put_hwpt(self.hwpt.as_ptr()) };
+    }
+}
+
+/// An HWPT that stays as it is.
+///
+/// To be dropped with the lock of its iommufd held.
+///
+/// # Invariants
+///
+/// `hwpt` is a paging HWPT, to which we have a reference, and whose IOAS we hold.
+pub(crate) struct Held {
+    hwpt: NonNull<bindings::iommufd_hwpt_paging>,
+}
+
+// SAFETY: It is a reference to an object that is protected by locks.
+unsafe impl Send for Held {}
+
+// SAFETY: What a shared reference gives access to does not change while it is held.
+unsafe impl Sync for Held {}
+
+impl Held {
+    /// Returns what user space of this kernel calls it.
+    pub(crate) fn id(&self) -> u32 {
+        // SAFETY: By the type invariants. Never changes.
+        unsafe { (*self.hwpt.as_ptr()).common.obj.id }
+    }
+
+    /// Returns what user space of the next kernel calls it.
+    pub(crate) fn token(&self) -> u64 {
+        // SAFETY: By the type invariants. Does not change while the iommufd is preserved.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_token }
+    }
+
+    /// Returns the ranges that are mapped, in their order.
+    pub(crate) fn areas(&self) -> impl Iterator<Item = Area<'_>> + '_ {
+        let mut next = Some(0);
+
+        core::iter::from_fn(move || {
+            let mut area = MaybeUninit::uninit();
+
+            // SAFETY: By the type invariants, the IOAS exists and is held. `area` is valid for
+            // writes.
+            let found = unsafe {
+                bindings::iommufd_liveupdate_next_area(
+                    (*self.hwpt.as_ptr()).ioas,
+                    next?,
+                    area.as_mut_ptr(),
+                )
+            };
+            if !found {
+                return None;
+            }
+
+            // SAFETY: Was written, since one was found.
+            let area: bindings::iommufd_liveupdate_area = unsafe { area.assume_init() };
+
+            // The first address after the last page, unless that is the end of all addresses.
+            next = area
+                .nr_pages
+                .checked_mul(kernel::page::PAGE_SIZE as u64)
+                .and_then(|size| area.iova.checked_add(size));
+
+            // INVARIANT: What is held has its file.
+            Some(Area {
+                area,
+                _held: PhantomData,
+            })
+        })
+    }
+
+    /// Returns where the page table maps an address to.
+    pub(crate) fn table(&self, iova: u64) -> Option<u64> {
+        // SAFETY: By the type invariants, the HWPT exists, and has its domain for life.
+        let phys =
+            unsafe { bindings::iommu_iova_to_phys((*self.hwpt.as_ptr()).common.domain, iova) };
+
+        (phys != 0).then_some(phys)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_preserved = false };
+
+        // SAFETY: By the type invariants, we hold it.
+        unsafe { bindings::iommufd_liveupdate_release_ioas((*self.hwpt.as_ptr()).ioas) };
+
+        // SAFETY: By the type invariants, the reference is ours.
+        unsafe { bindings::iommufd_liveupdate_put_hwpt(self.hwpt.as_ptr()) };
+    }
+}
+
+/// A range of IOVAs that is mapped.
+///
+/// # Invariants
+///
+/// If it has a file, that exists for `'a`.
+pub(crate) struct Area<'a> {
+    area: bindings::iommufd_liveupdate_area,
+    _held: PhantomData<&'a Held>,
+}
+
+/// Where the pages of a range are from.
+pub(crate) enum Pages<'a> {
+    Process,
+    DmaBuf,
+    File {
+        file: &'a LocalFile,
+        seals: Option<Seals>,
+        /// The first page, counted from the beginning of the file.
+        index: u64,
+    },
+}
+
+impl Pages<'_> {
+    /// Returns the first page of the file, counted from its beginning.
+    pub(crate) fn index(&self) -> u64 {
+        match self {
+            Self::File { index, .. } => *index,
+            Self::Process | Self::DmaBuf => 0,
+        }
+    }
+}
+
+impl<'a> Area<'a> {
+    /// Returns the address of its first page.
+    pub(crate) fn iova(&self) -> u64 {
+        self.area.iova
+    }
+
+    /// Returns how many pages it has.
+    pub(crate) fn nr_pages(&self) -> u64 {
+        self.area.nr_pages
+    }
+
+    /// Returns where its pages are from.
+    pub(crate) fn pages(&self) -> Pages<'a> {
+        match self.area.source {
+            bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_FILE => Pages::File {
+                // SAFETY: By the type invariants; nobody calls `fdget_pos()` on it in here.
+                file: unsafe { LocalFile::from_raw_file(self.area.file) },
+                seals: u32::try_from(self.area.seals).ok().map(Seals),
+                index: self.area.index,
+            },
+            bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_DMABUF => Pages::DmaBuf,
+            _ => Pages::Process,
+        }
+    }
+}
+
+/// Returns where pages of a file are, from this one on.
+///
+/// # Errors
+///
+/// `EINTR` if whoever asks is about to be killed.
+pub(crate) fn extent(file: &LocalFile, index: u64) -> Result<Option<Extent>> {
+    // SAFETY: Has no requirements.
+    if unsafe { bindings::liveupdate_pause() } {
+        return Err(EINTR);
+    }
+
+    let index = usize::try_from(index)?;
+
+    // SAFETY: By the type invariants of `LocalFile`. A file has a mapping for life.
+    let folio = unsafe { bindings::filemap_get_folio((*file.as_ptr()).f_mapping, index) };
+    let Ok(folio) = from_err_ptr(folio) else {
+        return Ok(None);
+    };
+
+    // SAFETY: We have a reference to the folio.
+    let next = unsafe { bindings::folio_next_index(folio) };
+    // SAFETY: We have a reference to the folio, which has this page of the file.
+    let page = unsafe { bindings::folio_file_page(folio, index) };
+    // SAFETY: It is a page.
+    let phys = unsafe { bindings::page_to_phys(page) };
+    // SAFETY: The reference is ours.
+    unsafe { bindings::folio_put(folio) };
+
+    Ok(Some(Extent {
+        phys,
+        // CAST: lossless, this is for machines of 64 bits.
+        nr_pages: next.saturating_sub(index) as u64,
+    }))
+}
+
+/// Opens an iommufd, as `/dev/iommu` does.
+///
+/// # Errors
+///
+/// `ENOMEM` or `ENFILE` if there cannot be another file.
+pub(crate) fn open() -> Result<ARef<LocalFile>> {
+    // SAFETY: Has no requirements.
+    let file = from_err_ptr(unsafe { bindings::iommufd_liveupdate_open() })?;
+    let file = NonNull::new(file).ok_or(ENOMEM)?;
+
+    // SAFETY: A new file has one reference, which is ours.
+    Ok(unsafe { ARef::from_raw(file.cast()) })
+}
+
+/// Keeps the handler registered while iommufd is there.
+pub(crate) fn keep<T: FileHandler>(registration: Registration<T>) {
+    // SAFETY: `iommufd_liveupdate_exit()` unregisters it, which iommufd calls on its way out.
+    unsafe { registration.keep() };
+}
+
+/// A device that is bound to an iommufd.
+///
+/// # Invariants
+///
+/// `idev` is one, which exists for `'a`.
+#[derive(Clone, Copy)]
+pub(crate) struct Device<'a> {
+    idev: NonNull<bindings::iommufd_device>,
+    _bound: PhantomData<&'a ()>,
+}
+
+impl<'a> Device<'a> {
+    /// Returns the device that `idev` points to.
+    ///
+    /// # Safety
+    ///
+    /// It is one, which stays bound for `'a`.
+    pub(crate) unsafe fn from_raw(idev: NonNull<bindings::iommufd_device>) -> Self {
+        // INVARIANT: By function requirement.
+        Self {
+            idev,
+            _bound: PhantomData,
+        }
+    }
+
+    /// Returns the iommufd that it is bound to.
+    pub(crate) fn context(self) -> Option<Context<'a>> {
+        // SAFETY: By the type invariants. Never changes.
+        let ictx = unsafe { (*self.idev.as_ptr()).ictx };
+
+        // INVARIANT: A device keeps what it is bound to.
+        Some(Context {
+            ictx: NonNull::new(ictx)?,
+            _file: PhantomData,
+        })
+    }
+
+    /// Returns what it is attached to.
+    pub(crate) fn attachment(self, _locked: &Locked<'_>) -> Attachment {
+        // SAFETY: By the type invariants. A device has its group for life.
+        let lock = unsafe { &raw mut (*(*self.idev.as_ptr()).igroup).lock };
+
+        // SAFETY: As above.
+        unsafe { bindings::mutex_lock(lock) };
+        // SAFETY: By the type invariants, and the lock that protects what is attached is held.
+        let domain = unsafe { bindings::iommu_get_domain_for_dev((*self.idev.as_ptr()).dev) };
+        // SAFETY: A domain that is attached exists.
+        let attachment = unsafe { attachment(domain) };
+        // SAFETY: We hold the lock.
+        unsafe { bindings::mutex_unlock(lock) };
+        attachment
+    }
+}
+
+/// Returns what a device is attached to that uses this domain.
+///
+/// # Safety
+///
+/// `domain` is null or a domain, which exists, and marks do not change.
+unsafe fn attachment(domain: *mut bindings::iommu_domain) -> Attachment {
+    if domain.is_null() {
+        return Attachment::None;
+    }
+
+    // SAFETY: By function requirement. Never changes.
+    if unsafe { (*domain).cookie_type } != bindings::iommu_domain_cookie_type_IOMMU_COOKIE_IOMMUFD {
+        return Attachment::None;
+    }
+
+    // SAFETY: What domains of this type have as their cookie.
+    let hwpt = unsafe { (*domain).__bindgen_anon_1.iommufd_hwpt };
+
+    // SAFETY: It exists as long as its domain.
+    if unsafe { (*hwpt).obj.type_ } != bindings::iommufd_object_type_IOMMUFD_OBJ_HWPT_PAGING {
+        return Attachment::Nested;
+    }
+
+    // SAFETY: Of this type is what is a part of an `iommufd_hwpt_paging`.
+    let hwpt = unsafe { kernel::container_of!(hwpt, bindings::iommufd_hwpt_paging, common) };
+
+    // SAFETY: By function requirement.
+    if unsafe { (*hwpt).liveupdate_marked } {
+        return Attachment::Marked;
+    }
+
+    // SAFETY: It exists. Others in its word may change, this one does not.
+    if unsafe { bindings::iommufd_hwpt_paging::auto_domain_raw(hwpt) } {
+        Attachment::Automatic
+    } else {
+        Attachment::Explicit
+    }
+}
+
+/// An ioctl of an iommufd.
+///
+/// # Invariants
+///
+/// `ucmd` is one, which goes on for `'a`.
+pub(crate) struct Command<'a> {
+    ucmd: NonNull<bindings::iommufd_ucmd>,
+    _ioctl: PhantomData<&'a ()>,
+}
+
+impl<'a> Command<'a> {
+    /// Returns the ioctl that `ucmd` points to.
+    ///
+    /// # Safety
+    ///
+    /// It is one, which goes on for `'a`.
+    pub(crate) unsafe fn from_raw(ucmd: NonNull<bindings::iommufd_ucmd>) -> Self {
+        // INVARIANT: By function requirement.
+        Self {
+            ucmd,
+            _ioctl: PhantomData,
+        }
+    }
+
+    /// Returns the iommufd.
+    pub(crate) fn context(&self) -> Result<Context<'a>> {
+        // SAFETY: By the type invariants.
+        let ictx = unsafe { (*self.ucmd.as_ptr()).ictx };
+
+        // INVARIANT: An ioctl has its file.
+        Ok(Context {
+            ictx: NonNull::new(ictx).ok_or(EINVAL)?,
+            _file: PhantomData,
+        })
+    }
+
+    /// Returns what user space passed.
+    ///
+    /// # Safety
+    ///
+    /// The argument of this ioctl is a `T`.
+    pub(crate) unsafe fn argument<T>(&self) -> &'a T {
+        // SAFETY: By the type invariants. C code copied it before, and aligned it.
+        unsafe { &*(*self.ucmd.as_ptr()).cmd.cast::<T>() }
+    }
+}

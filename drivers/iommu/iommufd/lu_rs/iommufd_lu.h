@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+
+#ifndef IOMMUFD_LU_H
+#define IOMMUFD_LU_H
+
+#include <linux/errno.h>
+#include <linux/types.h>
+
+struct file;
+struct inode;
+struct iommu_domain;
+struct iommufd_ctx;
+struct iommufd_hwpt_paging;
+struct iommufd_ioas;
+struct iommufd_ucmd;
+
+/*
+ * Live update of iommufds.
+ *
+ * The functions are documented where they are implemented: exports.rs.
+ */
+#ifdef CONFIG_IOMMUFD_LIVEUPDATE
+
+void iommufd_liveupdate_init(void);
+void iommufd_liveupdate_exit(void);
+int iommufd_hwpt_liveupdate_mark_preserve(struct iommufd_ucmd *ucmd);
+int iommufd_hwpt_liveupdate_unmark_preserve(struct iommufd_ucmd *ucmd);
+
+/* What the Rust code needs of iommufd: main.c and iommufd_lu_private.c. */
+
+/**
+ * enum iommufd_liveupdate_source - Where a mapped area has its pages from.
+ * @IOMMUFD_LIVEUPDATE_FILE:   A file.
+ * @IOMMUFD_LIVEUPDATE_USER:   Memory of a process.
+ * @IOMMUFD_LIVEUPDATE_DMABUF: A dma-buf.
+ */
+enum iommufd_liveupdate_source {
+	IOMMUFD_LIVEUPDATE_FILE,
+	IOMMUFD_LIVEUPDATE_USER,
+	IOMMUFD_LIVEUPDATE_DMABUF,
+};
+
+/**
+ * struct iommufd_liveupdate_area - A range of IOVAs that is mapped.
+ * @iova:     The address of its first page.
+ * @nr_pages: How many pages it has.
+ * @source:   Where they are from: enum iommufd_liveupdate_source.
+ * @seals:    The seals that the file had when it was mapped, or a negative errno.
+ * @index:    The first page, counted from the beginning of the file.
+ * @file:     The file, or NULL if the pages are not of one.
+ */
+struct iommufd_liveupdate_area {
+	u64 iova;
+	u64 nr_pages;
+	u32 source;
+	s32 seals;
+	u64 index;
+	struct file *file;
+};
+
+struct file *iommufd_liveupdate_open(void);
+struct iommufd_hwpt_paging *iommufd_liveupdate_lock_hwpt(struct iommufd_ctx *ictx,
+							 u32 id);
+void iommufd_liveupdate_unlock_hwpt(struct iommufd_ctx *ictx,
+				    struct iommufd_hwpt_paging *hwpt);
+struct iommufd_hwpt_paging *iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx,
+							 u32 *id);
+void iommufd_liveupdate_put_hwpt(struct iommufd_hwpt_paging *hwpt);
+int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas);
+void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas);
+bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
+				  struct iommufd_liveupdate_area *next);
+
+#else
+
+static inline void iommufd_liveupdate_init(void)
+{
+}
+
+static inline void iommufd_liveupdate_exit(void)
+{
+}
+
+static inline int iommufd_hwpt_liveupdate_mark_preserve(struct iommufd_ucmd *ucmd)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int iommufd_hwpt_liveupdate_unmark_preserve(struct iommufd_ucmd *ucmd)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif
+
+#endif /* IOMMUFD_LU_H */

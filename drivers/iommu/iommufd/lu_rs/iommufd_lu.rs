@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Preserves iommufds across a live update.
+//!
+//! User space marks those HWPTs of an iommufd that are to be preserved, preserves the memfds that
+//! are mapped, and then the iommufd, in the same session of `/dev/liveupdate`. It retrieves the
+//! iommufd from that session in the next kernel.
+//!
+//! # Preserved
+//!
+//! - That there is an iommufd, and what its marked HWPTs are called.
+//!
+//! # Not preserved
+//!
+//! - Page tables: devices that are attached are stopped before the kexec, and the retrieved iommufd
+//!   is an empty one.
+//! - IOASs, HWPTs that are not marked, and all other objects of the iommufd.
+//! - HWPTs that are nested, or that deliver faults to user space: they cannot be marked.
+//! - iommufds that are containers of VFIO groups: they cannot be preserved.
+//!
+//! # What is mapped
+//!
+//! A device that uses a page table reaches whatever it maps, whoever has that memory. So every page
+//! that a marked HWPT maps is a page of a memfd that the same session preserves (`plan::prove`). Who
+//! preserves a memfd keeps it from losing pages. Seals alone do not: they let holes be punched, after
+//! which a page table maps pages that nobody preserves.
+//!
+//! # Life of a marked HWPT
+//!
+//! ```text
+//! old kernel:  mark -> preserve (mappings are held, and looked at) -> freeze (asks again)
+//!                   <- unpreserve (mappings may change)            <- unfreeze
+//! new kernel:  retrieve -> finish
+//! ```
+//!
+//! While mappings are held, changing them fails with `EBUSY`: they are counted for the IOAS, since
+//! several HWPTs have the mappings of one.
+//!
+//! # Locks
+//!
+//! `iommufd_ctx::liveupdate_lock` is taken first, then those of IOASs. LUO holds the mutex of the
+//! session outside.
+//!
+//! # Trust
+//!
+//! - *User space* that has the iommufd is hostile. It may mark and preserve what it likes, at any
+//!   time, and change mappings and memfds meanwhile. It gets errors.
+//! - *The memory of the previous kernel* is checked: a record that says what it cannot say costs its
+//!   iommufd.
+
+#![deny(unsafe_code)]
+
+mod apply;
+mod entries;
+#[expect(unsafe_code, reason = "C boundary")]
+mod exports;
+#[expect(unsafe_code, reason = "C boundary")]
+mod ffi;
+mod plan;
+
+/// What messages begin with.
+const __LOG_PREFIX: &[u8] = b"iommufd_liveupdate\0";
+
+/// The module that this is a part of.
+struct LocalModule;
+
+impl kernel::ModuleMetadata for LocalModule {
+    const NAME: &'static kernel::str::CStr = c"iommufd";
+
+    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
+}

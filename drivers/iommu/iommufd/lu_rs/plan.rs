@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Decides which HWPTs can be marked, and what they may map.
+//!
+//! A *page* is one of the CPU, wherever it is counted. Addresses are in bytes.
+
+use kernel::page::PAGE_SIZE;
+
+/// The size of a page.
+// CAST: lossless, it is a small number.
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// What there is to know of an HWPT that user space wants to mark or unmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// The iommufd is preserved.
+    pub(crate) preserved: bool,
+    /// Faults are delivered to user space, which does not run during a kexec.
+    pub(crate) faults: bool,
+    /// Another HWPT of the iommufd has the token.
+    pub(crate) token_in_use: bool,
+}
+
+/// Why an HWPT cannot be marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The iommufd is preserved with the HWPTs that it has.
+    Preserved,
+    /// The HWPT delivers faults.
+    Faults,
+    /// The token is that of another one.
+    TokenInUse,
+}
+
+/// Decides whether an HWPT can be marked.
+pub(crate) fn mark(candidate: Candidate) -> Result<(), Refusal> {
+    if candidate.preserved {
+        Err(Refusal::Preserved)
+    } else if candidate.faults {
+        Err(Refusal::Faults)
+    } else if candidate.token_in_use {
+        Err(Refusal::TokenInUse)
+    } else {
+        Ok(())
+    }
+}
+
+/// Seals that a memfd has to have had when it was mapped, so that it cannot have become shorter and
+/// longer again since: `F_SEAL_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seals(pub(crate) u32);
+
+impl Seals {
+    const SEAL: u32 = 0x1;
+    const SHRINK: u32 = 0x2;
+    const GROW: u32 = 0x4;
+
+    fn fix_size(self) -> bool {
+        let needed = Self::SEAL | Self::SHRINK | Self::GROW;
+
+        self.0 & needed == needed
+    }
+}
+
+/// Where the pages of a range of IOVAs are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Memory of a process: its own, of a file that it mapped, or of a device.
+    Process,
+    /// A dma-buf.
+    DmaBuf,
+    /// A file.
+    File {
+        /// The seals that it had when it was mapped, if it can have some.
+        seals: Option<Seals>,
+        /// It is preserved in the session that the iommufd is to be preserved in.
+        preserved: bool,
+    },
+}
+
+/// A rule that a mapping breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// It is of memory of a process.
+    Process,
+    /// It is of a dma-buf.
+    DmaBuf,
+    /// It is of a file that may have changed its size since.
+    Seals,
+    /// It is of a file that the session does not preserve.
+    Session,
+    /// The page that is mapped is not the file's.
+    Stale,
+}
+
+impl Rule {
+    /// What is wrong, and what to do about it.
+    pub(crate) const fn explain(self) -> &'static core::ffi::CStr {
+        match self {
+            Self::Process => c"memory of a process, map a memfd with IOMMU_IOAS_MAP_FILE",
+            Self::DmaBuf => c"a dma-buf, unmap it",
+            Self::Seals => c"not a memfd with the seals GROW, SHRINK and SEAL when it was mapped",
+            Self::Session => c"a memfd that is not preserved in this session, preserve it first",
+            Self::Stale => c"a page that the memfd lost to a hole, map it again",
+        }
+    }
+}
+
+/// Decides whether a range may be mapped, as far as that is known without looking at its pages.
+pub(crate) fn may_map(source: Source) -> Result<(), Rule> {
+    match source {
+        Source::Process => Err(Rule::Process),
+        Source::DmaBuf => Err(Rule::DmaBuf),
+        Source::File { seals, preserved } => {
+            if !seals.is_some_and(Seals::fix_size) {
+                Err(Rule::Seals)
+            } else if !preserved {
+                Err(Rule::Session)
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A range of IOVAs that pages of a file are mapped at, whole pages of the address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// The address of its first page.
+    pub(crate) iova: u64,
+    /// How many pages it has. The last one ends within the address space.
+    pub(crate) nr_pages: u64,
+    /// The first page of the file.
+    pub(crate) index: u64,
+}
+
+/// Pages of a file that are next to each other in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Where the first one is.
+    pub(crate) phys: u64,
+    /// How many there are.
+    pub(crate) nr_pages: u64,
+}
+
+impl Range {
+    /// Returns the last address of the range.
+    pub(crate) fn last_iova(&self) -> u64 {
+        // Without the sum of all, which may be one more than the largest number.
+        self.iova + (self.nr_pages.saturating_sub(1) * PAGE) + (PAGE - 1)
+    }
+
+    /// Returns the address of a page of the range.
+    fn page(&self, page: u64) -> u64 {
+        self.iova + page * PAGE
+    }
+}
+
+/// Why it is not proved that a range is what it is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unproved<E> {
+    /// The page table maps another page at this address.
+    Stale(u64),
+    /// It could not be looked at.
+    Failed(E),
+}
+
+/// Proves that a page table maps exactly the pages that a file has.
+///
+/// `table` says where the page table maps an address to. `file` says where the page of the file is
+/// that has this index, and those after it; nothing if there is none.
+pub(crate) fn prove<E>(
+    range: Range,
+    table: impl Fn(u64) -> Option<u64>,
+    mut file: impl FnMut(u64) -> Result<Option<Extent>, E>,
+) -> Result<(), Unproved<E>> {
+    let mut page = 0;
+
+    while page < range.nr_pages {
+        let extent = file(range.index + page).map_err(Unproved::Failed)?;
+        let Some(extent) = extent.filter(|extent| extent.nr_pages != 0) else {
+            return Err(Unproved::Stale(range.page(page)));
+        };
+
+        for offset in 0..extent.nr_pages.min(range.nr_pages - page) {
+            let iova = range.page(page + offset);
+
+            if table(iova) != Some(extent.phys + offset * PAGE) {
+                return Err(Unproved::Stale(iova));
+            }
+        }
+        page = page.saturating_add(extent.nr_pages);
+    }
+    Ok(())
+}
+
+/// What a device is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    /// Nothing of an iommufd.
+    None,
+    /// A nested HWPT.
+    Nested,
+    /// An HWPT that the kernel chose for an IOAS, and that is not marked.
+    Automatic,
+    /// An HWPT that user space made, and that is not marked.
+    Explicit,
+    /// A marked HWPT.
+    Marked,
+}
+
+/// What becomes of the attachment of a device that is to be preserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// It ends: the device is stopped.
+    Ends,
+    /// It stays as it is.
+    Stays,
+}
+
+/// Why a device that is attached like this cannot be preserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPassage {
+    /// User space made the HWPT, and did not mark it.
+    Unmarked,
+    /// The iommufd is not preserved, or in another session.
+    Order,
+    /// Processes of the device have page tables of their own.
+    Pasids,
+}
+
+/// Decides what becomes of the attachment of a device that is to be preserved.
+///
+/// `preserved` says whether its iommufd is preserved in the session that the device is to be
+/// preserved in.
+pub(crate) fn passage(
+    attachment: Attachment,
+    preserved: bool,
+    has_pasids: bool,
+) -> Result<Passage, NoPassage> {
+    if has_pasids {
+        return Err(NoPassage::Pasids);
+    }
+
+    match attachment {
+        Attachment::None | Attachment::Automatic => Ok(Passage::Ends),
+        Attachment::Nested | Attachment::Explicit => Err(NoPassage::Unmarked),
+        Attachment::Marked if preserved => Ok(Passage::Stays),
+        Attachment::Marked => Err(NoPassage::Order),
+    }
+}

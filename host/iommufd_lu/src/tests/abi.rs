@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is claimed of the bytes that are handed over.
+
+use crate::entries::{
+    check,
+    RawHwptSer,
+    RawSer,
+    Token, //
+};
+use kernel::prelude::*;
+use testing::{
+    golden,
+    layout::{
+        assert_names_all_structs,
+        Constant,
+        Contract, //
+    }, //
+};
+
+/// The version is in the name.
+const COMPATIBLE: &str = "iommufd-v1";
+
+fn contract() -> Contract {
+    Contract {
+        header: "iommufd",
+        name: COMPATIBLE.into(),
+        constants: vec![("IOMMUFD_LUO_COMPATIBLE", Constant::Text(COMPATIBLE))],
+        structs: vec![
+            testing::layout!(RawHwptSer as iommufd_hwpt_ser { token, domain_data }),
+            testing::layout!(RawSer as iommufd_ser { nr_hwpts, reserved, hwpts }),
+        ],
+    }
+}
+
+#[test]
+fn has_the_committed_layout() {
+    contract().assert_is_committed();
+}
+
+#[test]
+fn has_the_layout_that_c_sees() {
+    contract().assert_is_that_of_c();
+    assert_names_all_structs("iommufd", &[contract()]);
+}
+
+#[test]
+fn reads_and_writes_what_was_ever_handed_over() {
+    let known = [
+        ("nothing", (0, vec![])),
+        ("one", (0x1_2345_6000, vec![0x1234])),
+        ("limits", (0xffff_ffff_ffff_f000, vec![0, 1, u64::MAX])),
+    ];
+
+    golden::check(COMPATIBLE, &known, |bytes, (hwpts, tokens)| {
+        let (record, rest) = RawSer::read_from_prefix(bytes).unwrap();
+        let raw = rest
+            .chunks_exact(16)
+            .map(|bytes| RawHwptSer::read_from_bytes(bytes).unwrap());
+
+        assert_eq!(check(&record, raw.clone()), Ok(()));
+        assert_eq!(record.hwpts, *hwpts);
+        assert!(raw.map(|raw| raw.token).eq(tokens.iter().copied()));
+
+        let mut written = RawSer {
+            nr_hwpts: tokens.len().try_into().unwrap(),
+            reserved: 0,
+            hwpts: *hwpts,
+        }
+        .as_bytes()
+        .to_vec();
+        for token in tokens {
+            written.extend(RawHwptSer::from(Token(*token)).as_bytes());
+        }
+        assert_eq!(written, bytes);
+    });
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the live update tests of iommufd share: a device that is bound to an
+ * iommufd by hand, so that everything that has an ID is known. Functions return
+ * 0 or more, or -errno.
+ */
+#ifndef IOMMUFD_LIVEUPDATE_COMMON_H
+#define IOMMUFD_LIVEUPDATE_COMMON_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
+
+#define SZ_4K		0x1000ULL
+#define SZ_1M		0x100000ULL
+#define SZ_2M		(2 * SZ_1M)
+#define SZ_4M		(4 * SZ_1M)
+#define SZ_8M		(8 * SZ_1M)
+#define SZ_16M		(16 * SZ_1M)
+#define SZ_1G		(1024 * SZ_1M)
+#define SZ_4G		(4 * SZ_1G)
+
+#define IOVA		SZ_4G
+#define MEMFD_SIZE	SZ_2M
+
+#define SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+
+#define call(_fd, _command, _arg)	\
+	(ioctl(_fd, _command, _arg) < 0 ? -errno : 0)
+
+static inline int open_path(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static inline int memfd_sealed(__u64 size, unsigned int flags, int seals)
+{
+	int fd = memfd_create("iommufd-liveupdate", MFD_ALLOW_SEALING | flags);
+
+	if (fd < 0 || ftruncate(fd, size) || (seals && fcntl(fd, F_ADD_SEALS, seals)))
+		return -errno;
+
+	return fd;
+}
+
+static inline int device_bind(int device, int iommufd, __u32 *dev_id)
+{
+	struct vfio_device_bind_iommufd bind = {
+		.argsz = sizeof(bind),
+		.iommufd = iommufd,
+	};
+	int ret = call(device, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+
+	*dev_id = bind.out_devid;
+	return ret;
+}
+
+/* Replaces what it is attached to; sets @pt_id to the HWPT. */
+static inline int device_attach(int device, __u32 *pt_id)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+		.pt_id = *pt_id,
+	};
+	int ret = call(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+
+	*pt_id = attach.pt_id;
+	return ret;
+}
+
+static inline int device_attach_to(int device, __u32 pt_id)
+{
+	return device_attach(device, &pt_id);
+}
+
+static inline int device_detach(int device)
+{
+	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
+
+	return call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
+}
+
+static inline int ioas_alloc(int iommufd, __u32 *ioas_id)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	int ret = call(iommufd, IOMMU_IOAS_ALLOC, &alloc);
+
+	*ioas_id = alloc.out_ioas_id;
+	return ret;
+}
+
+static inline int hwpt_alloc(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 *hwpt_id)
+{
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc),
+		.dev_id = dev_id,
+		.pt_id = ioas_id,
+	};
+	int ret = call(iommufd, IOMMU_HWPT_ALLOC, &alloc);
+
+	*hwpt_id = alloc.out_hwpt_id;
+	return ret;
+}
+
+static inline int object_destroy(int iommufd, __u32 id)
+{
+	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
+
+	return call(iommufd, IOMMU_DESTROY, &destroy);
+}
+
+static inline int map_file_at(int iommufd, __u32 ioas_id, int fd, __u64 start,
+			      __u64 length, __u64 iova)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = ioas_id,
+		.fd = fd,
+		.start = start,
+		.length = length,
+		.iova = iova,
+	};
+
+	return call(iommufd, IOMMU_IOAS_MAP_FILE, &map);
+}
+
+static inline int map_file(int iommufd, __u32 ioas_id, int fd)
+{
+	return map_file_at(iommufd, ioas_id, fd, 0, MEMFD_SIZE, IOVA);
+}
+
+static inline int map_memory(int iommufd, __u32 ioas_id, void *memory, __u64 length,
+			     __u64 iova)
+{
+	struct iommu_ioas_map map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = ioas_id,
+		.user_va = (uintptr_t)memory,
+		.length = length,
+		.iova = iova,
+	};
+
+	return call(iommufd, IOMMU_IOAS_MAP, &map);
+}
+
+static inline int unmap(int iommufd, __u32 ioas_id, __u64 iova, __u64 length)
+{
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap),
+		.ioas_id = ioas_id,
+		.iova = iova,
+		.length = length,
+	};
+
+	return call(iommufd, IOMMU_IOAS_UNMAP, &unmap);
+}
+
+static inline int copy_mapping(int iommufd, __u32 from_ioas, __u32 to_ioas, __u64 to_iova)
+{
+	struct iommu_ioas_copy copy = {
+		.size = sizeof(copy),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE,
+		.dst_ioas_id = to_ioas,
+		.src_ioas_id = from_ioas,
+		.length = MEMFD_SIZE,
+		.dst_iova = to_iova,
+		.src_iova = IOVA,
+	};
+
+	return call(iommufd, IOMMU_IOAS_COPY, &copy);
+}
+
+static inline int change_process(int iommufd)
+{
+	struct iommu_ioas_change_process change = { .size = sizeof(change) };
+
+	return call(iommufd, IOMMU_IOAS_CHANGE_PROCESS, &change);
+}
+
+static inline int hwpt_mark(int iommufd, __u32 hwpt_id, __u64 token)
+{
+	struct iommu_hwpt_liveupdate_mark_preserve mark = {
+		.size = sizeof(mark),
+		.hwpt_id = hwpt_id,
+		.hwpt_token = token,
+	};
+
+	return call(iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
+}
+
+static inline int hwpt_unmark(int iommufd, __u32 hwpt_id)
+{
+	struct iommu_hwpt_liveupdate_unmark_preserve unmark = {
+		.size = sizeof(unmark),
+		.hwpt_id = hwpt_id,
+	};
+
+	return call(iommufd, IOMMU_HWPT_LIVEUPDATE_UNMARK_PRESERVE, &unmark);
+}
+
+#endif /* IOMMUFD_LIVEUPDATE_COMMON_H */

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Preserve a memfd, an iommufd that maps it, and a device that is attached to it,
+ * across a kexec.
+ *
+ * Stage 1 runs before the kexec. It preserves the three in this order, in one
+ * session, and stays in the background to hold it. Stage 2 runs after the kexec.
+ * It retrieves all files, attaches the device to the retrieved iommufd again, and
+ * finishes the session.
+ *
+ * With --stage 1, the path of the device's cdev follows.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libliveupdate.h>
+
+#include "iommufd_liveupdate_common.h"
+
+#define SESSION		"iommufd-kexec"
+#define STATE_SESSION	"iommufd-kexec-state"
+
+#define STATE_TOKEN	1
+#define MEMFD_TOKEN	2
+#define IOMMUFD_TOKEN	3
+#define DEVICE_TOKEN	4
+
+/* What the memfd has in its last bytes */
+#define MARK		"kept by iommufd_liveupdate_kexec_test"
+
+static const char *cdev_path;
+
+/* One test case. Later ones make no sense if it fails, so end there. */
+static void require(int ret, int expected, const char *name)
+{
+	if (ret != expected)
+		ksft_print_msg("returned %d, expected %d\n", ret, expected);
+	ksft_test_result(ret == expected, "%s\n", name);
+	if (ret != expected)
+		ksft_finished();
+}
+
+static void require_fd(int fd, const char *name)
+{
+	require(fd < 0 ? fd : 0, 0, name);
+}
+
+static void stage_1(int luo)
+{
+	int session, device, iommufd, memfd;
+	__u32 dev_id, ioas_id, hwpt_id;
+	char *memory;
+
+	ksft_set_plan(9);
+	device = open_path(cdev_path);
+	iommufd = open_path("/dev/iommu");
+	memfd = memfd_sealed(MEMFD_SIZE, 0, SEALS);
+	if (device < 0 || iommufd < 0 || memfd < 0)
+		ksft_exit_skip("no %s, /dev/iommu or memfd\n", cdev_path);
+	memory = mmap(NULL, MEMFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	if (memory == MAP_FAILED)
+		fail_exit("mmap");
+	strcpy(memory + MEMFD_SIZE - sizeof(MARK), MARK);
+
+	require(device_bind(device, iommufd, &dev_id), 0, "device is bound to the iommufd");
+	require(ioas_alloc(iommufd, &ioas_id) ?:
+		hwpt_alloc(iommufd, dev_id, ioas_id, &hwpt_id) ?:
+		device_attach_to(device, hwpt_id), 0, "device is attached to an HWPT");
+	require(map_file(iommufd, ioas_id, memfd), 0, "memfd is mapped");
+	require(hwpt_mark(iommufd, hwpt_id, 0x1234), 0, "HWPT is marked");
+
+	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
+	session = luo_create_session(luo, SESSION);
+	require_fd(session, "session is created");
+	require(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), 0, "memfd is preserved");
+	require(luo_session_preserve_fd(session, iommufd, IOMMUFD_TOKEN), 0,
+		"iommufd is preserved");
+	require(luo_session_preserve_fd(session, device, DEVICE_TOKEN), 0,
+		"device is preserved");
+	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), -EBUSY, "mappings stay");
+
+	ksft_print_cnts();
+	close(luo);
+	daemonize_and_wait();
+}
+
+static void stage_2(int luo, int state_session)
+{
+	int session, device, iommufd, memfd, stage;
+	__u32 dev_id, ioas_id, hwpt_id;
+	char *memory;
+
+	ksft_set_plan(12);
+	restore_and_read_stage(state_session, STATE_TOKEN, &stage);
+	require(stage, 2, "it is stage 2");
+	session = luo_retrieve_session(luo, SESSION);
+	require_fd(session, "session is retrieved");
+	device = luo_session_retrieve_fd(session, DEVICE_TOKEN);
+	require_fd(device, "device is retrieved");
+	iommufd = luo_session_retrieve_fd(session, IOMMUFD_TOKEN);
+	require_fd(iommufd, "iommufd is retrieved");
+	memfd = luo_session_retrieve_fd(session, MEMFD_TOKEN);
+	require_fd(memfd, "memfd is retrieved");
+
+	memory = mmap(NULL, MEMFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	if (memory == MAP_FAILED)
+		fail_exit("mmap");
+	require(strcmp(memory + MEMFD_SIZE - sizeof(MARK), MARK), 0, "memfd has what it had");
+
+	/* It is an iommufd like any other, and an empty one. */
+	require(object_destroy(iommufd, 1), -ENOENT, "iommufd has no object");
+	require(ioas_alloc(iommufd, &ioas_id), 0, "iommufd gets an IOAS");
+	require(map_file(iommufd, ioas_id, memfd), 0, "memfd is mapped again");
+	require(device_bind(device, iommufd, &dev_id) ?:
+		hwpt_alloc(iommufd, dev_id, ioas_id, &hwpt_id) ?:
+		device_attach_to(device, hwpt_id), 0, "device is attached again");
+
+	require(luo_session_finish(session), 0, "session is finished");
+	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE) ?:
+		device_detach(device) ?:
+		object_destroy(iommufd, hwpt_id) ?:
+		object_destroy(iommufd, ioas_id), 0, "everything can be taken down");
+
+	close(session);
+	close(device);
+	close(iommufd);
+	ksft_finished();
+}
+
+int main(int argc, char *argv[])
+{
+	int luo, state_session;
+
+	ksft_print_header();
+	if (argc < 3 || strcmp(argv[1], "--stage") || (*argv[2] == '1' && argc < 4))
+		ksft_exit_fail_msg("Usage: %s --stage 1 /dev/vfio/devices/vfioX, or --stage 2\n",
+				   argv[0]);
+
+	luo = luo_open_device();
+	if (luo < 0)
+		ksft_exit_skip("open(%s): %m (booted with liveupdate=on?)\n", LUO_DEVICE);
+
+	if (*argv[2] == '1') {
+		cdev_path = argv[3];
+		stage_1(luo);
+		return 0;
+	}
+
+	state_session = luo_retrieve_session(luo, STATE_SESSION);
+	if (state_session < 0)
+		ksft_exit_fail_msg("no session of stage 1\n");
+	stage_2(luo, state_session);
+	return 0;
+}
