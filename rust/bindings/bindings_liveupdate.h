@@ -7,10 +7,13 @@
 #ifdef CONFIG_LIVEUPDATE_RUST
 #include <linux/file.h>
 #include <linux/gfp.h>
+#include <linux/kexec.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/abi/image.h>
 #include <linux/kho/abi/luo.h>
 #include <linux/kho_block.h>
 #include <linux/liveupdate.h>
+#include <linux/liveupdate_image.h>
 #endif
 
 #ifdef CONFIG_PCI_LIVEUPDATE

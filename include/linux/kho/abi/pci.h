@@ -3,9 +3,11 @@
 #ifndef _LINUX_KHO_ABI_PCI_H
 #define _LINUX_KHO_ABI_PCI_H
 
+#ifndef __ASSEMBLER__
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
+#endif
 
 /**
  * DOC: PCI File-Lifecycle-Bound (FLB) Live Update ABI
@@ -52,6 +54,8 @@
  * PCI_LUO_FLB_VERSION - The version of the structures in this header.
  */
 #define PCI_LUO_FLB_VERSION	1
+
+#ifndef __ASSEMBLER__
 
 /**
  * struct pci_dev_ser - A PCI device that is preserved.
@@ -152,5 +156,7 @@ static_assert(sizeof(struct pci_ser) == 16);
 static_assert(offsetof(struct pci_ser, version) == 0);
 static_assert(offsetof(struct pci_ser, nr_devices) == 4);
 static_assert(offsetof(struct pci_ser, devices) == 8);
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_PCI_H */

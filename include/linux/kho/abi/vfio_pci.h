@@ -3,9 +3,11 @@
 #ifndef _LINUX_KHO_ABI_VFIO_PCI_H
 #define _LINUX_KHO_ABI_VFIO_PCI_H
 
+#ifndef __ASSEMBLER__
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
+#endif
 
 /**
  * DOC: VFIO PCI Live Update ABI
@@ -25,6 +27,8 @@
  */
 #define VFIO_PCI_LUO_FH_COMPATIBLE	"vfio-pci-v1"
 
+#ifndef __ASSEMBLER__
+
 /**
  * struct vfio_pci_core_device_ser - The device of a preserved vfio-pci file.
  * @domain: The PCI domain (segment) of the device.
@@ -38,5 +42,7 @@ struct vfio_pci_core_device_ser {
 static_assert(sizeof(struct vfio_pci_core_device_ser) == 6);
 static_assert(offsetof(struct vfio_pci_core_device_ser, domain) == 0);
 static_assert(offsetof(struct vfio_pci_core_device_ser, bdf) == 4);
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_VFIO_PCI_H */
