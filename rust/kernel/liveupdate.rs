@@ -119,3 +119,14 @@ pub fn enabled() -> bool {
     // SAFETY: `liveupdate_enabled()` has no requirements.
     unsafe { crate::bindings::liveupdate_enabled() }
 }
+
+/// Returns whether devices are to be stopped that would go on running across the kexec.
+///
+/// It is so if the kernel that is booted does not declare that it takes over all that this kernel
+/// hands over. The log says once what is missing. To be asked when devices are shut down: false while
+/// no kexec is certain to happen.
+#[inline]
+pub fn stops_devices() -> bool {
+    // SAFETY: `liveupdate_stops_devices()` has no requirements.
+    unsafe { crate::bindings::liveupdate_stops_devices() }
+}

@@ -281,10 +281,23 @@ pub(crate) fn stop_mastering(device: &pci::Device) -> Result {
 }
 
 /// Returns whether a device, or one below a bridge, goes on doing DMA across the kexec.
+///
+/// None does if the next kernel does not take it over, and then none is handed over as if it did.
 pub(crate) fn keeps_mastering(device: &pci::Device) -> bool {
-    DEVICES
-        .outgoing()
-        .is_ok_and(|devices| devices.lock().keeps_mastering(lu_pci::address(device)))
+    let (Ok(devices), Ok(probes)) = (DEVICES.outgoing(), PROBES.outgoing()) else {
+        return false;
+    };
+    let mut devices = devices.lock();
+
+    if !devices.keeps_mastering(lu_pci::address(device)) {
+        return false;
+    }
+    if liveupdate::stops_devices() {
+        devices.stop_all_mastering();
+        probes.lock().stop_all_mastering();
+        return false;
+    }
+    true
 }
 
 /// Undoes [`preserve`].

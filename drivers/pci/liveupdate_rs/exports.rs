@@ -264,9 +264,12 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
 /// Has a device that is preserved go on doing DMA across the kexec.
 ///
 /// Neither it nor the bridges above it lose bus mastering then when devices are shut down, and the
-/// next kernel leaves it on. To be called by whoever hands over all that the device does DMA with, to
-/// a kernel that takes it over: what the device writes to otherwise is anybody's. The driver of the
-/// device does not stop it in its `shutdown` callback then. May sleep.
+/// next kernel leaves it on. To be called by whoever hands over all that the device does DMA with:
+/// what the device writes to otherwise is anybody's. The driver of the device does not stop it in its
+/// `shutdown` callback then. May sleep.
+///
+/// It is stopped all the same if the kernel that is booted does not declare that it takes devices
+/// over, see `liveupdate_stops_devices()`.
 ///
 /// Ends when the device is unpreserved.
 ///
@@ -309,6 +312,9 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_stop_mastering(dev: *mut bindings
 }
 
 /// Returns whether a device, or one below a bridge, goes on doing DMA across the kexec. May sleep.
+///
+/// To be asked when devices are shut down, as what is booted is known then. From the first time on
+/// that it declares too little, no device does, nor is one handed over that does.
 ///
 /// # Safety
 ///

@@ -17,7 +17,8 @@
 //!
 //! # Not preserved
 //!
-//! - Bus mastering: devices are stopped before the kexec.
+//! - Bus mastering: devices are stopped before the kexec, unless somebody hands over what they do DMA
+//!   with, to a kernel whose image declares that it takes that over.
 //! - What ACPI methods and the administrator write to registers.
 //! - Virtual functions: they are refused.
 //! - That the device is bound: the administrator binds a driver again.

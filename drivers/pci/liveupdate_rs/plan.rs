@@ -499,6 +499,15 @@ pub(crate) fn keep_mastering(probes: &mut [ProbeEntry], address: Address, keep: 
     true
 }
 
+/// Notes that no device goes on doing DMA.
+pub(crate) fn stop_all_mastering(probes: &mut [ProbeEntry]) {
+    for entry in probes {
+        if entry.probe.register == COMMAND {
+            entry.probe.value &= !MASTER;
+        }
+    }
+}
+
 /// Returns what was learned of a register of a device by writing to it, if all of that is known.
 ///
 /// There is an entry for the command register then.

@@ -159,6 +159,11 @@ impl Devices {
         Ok(())
     }
 
+    /// Undoes it for all devices. Needs no memory.
+    pub(super) fn stop_all_mastering(&mut self) {
+        self.mastering.clear();
+    }
+
     /// Returns whether a device, or one below a bridge, goes on doing DMA.
     pub(super) fn keeps_mastering(&self, address: Address) -> bool {
         plan::find(&self.mastering, address).is_ok()
@@ -316,6 +321,16 @@ impl Probes {
         let _ = self.store(&entries);
         self.entries = entries;
         noted
+    }
+
+    /// Notes that no device goes on doing DMA.
+    pub(super) fn stop_all_mastering(&mut self) {
+        let mut entries = core::mem::take(&mut self.entries);
+
+        plan::stop_all_mastering(&mut entries);
+        // Cannot fail: there are not more entries than before.
+        let _ = self.store(&entries);
+        self.entries = entries;
     }
 
     /// Removes all devices but those that are to stay.

@@ -19,6 +19,7 @@ use crate::{
         keeps_mastering,
         probed,
         probes_of,
+        stop_all_mastering,
         COMMAND,
         IDENTITY,
         MASTER, //
@@ -223,6 +224,17 @@ fn a_device_goes_on_if_that_can_be_noted() {
     assert!(keep_mastering(&mut entries, address(0, 8), false));
     assert!(!goes_on(&entries, 8));
     assert_eq!(entries[0].probe.value, INTX_DISABLE);
+
+    // All of them at once.
+    for bdf in [8, 9] {
+        assert!(keep_mastering(&mut entries, address(0, bdf), true));
+    }
+    stop_all_mastering(&mut entries);
+    assert!(!goes_on(&entries, 8) && !goes_on(&entries, 9));
+    assert_eq!(
+        entries.map(|entry| entry.probe.value),
+        [INTX_DISABLE, 0xffff_f000, 0, 0x10c9_8086]
+    );
 
     // Of these nothing is known that can be written.
     assert!(!keep_mastering(&mut entries, address(0, 16), true));
