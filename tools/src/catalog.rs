@@ -227,6 +227,14 @@ const PRESERVE_FED: Stage = Stage {
     ..Stage::MAIN
 };
 
+/// The same, and it was asked to go on doing DMA.
+const KEEP_FED: &[Do] = &[
+    Do::Need("modprobe vfio-pci"),
+    PRESERVE_FED.commands[0],
+    PRESERVE_FED.commands[1],
+    Do::Need("modprobe pci_keep_mastering bdf=0x100"),
+];
+
 /// It is for anybody to use.
 const USE_FED: &[Do] = &[
     Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
@@ -890,6 +898,9 @@ pub const TESTS: &[VmTest] = &[
                     Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                     Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
                     Do::Need("modprobe pci_keep_mastering bdf=0x100"),
+                    // The image that is loaded last counts.
+                    Do::Need("cp /boot/kernel2 /tmp && declare_other /tmp/kernel2"),
+                    Do::Need("load_next /tmp/kernel2"),
                 ],
                 ..Stage::MAIN
             },
@@ -904,6 +915,40 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(120),
         judge: Some(judges::keeps_mastering),
+    },
+    VmTest {
+        name: "vfio-stops-for-unaware",
+        about: "a device that was asked to go on is stopped, for the next kernel knows no devices",
+        pitfalls: &[],
+        machine: FED_IGB,
+        stages: &[
+            Stage { kernel: Variant::Modules, commands: KEEP_FED, ..Stage::MAIN },
+            Stage { kernel: Variant::Unaware, commands: USE_FED, ..Stage::MAIN },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::stops_for_unaware),
+    },
+    VmTest {
+        name: "vfio-stops-for-version",
+        about: "the same, for the image that was loaded last declares another version",
+        pitfalls: &[],
+        machine: FED_IGB,
+        stages: &[
+            Stage {
+                kernel: Variant::Modules,
+                commands: &[
+                    KEEP_FED[0],
+                    KEEP_FED[1],
+                    KEEP_FED[2],
+                    KEEP_FED[3],
+                    Do::Need("load_next && declare_other /boot/kernel2"),
+                ],
+                ..Stage::MAIN
+            },
+            MAIN_PATH[1],
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::stops_for_version),
     },
     VmTest {
         name: "vfio-fail-nth",

@@ -19,6 +19,7 @@ const SUITES: &[&str] = &[
     "rust_liveupdate_block",
     "rust_liveupdate_file",
     "rust_liveupdate_flb",
+    "rust_liveupdate_image",
     "rust_liveupdate_kho",
     "rust_liveupdate_memory",
 ];
@@ -35,6 +36,10 @@ const COMMAND: (u32, u32) = (0x04, 1 << 2);
 /// Device Control in an `igb`'s PCI Express capability (at 0xa0), and the bit
 /// that starts a function-level reset.
 const DEVICE_CONTROL: (u32, u32) = (0xa8, 1 << 15);
+
+/// What the kernel says before the names of what the next one does not take over.
+const NOT_DECLARED: &str = "liveupdate: devices are stopped: the kernel image does not declare that it takes \
+    over ";
 
 /// No DMA of an armed, fed `igb` crosses the kexec, because its kernel quiesced
 /// and reset it after the point of no return.
@@ -70,6 +75,52 @@ pub fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
 /// No DMA until the next kernel is up, which does not know of devices and so has nothing to say.
 pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
     quiesced_until(evidence, "boot")
+}
+
+/// The same for a device that was asked to go on doing DMA: the log says that the next kernel takes
+/// over nothing of what is handed over.
+pub fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
+    let said = |missing: &str| missing.ends_with(", pci-driver-v1, pci-probe-v1, vfio-pci-v1");
+    let mut cases = quiesced_until(evidence, "boot");
+    cases.extend(stopped_for_image(evidence, said));
+    cases
+}
+
+/// The same, and the next kernel finds the device in good order; it is only vfio-pci's version that
+/// its image does not declare.
+pub fn stops_for_version(evidence: &Evidence) -> Vec<Case> {
+    let mut cases = quiesced_until(evidence, "bind");
+    cases.extend(stopped_for_image(evidence, |missing| missing == "vfio-pci-v1"));
+    cases
+}
+
+/// The port above the device is stopped, too, and one line says what the image does not declare.
+fn stopped_for_image(evidence: &Evidence, is_right: impl Fn(&str) -> bool) -> [Case; 2] {
+    let asked = evidence.update_asked(1).unwrap_or(f64::INFINITY);
+    let jump = evidence.jump(1).unwrap_or(f64::INFINITY);
+    let said: Vec<&str> = evidence
+        .console
+        .iter()
+        .filter(|line| line.at >= asked && line.at < jump)
+        .filter_map(|line| message(&line.text).strip_prefix(NOT_DECLARED))
+        .collect();
+    let named = matches!(said[..], [missing] if is_right(missing));
+    let command = evidence
+        .trace
+        .iter()
+        .filter(|event| event.at < jump)
+        .filter_map(|event| event.config_write())
+        .rfind(|write| write.bdf == PORT && write.offset == COMMAND.0);
+    [
+        Case::check("the log says once what the image does not declare", named, || {
+            format!("between the kexec call and the jump: {said:?}")
+        }),
+        Case::check(
+            format!("{PORT} has bus mastering off at the jump"),
+            command.as_ref().is_some_and(|write| write.value & COMMAND.1 == 0),
+            || format!("last write to the command register: {command:x?}"),
+        ),
+    ]
 }
 
 /// No DMA from device shutdown to the end of `phase` in the next kernel.
@@ -326,6 +377,31 @@ mod tests {
         assert!(!stopped(&[(5.0, "0000:01:00.0")]));
         assert!(!stopped(&[(15.0, "0000:02:00.0")]));
         assert!(!stopped(&[(15.0, "0000:01:00.0"), (16.0, "0000:01:00.0")]));
+    }
+
+    #[test]
+    fn device_and_port_are_stopped_for_what_the_image_does_not_declare() {
+        let failures = |port: &str, said: &[(f64, &str)]| {
+            let event = format!("1970-01-01T00:00:11.9Z pci_cfg_write pcie-root-port {port}");
+            let mut evidence = update(&[&event]);
+            let line = |(at, missing): &(f64, &str)| Line {
+                at: *at,
+                text: format!("[    8.000000] {NOT_DECLARED}{missing}"),
+            };
+            evidence.console.splice(0..0, said.iter().map(line));
+            let count = |cases: Vec<Case>| cases.iter().filter(|case| case.has_failed()).count();
+            (count(stops_for_unaware(&evidence)), count(stops_for_version(&evidence)))
+        };
+        let all = "kho-v4, luo-v5, pci-v1, pci-driver-v1, pci-probe-v1, vfio-pci-v1";
+        let off = "00:01.0 @0x4 <- 0x103";
+        assert_eq!(failures(off, &[(11.0, all)]), (0, 1));
+        assert_eq!(failures(off, &[(11.0, "vfio-pci-v1")]), (1, 0));
+        assert_eq!(failures(off, &[]), (1, 1));
+        assert_eq!(failures(off, &[(9.0, all)]), (1, 1));
+        assert_eq!(failures(off, &[(13.0, "vfio-pci-v1")]), (1, 1));
+        assert_eq!(failures(off, &[(11.0, all), (11.5, all)]), (1, 1));
+        assert_eq!(failures("00:01.0 @0x4 <- 0x107", &[(11.0, all)]), (1, 2));
+        assert_eq!(failures("00:02.0 @0x4 <- 0x103", &[(11.0, all)]), (1, 2));
     }
 
     /// A live update in which both keep bus mastering; `more` is added to the trace.
