@@ -293,6 +293,7 @@ static void stay(int luo_fd)
 
 static void stage_1(int luo_fd)
 {
+	struct igb_rx rx;
 	int session_fd;
 	struct leg *leg;
 
@@ -327,8 +328,8 @@ static void stage_1(int luo_fd)
 			     IOVA_BASE);
 
 		if (leg_receives(leg)) {
-			require(igb_rx_arm(leg->device, &leg->mem) &&
-				igb_rx_wait(&leg->mem),
+			rx = memory_rx(&leg->mem, leg->device);
+			require(igb_rx_arm(leg->device, &rx) && igb_rx_wait(&rx, 1),
 				"%s: device receives frames from the wire",
 				leg->bdf);
 			continue;
@@ -349,6 +350,7 @@ static void stage_1(int luo_fd)
 static void rx_only(void)
 {
 	struct leg *leg = legs;
+	struct igb_rx rx;
 
 	leg->iommu = iommu_init(MODE_IOMMUFD);
 	leg->device = vfio_pci_device_init(leg->bdf, leg->iommu);
@@ -361,7 +363,8 @@ static void rx_only(void)
 	memory_create(&leg->mem, SZ_64K, IGB_RX_MEMORY);
 	require_call(memory_map_dma(&leg->mem, leg->device),
 		     "memfd is mapped at IOVA %#lx", IOVA_BASE);
-	require(igb_rx_arm(leg->device, &leg->mem) && igb_rx_wait(&leg->mem),
+	rx = memory_rx(&leg->mem, leg->device);
+	require(igb_rx_arm(leg->device, &rx) && igb_rx_wait(&rx, 1),
 		"device receives frames from the wire");
 
 	vfio_pci_device_cleanup(leg->device);

@@ -133,6 +133,35 @@ void identity_read(struct vfio_pci_device *device, struct test_identity *identit
 bool identity_same(const struct test_identity *a, const struct test_identity *b);
 
 /*
+ * Receiving frames from the wire with an Intel 82576: into a ring of descriptors
+ * and the buffers that belong to them, in memory of the caller's.
+ */
+#define IGB_RX_RING_SIZE	4096
+#define IGB_RX_DESCRIPTOR_SIZE	16
+#define IGB_RX_BUFFER_SIZE	SZ_2K
+#define IGB_RX_RING_MEMORY	(IGB_RX_RING_SIZE * IGB_RX_DESCRIPTOR_SIZE)
+#define IGB_RX_MEMORY		((u64)IGB_RX_RING_SIZE * IGB_RX_BUFFER_SIZE)
+
+struct igb_rx {
+	void *ring;
+	void *buffers;
+	u64 ring_iova;
+	u64 buffers_iova;
+};
+
+static inline u64 igb_rx_buffer_iova(const struct igb_rx *rx, u32 index)
+{
+	return rx->buffers_iova + (u64)index * IGB_RX_BUFFER_SIZE;
+}
+
+bool igb_supported(struct vfio_pci_device *device);
+bool igb_rx_arm(struct vfio_pci_device *device, const struct igb_rx *rx);
+bool igb_rx_done(const struct igb_rx *rx, u32 index, u32 *length);
+bool igb_rx_untouched(const struct igb_rx *rx, u32 index);
+u32 igb_rx_frames(const struct igb_rx *rx);
+bool igb_rx_wait(const struct igb_rx *rx, u32 least);
+
+/*
  * A memfd that a device does DMA to, mapped at IOVA 4 GiB and laid out as
  *
  *	0		struct test_header
@@ -174,9 +203,11 @@ struct test_memory {
 	struct dma_region region;
 };
 
+u64 pattern(u64 seed, u64 index);
 void memory_create(struct test_memory *mem, u64 data_size, u64 rx_size);
 bool memory_retrieved(struct test_memory *mem);
 int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device);
+struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device);
 u64 memory_dma_sum(const struct test_memory *mem);
 bool data_intact(const struct test_memory *mem);
 u64 copy_size(const struct test_memory *mem, struct vfio_pci_device *device);
@@ -186,11 +217,42 @@ bool data_copies(struct test_memory *mem, struct vfio_pci_device *device, u64 si
 bool view_readable(void);
 int __printf(2, 3) view_count(const char *direction, const char *fmt, ...);
 
-/* Receiving frames from the wire with an Intel 82576 */
-#define IGB_RX_MEMORY		((u64)SZ_8M)
+/*
+ * A sealed memfd for numbered frames from the wire, laid out as
+ *
+ *	0		struct wire_header
+ *	SZ_64K		canary
+ *	SZ_128K		ring of descriptors
+ *	SZ_192K		canary
+ *	SZ_256K		buffers, which are canaries where no frame is
+ *	end of buffers	canary of 64 KiB
+ *
+ * All of it is mapped for DMA, so that a device that goes astray shows.
+ */
+#define WIRE_SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
-bool igb_supported(struct vfio_pci_device *device);
-bool igb_rx_arm(struct vfio_pci_device *device, struct test_memory *mem);
-bool igb_rx_wait(struct test_memory *mem);
+/* The start of the memfd: what one kernel's test tells the next one's. */
+struct wire_header {
+	u64 magic;
+	u64 seed;		/* what the canaries are generated from */
+	u64 iova;		/* where the memfd is mapped */
+};
+
+struct wire_memory {
+	int fd;
+	u64 size;
+	struct wire_header *header;
+	struct igb_rx rx;
+};
+
+void wire_create(struct wire_memory *mem, u64 iova);
+bool wire_retrieved(struct wire_memory *mem);
+int wire_map_dma(struct wire_memory *mem, struct iommu *iommu);
+void wire_feed(bool on);
+void wire_announce(const struct wire_memory *mem, const char *bdf);
+u32 wire_settle(const struct wire_memory *mem);
+bool wire_frames_in_order(const struct wire_memory *mem, u32 frames);
+bool wire_rest_untouched(const struct wire_memory *mem, u32 frames);
+bool wire_canaries_intact(const struct wire_memory *mem);
 
 #endif /* SELFTESTS_VFIO_LIB_INCLUDE_LIVEUPDATE_TEST_H */

@@ -20,12 +20,10 @@
 #include "../drivers/igb/e1000_82575.h"
 
 #define IGB_DEVICE_ID		0x10c9
-#define IGB_RX_RING_SIZE	4096
-#define IGB_RX_BUFFER_SIZE	SZ_2K
 #define IGB_RX_TIMEOUT_S	30
 #define IGB_LINK_TIMEOUT_MS	5000
 
-static_assert(IGB_RX_MEMORY == (u64)IGB_RX_RING_SIZE * IGB_RX_BUFFER_SIZE);
+static_assert(sizeof(union e1000_adv_rx_desc) == IGB_RX_DESCRIPTOR_SIZE);
 
 static u32 igb_read(struct vfio_pci_device *device, u32 reg)
 {
@@ -82,13 +80,14 @@ static bool igb_link_up(struct vfio_pci_device *device)
 /*
  * Let the device write frames from the wire to memory, without interrupts and
  * without anybody looking at them, until all descriptors but one are used up.
+ *
+ * Descriptor n is for buffer n. All of them are given to the device here, and
+ * nothing is told to it from here on. What is in the buffers stays.
  */
-bool igb_rx_arm(struct vfio_pci_device *device, struct test_memory *mem)
+bool igb_rx_arm(struct vfio_pci_device *device, const struct igb_rx *rx)
 {
-	union e1000_adv_rx_desc *ring = mem->driver;
-	u64 ring_iova = to_iova(device, ring);
-	u64 buffers_iova = to_iova(device, mem->rx);
-	int i;
+	union e1000_adv_rx_desc *ring = rx->ring;
+	u32 i;
 
 	vfio_pci_device_reset(device);
 	vfio_pci_cmd_set(device, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
@@ -102,17 +101,13 @@ bool igb_rx_arm(struct vfio_pci_device *device, struct test_memory *mem)
 		return false;
 	}
 
-	memset(mem->rx, 0, mem->header->rx_size);
-	memset(ring, 0, IGB_RX_RING_SIZE * sizeof(*ring));
-	for (i = 0; i < IGB_RX_RING_SIZE; i++) {
-		u64 iova = buffers_iova + (u64)i * IGB_RX_BUFFER_SIZE;
+	memset(ring, 0, IGB_RX_RING_MEMORY);
+	for (i = 0; i < IGB_RX_RING_SIZE; i++)
+		ring[i].read.pkt_addr = cpu_to_le64(igb_rx_buffer_iova(rx, i));
 
-		ring[i].read.pkt_addr = cpu_to_le64(iova);
-	}
-
-	igb_write(device, E1000_RDBAL(0), ring_iova);
-	igb_write(device, E1000_RDBAH(0), ring_iova >> 32);
-	igb_write(device, E1000_RDLEN(0), IGB_RX_RING_SIZE * sizeof(*ring));
+	igb_write(device, E1000_RDBAL(0), rx->ring_iova);
+	igb_write(device, E1000_RDBAH(0), rx->ring_iova >> 32);
+	igb_write(device, E1000_RDLEN(0), IGB_RX_RING_MEMORY);
 	igb_write(device, E1000_SRRCTL(0),
 		  E1000_SRRCTL_DESCTYPE_ADV_ONEBUF |
 		  IGB_RX_BUFFER_SIZE >> E1000_SRRCTL_BSIZEPKT_SHIFT);
@@ -134,42 +129,68 @@ bool igb_rx_arm(struct vfio_pci_device *device, struct test_memory *mem)
 	return true;
 }
 
-static int igb_rx_frames(const struct test_memory *mem)
+/*
+ * Whether the device has written a frame to buffer @index. If so, @length is
+ * that of the frame, or 0 if it has errors or does not end in this buffer.
+ */
+bool igb_rx_done(const struct igb_rx *rx, u32 index, u32 *length)
 {
-	const union e1000_adv_rx_desc *ring = mem->driver;
-	int i;
+	const union e1000_adv_rx_desc *desc = rx->ring + index * IGB_RX_DESCRIPTOR_SIZE;
+	u32 status = le32_to_cpu(READ_ONCE(desc->wb.upper.status_error));
 
-	for (i = 0; i < IGB_RX_RING_SIZE; i++) {
-		u32 status = READ_ONCE(ring[i].wb.upper.status_error);
+	if (!(status & E1000_RXD_STAT_DD))
+		return false;
 
-		if (!(le32_to_cpu(status) & E1000_RXD_STAT_DD))
+	/* The frame is in memory before the descriptor says so. */
+	rmb();
+	*length = le16_to_cpu(desc->wb.upper.length);
+	if (!(status & E1000_RXD_STAT_EOP) || status & E1000_RXDEXT_ERR_FRAME_ERR_MASK)
+		*length = 0;
+
+	return true;
+}
+
+/* Whether descriptor @index is as igb_rx_arm() made it. */
+bool igb_rx_untouched(const struct igb_rx *rx, u32 index)
+{
+	const union e1000_adv_rx_desc *desc = rx->ring + index * IGB_RX_DESCRIPTOR_SIZE;
+
+	return le64_to_cpu(READ_ONCE(desc->read.pkt_addr)) == igb_rx_buffer_iova(rx, index) &&
+	       !READ_ONCE(desc->read.hdr_addr);
+}
+
+/* How many frames there are from the first descriptor on. */
+u32 igb_rx_frames(const struct igb_rx *rx)
+{
+	u32 frames, length;
+
+	for (frames = 0; frames < IGB_RX_RING_SIZE; frames++) {
+		if (!igb_rx_done(rx, frames, &length))
 			break;
 	}
 
-	return i;
+	return frames;
 }
 
-bool igb_rx_wait(struct test_memory *mem)
+bool igb_rx_wait(const struct igb_rx *rx, u32 least)
 {
 	u64 end = now_ns() + IGB_RX_TIMEOUT_S * NSEC_PER_SEC;
-	int frames;
+	u32 frames;
 
-	ksft_print_msg("waiting up to %d s for a frame from the wire\n",
-		       IGB_RX_TIMEOUT_S);
+	ksft_print_msg("waiting up to %d s for %u frame(s) from the wire\n",
+		       IGB_RX_TIMEOUT_S, least);
 
-	while (!(frames = igb_rx_frames(mem))) {
+	while ((frames = igb_rx_frames(rx)) < least) {
 		if (now_ns() > end) {
-			ksft_print_msg("no frame within %d s, is anybody sending?\n",
+			ksft_print_msg("%u within %d s, is anybody sending?\n", frames,
 				       IGB_RX_TIMEOUT_S);
 			return false;
 		}
 		usleep(1000);
 	}
 
-	ksft_print_msg("%d frame(s) received, ring of %d at IOVA %#lx, buffers at IOVA %#lx\n",
-		       frames, IGB_RX_RING_SIZE, IOVA_BASE + DRIVER_OFFSET,
-		       IOVA_BASE + DATA_OFFSET + mem->header->data_size);
+	ksft_print_msg("%u frame(s) received, ring of %d at IOVA %#lx, buffers at IOVA %#lx\n",
+		       frames, IGB_RX_RING_SIZE, rx->ring_iova, rx->buffers_iova);
 
 	return true;
 }
-

@@ -14,7 +14,8 @@
 
 #define HEADER_MAGIC		0x74736574756c6676ULL
 
-static u64 pattern(u64 seed, u64 index)
+/* Numbers that look random. */
+u64 pattern(u64 seed, u64 index)
 {
 	u64 z = seed + (index + 1) * 0x9e3779b97f4a7c15ULL;
 
@@ -149,6 +150,17 @@ int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device)
 	};
 
 	return __iommu_map(device->iommu, &mem->region);
+}
+
+/* The receive ring and its buffers, once the memfd is mapped. */
+struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device)
+{
+	return (struct igb_rx) {
+		.ring = mem->driver,
+		.buffers = mem->rx,
+		.ring_iova = to_iova(device, mem->driver),
+		.buffers_iova = to_iova(device, mem->rx),
+	};
 }
 
 /* A sum over the descriptors and receive buffers, where DMA would show. */

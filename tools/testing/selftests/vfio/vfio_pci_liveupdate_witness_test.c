@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a device writes while one kernel ends and the next begins.
+ *
+ * The device, an Intel 82576, is given all its receive descriptors once, in a
+ * sealed memfd, and is left alone from then on. Somebody outside of the machine
+ * sends numbered frames to it, from when this program prints
+ *
+ *	LU-FEED on
+ *
+ * until it prints "LU-FEED off", and knows when the device wrote which. Where
+ * it writes to is in a line
+ *
+ *	LU-RING <address> <IOVA of the first buffer> <bytes per buffer> <buffers>
+ *
+ * and how many frames arrived in the end, each in its place, in a line
+ *
+ *	LU-FRAMES <address> <frames>
+ *
+ * With --idle, all of this is in one kernel, and nothing else happens. Stage 1
+ * runs before a kexec: it preserves memfd and device, and stays in the
+ * background. Stage 2 runs after it: it retrieves both, and looks at the memfd.
+ * Whether the device was to write between the two is not for this program to
+ * judge: it checks that there is nothing in the memory but what was sent.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <linux/sizes.h>
+
+#include <libliveupdate.h>
+#include <liveupdate_test.h>
+
+#define MEMFD_TOKEN		0x100
+#define DEVICE_TOKEN		0x200
+#define STATE_TOKEN		0x300
+
+/* So many frames are seen before anything else happens. */
+#define FIRST_FRAMES		20
+
+/* The bystander's are elsewhere, so that nobody can take one device for the other. */
+#define BYSTANDER_IOVA_BASE	(2 * IOVA_BASE)
+
+#define MAX_IDLE_S		15
+
+#define NR_ARM_CASES		3
+#define NR_PRESERVE_CASES	5
+#define NR_RETRIEVE_CASES	10
+#define NR_FRAME_CASES		4
+
+struct nic {
+	const char *bdf;
+	struct iommu *iommu;
+	struct vfio_pci_device *device;
+	struct wire_memory mem;
+};
+
+static struct nic nic, bystander;
+
+static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
+static char state_session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
+
+static void nic_open(struct nic *nic)
+{
+	nic->iommu = iommu_init(MODE_IOMMUFD);
+	nic->device = vfio_pci_device_init(nic->bdf, nic->iommu);
+	if (!igb_supported(nic->device))
+		ksft_exit_skip("needs an Intel 82576 (8086:10c9), %s is none\n", nic->bdf);
+}
+
+static void nic_arm(struct nic *nic, u64 iova)
+{
+	int ret;
+
+	wire_create(&nic->mem, iova);
+	ret = wire_map_dma(&nic->mem, nic->iommu);
+	require_call(ret, "%s: sealed memfd of %lu bytes is mapped at IOVA %#lx", nic->bdf,
+		     nic->mem.size, iova);
+	require(igb_rx_arm(nic->device, &nic->mem.rx),
+		"%s: device has all its descriptors, no interrupts, and a link", nic->bdf);
+	wire_announce(&nic->mem, nic->bdf);
+}
+
+static void nic_close(struct nic *nic)
+{
+	vfio_pci_device_cleanup(nic->device);
+	iommu_cleanup(nic->iommu);
+}
+
+/* What is in the memory when everything that was sent has arrived. */
+static void check_frames(const struct nic *nic)
+{
+	u32 frames = wire_settle(&nic->mem);
+
+	check(frames >= FIRST_FRAMES && frames < IGB_RX_RING_SIZE - 1,
+	      "%s: device had descriptors for more than the %u frames that it received",
+	      nic->bdf, frames);
+	check(wire_frames_in_order(&nic->mem, frames),
+	      "%s: frames lie in the memfd in order, none missing, none twice", nic->bdf);
+	check(wire_rest_untouched(&nic->mem, frames),
+	      "%s: nothing else is in descriptors and buffers", nic->bdf);
+	check(wire_canaries_intact(&nic->mem), "%s: canaries around them are intact",
+	      nic->bdf);
+	printf("LU-FRAMES %s %u\n", nic->bdf, frames);
+}
+
+static void idle(int seconds)
+{
+	ksft_set_plan(NR_ARM_CASES + NR_FRAME_CASES);
+
+	nic_open(&nic);
+	nic_arm(&nic, IOVA_BASE);
+	wire_feed(true);
+	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
+	sleep(seconds);
+	wire_feed(false);
+	check_frames(&nic);
+
+	nic_close(&nic);
+	ksft_finished();
+}
+
+static void stage_1(int luo_fd)
+{
+	int session_fd, ret;
+	u32 frames;
+
+	ksft_set_plan((bystander.bdf ? 2 : 1) * NR_ARM_CASES + NR_PRESERVE_CASES);
+
+	nic_open(&nic);
+	nic_arm(&nic, IOVA_BASE);
+	if (bystander.bdf) {
+		nic_open(&bystander);
+		nic_arm(&bystander, BYSTANDER_IOVA_BASE);
+	}
+
+	wire_feed(true);
+	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
+	if (bystander.bdf)
+		require(igb_rx_wait(&bystander.mem.rx, FIRST_FRAMES),
+			"%s, which is not preserved: frames arrive", bystander.bdf);
+
+	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
+	session_fd = luo_create_session(luo_fd, session_name);
+	require_call(session_fd, "session %s is created", session_name);
+	ret = luo_session_preserve_fd(session_fd, nic.mem.fd, MEMFD_TOKEN);
+	require_call(ret, "%s: memfd is preserved", nic.bdf);
+	ret = luo_session_preserve_fd(session_fd, nic.device->fd, DEVICE_TOKEN);
+	require_call(ret, "%s: device is preserved", nic.bdf);
+
+	frames = igb_rx_frames(&nic.mem.rx);
+	check(wire_frames_in_order(&nic.mem, frames),
+	      "%s: the first %u frames lie in the memfd in order", nic.bdf, frames);
+	check(wire_canaries_intact(&nic.mem), "%s: canaries are intact", nic.bdf);
+
+	if (ksft_get_fail_cnt())
+		ksft_finished();
+
+	ksft_print_cnts();
+	close(luo_fd);
+	daemonize_and_wait();
+}
+
+static void stage_2(int luo_fd, int state_session_fd)
+{
+	int session_fd, device_fd, stage, ret;
+	u32 frames;
+	u64 start;
+
+	ksft_set_plan(NR_RETRIEVE_CASES + NR_FRAME_CASES);
+
+	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
+	require(stage == 2, "state file says stage %d", stage);
+
+	session_fd = luo_retrieve_session(luo_fd, session_name);
+	require_call(session_fd, "session %s is retrieved", session_name);
+	nic.mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
+	require_call(nic.mem.fd, "%s: memfd is retrieved", nic.bdf);
+	require(wire_retrieved(&nic.mem), "%s: memfd has size, seals and layout of stage 1",
+		nic.bdf);
+
+	frames = igb_rx_frames(&nic.mem.rx);
+	check(wire_frames_in_order(&nic.mem, frames),
+	      "%s: %u frames came through the kexec in order", nic.bdf, frames);
+
+	device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+	require_call(device_fd, "%s: device is retrieved", nic.bdf);
+	nic.iommu = iommu_init(MODE_IOMMUFD);
+	start = now_ns();
+	ret = __vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL);
+	require_call(ret, "%s: device is bound to a new iommufd", nic.bdf);
+	printf("LU-PHASE bind %lu %lu\n", start, now_ns() - start);
+	nic.device = vfio_pci_device_init_bound(nic.bdf, nic.iommu, device_fd);
+
+	ret = luo_session_finish(session_fd);
+	require_call(ret, "session is finished");
+	check(!close(session_fd), "session is closed");
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+
+	wire_feed(false);
+	check_frames(&nic);
+
+	nic_close(&nic);
+	ksft_finished();
+}
+
+static void run(int stage)
+{
+	int luo_fd, state_session_fd, found;
+
+	luo_fd = luo_open_device();
+	if (luo_fd < 0)
+		ksft_exit_fail_msg("open(%s): %m (booted with liveupdate=on?)\n",
+				   LUO_DEVICE);
+
+	state_session_fd = luo_retrieve_session(luo_fd, state_session_name);
+	found = state_session_fd < 0 ? 1 : 2;
+	if (stage != found)
+		ksft_exit_fail_msg("stage %d asked for, stage %d is due\n", stage, found);
+
+	if (stage == 1)
+		stage_1(luo_fd);
+	else
+		stage_2(luo_fd, state_session_fd);
+}
+
+static void usage(FILE *stream, const char *name)
+{
+	fprintf(stream,
+		"Usage: %s --idle SECONDS segment:bus:device.function\n"
+		"       %s --stage 1|2 [--bystander=BDF] segment:bus:device.function\n"
+		"\n"
+		"  -i, --idle SECONDS  receive frames that long, without a kexec\n"
+		"  -s, --stage 1       preserve the device, before the kexec\n"
+		"  -s, --stage 2       retrieve the device, after the kexec\n"
+		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n",
+		name, name);
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "idle",	required_argument,	NULL, 'i' },
+		{ "stage",	required_argument,	NULL, 's' },
+		{ "bystander",	required_argument,	NULL, 'b' },
+		{ "help",	no_argument,		NULL, 'h' },
+		{}
+	};
+	int stage = 0, seconds = 0;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "i:s:b:h", options, NULL)) != -1) {
+		switch (opt) {
+		case 'i':
+			seconds = atoi(optarg);
+			break;
+		case 's':
+			stage = atoi(optarg);
+			break;
+		case 'b':
+			bystander.bdf = optarg;
+			break;
+		case 'h':
+			usage(stdout, argv[0]);
+			return KSFT_PASS;
+		default:
+			usage(stderr, argv[0]);
+			return KSFT_FAIL;
+		}
+	}
+
+	if (seconds < 0 || seconds > MAX_IDLE_S || stage < 0 || stage > 2 ||
+	    !seconds == !stage) {
+		usage(stderr, argv[0]);
+		return KSFT_FAIL;
+	}
+
+	nic.bdf = vfio_selftests_get_bdf(&argc, argv);
+	snprintf_assert(session_name, sizeof(session_name), "witness-%s", nic.bdf);
+	snprintf_assert(state_session_name, sizeof(state_session_name), "state-%s",
+			nic.bdf);
+
+	ksft_print_header();
+	if (seconds)
+		idle(seconds);
+	else
+		run(stage);
+
+	return KSFT_FAIL;
+}
