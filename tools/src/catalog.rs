@@ -29,6 +29,20 @@ const FED_IGB: Machine = Machine {
     ..Machine::PLAIN
 };
 
+/// The same at the end of a wire for numbered frames, and what its IOMMU does.
+const WITNESS: Machine = Machine {
+    slots: &[Slot::Device(Device { model: "igb", backend: Backend::Wire })],
+    traces: &[
+        "pci_cfg_write",
+        "igb_rx_desc_buff_write",
+        "vtd_dmar_fault",
+        "vtd_dmar_enable",
+        "vtd_reg_dmar_root",
+        "vtd_ir_enable",
+    ],
+    ..FED_IGB
+};
+
 /// An NVMe controller with a disk.
 const NVME: Machine = Machine {
     slots: &[Slot::Device(Device { model: "nvme", backend: Backend::Disk })],
@@ -949,6 +963,47 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::stops_for_version),
+    },
+    VmTest {
+        name: "witness-idle",
+        about: "each numbered frame for an igb is in memory in time, in order, and nothing else is",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_witness_test --idle 5 0000:01:00.0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(120),
+        judge: Some(judges::idle_witness),
+    },
+    VmTest {
+        name: "witness-kexec",
+        about: "numbered frames arrive until the igb is stopped for a kexec, and survive it in a memfd",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_witness_test --stage 1 0000:01:00.0"),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_witness_test --stage 2 0000:01:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::stopped_witness),
     },
     VmTest {
         name: "vfio-fail-nth",

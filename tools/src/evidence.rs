@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use crate::serial::{Line, message};
 use crate::trace::Event;
+use crate::wire::Attempt;
 
 /// The kernel's last words before it jumps into the next one.
 pub const STARTING_NEW_KERNEL: &str = "kexec_core: Starting new kernel";
+
+/// The first words of any kernel.
+const FIRST_WORDS: &str = "Linux version ";
 
 /// Everything that was seen of one run, in host time.
 #[derive(Default)]
@@ -21,6 +25,8 @@ pub struct Evidence {
     pub trace: Vec<Event>,
     /// When a frame was offered to the NIC.
     pub frames: Vec<f64>,
+    /// When a numbered frame was sent over each of the wires.
+    pub wires: Vec<Vec<Attempt>>,
     /// Whether the VM had to be stopped.
     pub timed_out: bool,
 }
@@ -98,6 +104,17 @@ impl Evidence {
         let mut jumps =
             self.console.iter().filter(|line| message(&line.text).starts_with(STARTING_NEW_KERNEL));
         jumps.nth(stage.checked_sub(1)?).map(|line| line.at)
+    }
+
+    /// The silence between the last line of the kernel of boot `stage`, on either serial port, and
+    /// the next kernel's first one.
+    pub fn silence(&self, stage: usize) -> Option<(f64, f64)> {
+        let jump = self.jump(stage)?;
+        let mut after = self.console.iter().filter(|line| line.at > jump);
+        let first = after.find(|line| message(&line.text).starts_with(FIRST_WORDS))?.at;
+        let lines = self.console.iter().chain(&self.output);
+        let last = lines.map(|line| line.at).filter(|at| *at < first).fold(jump, f64::max);
+        Some((last, first))
     }
 
     /// When `phase` of boot `stage` ended, in host time.
@@ -192,5 +209,21 @@ mod tests {
         let evidence = Evidence { console, ..Evidence::default() };
         assert_eq!([1, 2, 3].map(|stage| evidence.jump(stage)), [Some(2.0), Some(5.0), None]);
         assert_eq!(evidence.jump(0), None);
+    }
+
+    #[test]
+    fn silence_is_between_the_last_line_of_either_port_and_the_next_kernels_first() {
+        let mut console = vec![
+            line(1.0, "[    0.000000] Linux version 7.3.4"),
+            line(4.0, "[    3.0] kexec_core: Starting new kernel"),
+            line(4.5, "[    3.1] x"),
+            line(6.0, "[    0.000000] Linux version 7.3.4"),
+        ];
+        let output = vec![line(5.0, "LU-KEXEC"), line(7.0, "LU-STAGE 2 7.3.4")];
+        let evidence = Evidence { console: console.clone(), output, ..Evidence::default() };
+        assert_eq!(evidence.silence(1), Some((5.0, 6.0)));
+        assert_eq!(evidence.silence(2), None);
+        console.pop();
+        assert_eq!(Evidence { console, ..Evidence::default() }.silence(1), None);
     }
 }

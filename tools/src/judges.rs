@@ -7,9 +7,12 @@ use crate::ktap;
 use crate::serial::message;
 use crate::verdict::Case;
 
+mod iommu;
 mod registers;
+mod witness;
 
 pub use registers::{registers, unused};
+pub use witness::{idle_witness, stopped_witness};
 
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
@@ -286,7 +289,7 @@ mod tests {
             ],
             trace: trace.iter().chain(more).map(|text| event(text).expect("an event")).collect(),
             frames: vec![5.0, 15.0],
-            timed_out: false,
+            ..Evidence::default()
         }
     }
 

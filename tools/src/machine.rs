@@ -26,6 +26,8 @@ pub enum Backend {
     None,
     /// The harness, which feeds it Ethernet frames.
     Frames,
+    /// The harness, which sends it numbered frames when the VM asks for them.
+    Wire,
     /// A disk of its own, empty.
     Disk,
 }
@@ -97,6 +99,18 @@ impl Machine {
     /// Whether the harness feeds one of its devices.
     pub fn is_fed(&self) -> bool {
         self.devices().any(|device| device.backend == Backend::Frames)
+    }
+
+    /// What the devices at the end of a wire are called in names of files, in the order of their
+    /// buses.
+    pub fn wires(&self) -> Vec<String> {
+        let named = self.slots.iter().zip(1..).flat_map(|(slot, n): (&Slot, usize)| {
+            let is_switch = matches!(slot, Slot::Switch(_));
+            slot.devices().iter().zip(1..).map(move |(device, m): (&Device, usize)| {
+                (device, if is_switch { format!("{n}.{m}") } else { n.to_string() })
+            })
+        });
+        named.filter(|(device, _)| device.backend == Backend::Wire).map(|(_, id)| id).collect()
     }
 
     /// The devices, in the order of their buses.
@@ -204,6 +218,12 @@ impl Machine {
     }
 }
 
+/// The socket of the wire to device `id`. A stream, because it holds a second's frames, as long as
+/// the host may be busy with something else; one of datagrams holds ten.
+pub fn wire_socket(id: &str) -> String {
+    format!("wire{id}.sock")
+}
+
 /// How many machines can run at a time beside each other, of `most`.
 pub fn room(most: usize) -> usize {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -230,6 +250,12 @@ fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, bus: &str) -> 
             qemu.args(["-netdev", &format!("dgram,id=net{id},{ends}")]);
             options.push_str(&format!(",netdev=net{id}"));
         }
+        Backend::Wire => {
+            let path = at(&wire_socket(id));
+            let end = format!("stream,id=net{id},server=off,addr.type=unix,addr.path={path}");
+            qemu.args(["-netdev", &end]);
+            options.push_str(&format!(",netdev=net{id}"));
+        }
         Backend::Disk => {
             let path = dir.join(format!("disk{id}"));
             File::create(&path)
@@ -249,6 +275,19 @@ fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, bus: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wires_are_called_as_their_devices_are() {
+        let wired = Device { model: "igb", backend: Backend::Wire };
+        const SWITCH: &[Device] = &[
+            Device { model: "igb", backend: Backend::None },
+            Device { model: "igb", backend: Backend::Wire },
+        ];
+        let slots = [Slot::Device(wired), Slot::Switch(SWITCH), Slot::Expander(wired)];
+        let machine = Machine { slots: Box::leak(Box::new(slots)), ..Machine::PLAIN };
+        assert_eq!(machine.wires(), ["1", "2.2", "3"]);
+        assert!(Machine::PLAIN.wires().is_empty());
+    }
 
     #[test]
     fn room_is_what_memory_allows_and_one_at_least() {

@@ -42,6 +42,7 @@ mod trace;
 mod tree;
 mod verdict;
 mod vm;
+mod wire;
 
 use context::Context;
 

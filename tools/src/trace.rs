@@ -24,6 +24,15 @@ pub struct ConfigWrite<'a> {
     pub value: u32,
 }
 
+/// One access of a device that the IOMMU blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Who: bus, device and function, in 8, 5 and 3 bits.
+    pub source: u16,
+    /// Where to.
+    pub address: u64,
+}
+
 /// The event of one line, or nothing if it is a message of another kind.
 pub fn event(line: &str) -> Option<Event> {
     let (stamp, rest) = line.split_once(' ')?;
@@ -70,8 +79,40 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Where an `igb` is about to write a received frame to.
+    pub fn received_to(&self) -> Option<u64> {
+        if self.name != "igb_rx_desc_buff_write" {
+            return None;
+        }
+        let mut parts = self.args.split(", ");
+        address(parts.find_map(|part| part.strip_prefix("addr: "))?)
+    }
+
+    /// The fault that this event tells of.
+    pub fn fault(&self) -> Option<Fault> {
+        if self.name != "vtd_dmar_fault" {
+            return None;
+        }
+        let words: Vec<&str> = self.args.split_whitespace().collect();
+        let ["sid", source, "fault", _reason, "addr", to, "write", _] = words[..] else {
+            return None;
+        };
+        Some(Fault { source: hex(source)?.try_into().ok()?, address: address(to)? })
+    }
+
+    /// Whether `name` was turned on or off by this event.
+    pub fn turned(&self, name: &str) -> Option<bool> {
+        (self.name == name).then(|| self.args.strip_prefix("enable ")).flatten().map(|to| to != "0")
+    }
+}
+
 fn hex(text: &str) -> Option<u32> {
-    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+    address(text)?.try_into().ok()
+}
+
+fn address(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
 #[cfg(test)]
@@ -100,6 +141,29 @@ mod tests {
         let event = event("1970-01-01T00:00:02Z igb_rx_desc_buff_write buffer #0, addr: 0x1000");
         let event = event.expect("an event");
         assert_eq!((event.name.as_str(), event.config_write()), ("igb_rx_desc_buff_write", None));
+    }
+
+    #[test]
+    fn reads_where_a_frame_goes() {
+        let text = "1970-01-01T00:00:02Z igb_rx_desc_buff_write buffer 1, addr: 0x100900800, offset: 0, from: 0x55ec, length: 60";
+        let event = event(text).expect("an event");
+        assert_eq!((event.received_to(), event.fault()), (Some(0x1_0090_0800), None));
+    }
+
+    #[test]
+    fn reads_a_fault() {
+        let event =
+            event("1970-01-01T00:00:02Z vtd_dmar_fault sid 0x200 fault 5 addr 0x200040000 write 1");
+        let fault = Fault { source: 0x200, address: 0x2_0004_0000 };
+        let event = event.expect("an event");
+        assert_eq!((event.fault(), event.received_to()), (Some(fault), None));
+    }
+
+    #[test]
+    fn reads_what_is_turned_on_and_off() {
+        let event = event("1970-01-01T00:00:02Z vtd_ir_enable enable 0").expect("an event");
+        assert_eq!(event.turned("vtd_ir_enable"), Some(false));
+        assert_eq!(event.turned("vtd_dmar_enable"), None);
     }
 
     #[test]

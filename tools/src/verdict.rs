@@ -42,6 +42,16 @@ impl Case {
     }
 }
 
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Outcome::Passed => write!(f, "ok     {}", self.name),
+            Outcome::Failed(why) => write!(f, "FAILED {}: {why}", self.name),
+            Outcome::Skipped(why) => write!(f, "-      {} (skipped: {why})", self.name),
+        }
+    }
+}
+
 /// The sum over cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {

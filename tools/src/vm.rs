@@ -22,12 +22,13 @@ use crate::job::Job;
 use crate::kernel::{Built, Variant};
 use crate::ktap;
 use crate::lines;
-use crate::machine::Machine;
+use crate::machine::{Machine, wire_socket};
 use crate::qmp::Qmp;
 use crate::serial::{self, Port, message};
 use crate::splat::Matcher;
 use crate::trace;
 use crate::verdict::Case;
+use crate::wire::{Attempt, Sender};
 
 /// How long QEMU may take to connect to its sockets.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -155,8 +156,22 @@ pub fn run(
         dir.join("frames.log"),
         lines::of(evidence.frames.iter().map(|at| format!("{at:.6}"))),
     )?;
+    for (id, attempts) in job.machine().wires().iter().zip(&evidence.wires) {
+        fs::write(dir.join(format!("wire{id}.log")), wire_log(attempts))?;
+    }
     let cases = judge(job, &kernels, &evidence, splats);
+    fs::write(dir.join("cases.log"), lines::of(&cases))?;
     Ok(Report { cases, evidence, dir })
+}
+
+/// When which frame was sent.
+fn wire_log(attempts: &[Attempt]) -> String {
+    let mut numbers = 0..;
+    lines::of(attempts.iter().map(|attempt| {
+        let number = attempt.sent.then(|| numbers.next()).flatten();
+        let what = number.map_or("would block".to_owned(), |number: u64| number.to_string());
+        format!("{:.6} {what}", attempt.at)
+    }))
 }
 
 /// The kernels of a job's boots.
@@ -219,6 +234,15 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
     watch("output", Port::Output)?;
     drop(send);
     let machine = job.machine();
+    let wires = machine
+        .wires()
+        .iter()
+        .map(|id| {
+            let listener = UnixListener::bind(dir.join(wire_socket(id)))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .collect::<Result<Vec<_>>>()?;
     let mut command = machine.command(dir, kernel, initrd, cmdline)?;
     fs::write(dir.join("command"), format!("{command:?}\n"))?;
     let said = File::create(dir.join("qemu.log"))?;
@@ -230,6 +254,11 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
         .is_fed()
         .then(|| Feeder::start(&dir.join("feed.sock"), dir.join("nic.sock")))
         .transpose()?;
+    let senders = wires
+        .iter()
+        .zip(0..)
+        .map(|(listener, index)| Sender::start(accept(listener, &mut qemu.0, dir)?, index))
+        .collect::<Result<Vec<_>>>()?;
     monitor.execute("cont", json!({}))?;
     let mut evidence = Evidence::default();
     let mut stages = job.test.stages.iter();
@@ -247,6 +276,7 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
                 if let Some(command) = line.text.strip_prefix("LU-MONITOR ") {
                     tell(&mut monitor, command)?;
                 }
+                senders.iter().for_each(|sender| sender.take(&line.text));
                 evidence.output.push(line);
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -261,6 +291,8 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
         }
     }
     evidence.frames = feeder.map(Feeder::finish).unwrap_or_default();
+    evidence.wires = senders.into_iter().map(Sender::finish).collect();
+    evidence.frames.extend(evidence.wires.iter().flatten().map(|attempt| attempt.at));
     drop(qemu);
     evidence.trace = read_trace(&dir.join("trace.log"))?;
     Ok(evidence)

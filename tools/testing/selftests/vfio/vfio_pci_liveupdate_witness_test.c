@@ -6,10 +6,10 @@
  * sealed memfd, and is left alone from then on. Somebody outside of the machine
  * sends numbered frames to it, from when this program prints
  *
- *	LU-FEED on
+ *	LU-FEED <frames per second>
  *
- * until it prints "LU-FEED off", and knows when the device wrote which. Where
- * it writes to is in a line
+ * until it does so with 0, and knows when the device wrote which. Where it
+ * writes to is in a line
  *
  *	LU-RING <address> <IOVA of the first buffer> <bytes per buffer> <buffers>
  *
@@ -42,7 +42,13 @@
 /* The bystander's are elsewhere, so that nobody can take one device for the other. */
 #define BYSTANDER_IOVA_BASE	(2 * IOVA_BASE)
 
-#define MAX_IDLE_S		15
+/*
+ * The descriptors last for 20 seconds, several times what a kexec takes even
+ * where processors are emulated. Half a second without any kernel still is 100
+ * frames. A kernel with debug options takes longer, and needs fewer per second.
+ */
+#define DEFAULT_RATE		200
+#define MAX_RATE		1000
 
 #define NR_ARM_CASES		3
 #define NR_PRESERVE_CASES	5
@@ -57,6 +63,7 @@ struct nic {
 };
 
 static struct nic nic, bystander;
+static int rate = DEFAULT_RATE;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 static char state_session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -111,10 +118,10 @@ static void idle(int seconds)
 
 	nic_open(&nic);
 	nic_arm(&nic, IOVA_BASE);
-	wire_feed(true);
+	wire_feed(rate);
 	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
 	sleep(seconds);
-	wire_feed(false);
+	wire_feed(0);
 	check_frames(&nic);
 
 	nic_close(&nic);
@@ -135,7 +142,7 @@ static void stage_1(int luo_fd)
 		nic_arm(&bystander, BYSTANDER_IOVA_BASE);
 	}
 
-	wire_feed(true);
+	wire_feed(rate);
 	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
 	if (bystander.bdf)
 		require(igb_rx_wait(&bystander.mem.rx, FIRST_FRAMES),
@@ -199,7 +206,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
 
-	wire_feed(false);
+	wire_feed(0);
 	check_frames(&nic);
 
 	nic_close(&nic);
@@ -235,8 +242,9 @@ static void usage(FILE *stream, const char *name)
 		"  -i, --idle SECONDS  receive frames that long, without a kexec\n"
 		"  -s, --stage 1       preserve the device, before the kexec\n"
 		"  -s, --stage 2       retrieve the device, after the kexec\n"
+		"  -r, --rate N        have N frames sent per second (%d)\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n",
-		name, name);
+		name, name, DEFAULT_RATE);
 }
 
 int main(int argc, char *argv[])
@@ -244,6 +252,7 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "idle",	required_argument,	NULL, 'i' },
 		{ "stage",	required_argument,	NULL, 's' },
+		{ "rate",	required_argument,	NULL, 'r' },
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
@@ -251,13 +260,16 @@ int main(int argc, char *argv[])
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:b:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:r:b:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
 			break;
 		case 's':
 			stage = atoi(optarg);
+			break;
+		case 'r':
+			rate = atoi(optarg);
 			break;
 		case 'b':
 			bystander.bdf = optarg;
@@ -271,8 +283,8 @@ int main(int argc, char *argv[])
 		}
 	}
 
-	if (seconds < 0 || seconds > MAX_IDLE_S || stage < 0 || stage > 2 ||
-	    !seconds == !stage) {
+	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
+	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}

@@ -248,7 +248,7 @@ struct wire_memory {
 void wire_create(struct wire_memory *mem, u64 iova);
 bool wire_retrieved(struct wire_memory *mem);
 int wire_map_dma(struct wire_memory *mem, struct iommu *iommu);
-void wire_feed(bool on);
+void wire_feed(u32 rate);
 void wire_announce(const struct wire_memory *mem, const char *bdf);
 u32 wire_settle(const struct wire_memory *mem);
 bool wire_frames_in_order(const struct wire_memory *mem, u32 frames);

@@ -36,7 +36,7 @@ static_assert(RING_OFFSET + IGB_RX_RING_MEMORY == BUFFERS_OFFSET - CANARY_SIZE,
 
 static const u8 frame_header[FRAME_HEADER_SIZE] = {
 	0x02, 'l', 'u', 0, 0, 2,	/* to */
-	0x02, 'l', 'u', 0, 0, 1,	/* from */
+	0x02, 'l', 'u', 0, 0, 1,	/* from the first wire */
 	0x88, 0xb5,			/* for local experiments */
 };
 
@@ -160,10 +160,10 @@ int wire_map_dma(struct wire_memory *mem, struct iommu *iommu)
 	return ioctl(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
 }
 
-/* Ask whoever reads this program's output to send frames, or to stop. */
-void wire_feed(bool on)
+/* Ask whoever reads this program's output for so many frames per second, or for no more. */
+void wire_feed(u32 rate)
 {
-	printf("LU-FEED %s\n", on ? "on" : "off");
+	printf("LU-FEED %u\n", rate);
 	fflush(stdout);
 }
 
