@@ -161,6 +161,9 @@ bool igb_rx_untouched(const struct igb_rx *rx, u32 index);
 u32 igb_rx_frames(const struct igb_rx *rx);
 bool igb_rx_wait(const struct igb_rx *rx, u32 least);
 
+/* Memory that stays mapped through a kexec must not change its size. */
+#define MAPPED_SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+
 /*
  * A memfd that a device does DMA to, mapped at IOVA 4 GiB and laid out as
  *
@@ -207,6 +210,8 @@ u64 pattern(u64 seed, u64 index);
 void memory_create(struct test_memory *mem, u64 data_size, u64 rx_size);
 bool memory_retrieved(struct test_memory *mem);
 int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device);
+int memory_map_file(struct test_memory *mem, struct vfio_pci_device *device);
+int map_file(struct iommu *iommu, int fd, u64 iova, u64 size);
 struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device);
 u64 memory_dma_sum(const struct test_memory *mem);
 bool data_intact(const struct test_memory *mem);
@@ -229,8 +234,6 @@ int __printf(2, 3) view_count(const char *direction, const char *fmt, ...);
  *
  * All of it is mapped for DMA, so that a device that goes astray shows.
  */
-#define WIRE_SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
-
 /* The start of the memfd: what one kernel's test tells the next one's. */
 struct wire_header {
 	u64 magic;

@@ -3,10 +3,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <linux/align.h>
+#include <linux/iommufd.h>
 #include <linux/kernel.h>
 #include <linux/sizes.h>
 
@@ -89,7 +91,7 @@ static void memory_layout(struct test_memory *mem)
 void memory_create(struct test_memory *mem, u64 data_size, u64 rx_size)
 {
 	mem->size = memory_size(data_size, rx_size);
-	mem->fd = memfd_create("vfio-pci-liveupdate", 0);
+	mem->fd = memfd_create("vfio-pci-liveupdate", MFD_ALLOW_SEALING);
 	VFIO_ASSERT_GE(mem->fd, 0);
 	VFIO_ASSERT_EQ(fallocate(mem->fd, 0, 0, mem->size), 0,
 		       "Not enough memory for a memfd of %lu bytes\n",
@@ -135,7 +137,7 @@ bool memory_retrieved(struct test_memory *mem)
 	return true;
 }
 
-int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device)
+static void memory_regions(struct test_memory *mem, struct vfio_pci_device *device)
 {
 	mem->region = (struct dma_region) {
 		.vaddr = mem->header,
@@ -148,8 +150,45 @@ int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device)
 		.iova = IOVA_BASE + DRIVER_OFFSET,
 		.size = DATA_OFFSET - DRIVER_OFFSET,
 	};
+}
 
+int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device)
+{
+	memory_regions(mem, device);
 	return __iommu_map(device->iommu, &mem->region);
+}
+
+/* The same, but the file is mapped, which does not change its size any more. */
+int memory_map_file(struct test_memory *mem, struct vfio_pci_device *device)
+{
+	int ret;
+
+	if (fcntl(mem->fd, F_ADD_SEALS, MAPPED_SEALS))
+		return -errno;
+
+	memory_regions(mem, device);
+	ret = map_file(device->iommu, mem->fd, mem->region.iova, mem->region.size);
+	if (!ret)
+		list_add(&mem->region.link, &device->iommu->dma_regions);
+
+	return ret;
+}
+
+/* Map all of a file at @iova, for the device to read and write. */
+int map_file(struct iommu *iommu, int fd, u64 iova, u64 size)
+{
+	struct iommu_ioas_map_file args = {
+		.size = sizeof(args),
+		.flags = IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE |
+			 IOMMU_IOAS_MAP_FIXED_IOVA,
+		.ioas_id = iommu->ioas_id,
+		.fd = fd,
+		.length = size,
+		.iova = iova,
+	};
+
+	return ioctl(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
 }
 
 /* The receive ring and its buffers, once the memfd is mapped. */

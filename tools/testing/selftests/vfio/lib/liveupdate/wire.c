@@ -9,11 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <linux/iommufd.h>
 #include <linux/kernel.h>
 #include <linux/sizes.h>
 #include <linux/time64.h>
@@ -101,7 +99,7 @@ void wire_create(struct wire_memory *mem, u64 iova)
 	mem->fd = memfd_create("vfio-pci-liveupdate-wire", MFD_ALLOW_SEALING);
 	VFIO_ASSERT_GE(mem->fd, 0);
 	VFIO_ASSERT_EQ(fallocate(mem->fd, 0, 0, WIRE_SIZE), 0);
-	VFIO_ASSERT_EQ(fcntl(mem->fd, F_ADD_SEALS, WIRE_SEALS), 0);
+	VFIO_ASSERT_EQ(fcntl(mem->fd, F_ADD_SEALS, MAPPED_SEALS), 0);
 
 	wire_mmap(mem);
 	*mem->header = (struct wire_header) {
@@ -128,7 +126,7 @@ bool wire_retrieved(struct wire_memory *mem)
 	}
 
 	seals = fcntl(mem->fd, F_GET_SEALS);
-	if (seals != WIRE_SEALS) {
+	if (seals != MAPPED_SEALS) {
 		ksft_print_msg("memfd has seals %#x\n", seals);
 		return false;
 	}
@@ -146,18 +144,7 @@ bool wire_retrieved(struct wire_memory *mem)
 
 int wire_map_dma(struct wire_memory *mem, struct iommu *iommu)
 {
-	struct iommu_ioas_map_file args = {
-		.size = sizeof(args),
-		.flags = IOMMU_IOAS_MAP_READABLE |
-			 IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_FIXED_IOVA,
-		.ioas_id = iommu->ioas_id,
-		.fd = mem->fd,
-		.length = mem->size,
-		.iova = mem->header->iova,
-	};
-
-	return ioctl(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
+	return map_file(iommu, mem->fd, mem->header->iova, mem->size);
 }
 
 /* Ask whoever reads this program's output for so many frames per second, or for no more. */

@@ -28,6 +28,7 @@
 #include <uuid/uuid.h>
 
 #include <libvfio.h>
+#include <nvme_reads.h>
 
 /* What <linux/nvme.h> needs, and the headers for user space have under this name. */
 #define struct_group(_name, _members...) \
@@ -532,6 +533,91 @@ static void nvme_send_msi(struct vfio_pci_device *device)
 	};
 
 	VFIO_ASSERT_EQ(nvme_execute(device, &nvme->msi, &flush, NULL), 0);
+}
+
+/*
+ * Write as many blocks from @src as there are to be read, from block 0 on, and
+ * when they are there start to read each of them to its place at @dst.
+ *
+ * Return: the size of a block, or -errno.
+ */
+int nvme_reads_start(struct vfio_pci_device *device, iova_t src, iova_t dst, u32 count)
+{
+	struct nvme *nvme = to_nvme_state(device);
+	u32 size = 1 << nvme->block_shift;
+	struct nvme_command write = {
+		.rw = {
+			.opcode = nvme_cmd_write,
+			.nsid = cpu_to_le32(nvme->nsid),
+			.length = cpu_to_le16(count - 1),
+		},
+	};
+	u32 i;
+	int ret;
+
+	/* Results are looked for in the first round of the queue. */
+	if (!count || count >= nvme->copy.depth - 1 || nvme->copy.sq_tail ||
+	    (u64)count * size > device->driver.max_memcpy_size)
+		return -EINVAL;
+
+	nvme_fill_prps(device, &write.rw.dptr, nvme->src_prps, src, (u64)count * size);
+	ret = nvme_execute(device, &nvme->copy, &write, NULL);
+	if (ret)
+		return ret;
+
+	for (i = 0; i < count; i++) {
+		struct nvme_command read = {
+			.rw = {
+				.opcode = nvme_cmd_read,
+				.nsid = cpu_to_le32(nvme->nsid),
+				.dptr.prp1 = cpu_to_le64(dst + (u64)i * size),
+				.slba = cpu_to_le64(i),
+			},
+		};
+
+		nvme_queue_command(&nvme->copy, &read);
+	}
+	nvme_submit(nvme, &nvme->copy);
+
+	return size;
+}
+
+/*
+ * Find out which reads have completed, from the memory of the driver alone:
+ * @region may come from another kernel. Nothing is told to the device.
+ *
+ * Return: their number, -EIO if one failed, -EEXIST if one completed twice,
+ * -EINVAL if something completed that was not started.
+ */
+int nvme_reads_done(const void *region, u32 count, bool *done)
+{
+	const struct nvme *nvme = region;
+	u32 first = 1, i;
+
+	memset(done, 0, count * sizeof(*done));
+
+	/* Behind that of the write. A queue that was not used up is still in its first round. */
+	for (i = 0; i + first < NVME_COPY_DEPTH; i++) {
+		const struct nvme_completion *entry = &nvme->copy_cq[first + i];
+		u16 status = le16_to_cpu(READ_ONCE(entry->status));
+		u32 number;
+
+		if (!(status & 1))
+			break;
+
+		/* The rest of the entry, and the data, were written before the phase. */
+		rmb();
+		number = entry->command_id - first;
+		if (number >= count)
+			return -EINVAL;
+		if (status >> 1 != NVME_SC_SUCCESS)
+			return -EIO;
+		if (done[number])
+			return -EEXIST;
+		done[number] = true;
+	}
+
+	return i;
 }
 
 const struct vfio_pci_driver_ops nvme_ops = {
