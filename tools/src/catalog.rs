@@ -49,6 +49,13 @@ const NVME: Machine = Machine {
     ..Machine::PLAIN
 };
 
+/// The same with a disk from which 512 reads take longer than a kexec, under QEMU's eyes.
+const SLOW_NVME: Machine = Machine {
+    slots: &[Slot::Device(Device { model: "nvme", backend: Backend::SlowDisk(50) })],
+    traces: &["pci_cfg_write", "pci_nvme_enqueue_req_completion"],
+    ..Machine::PLAIN
+};
+
 /// A device of this model, connected to nothing.
 const fn plain(model: &'static str) -> Slot {
     Slot::Device(Device { model, backend: Backend::None })
@@ -1004,6 +1011,47 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::stopped_witness),
+    },
+    VmTest {
+        name: "witness-reads-idle",
+        about: "each read from a slow NVMe disk completes once, with the right data",
+        pitfalls: &[],
+        machine: SLOW_NVME,
+        stages: &[Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_reads_test --idle 0000:01:00.0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(120),
+        judge: Some(judges::idle_reads),
+    },
+    VmTest {
+        name: "witness-reads-kexec",
+        about: "the same until the controller is stopped for a kexec, with reads left to do",
+        pitfalls: &[],
+        machine: SLOW_NVME,
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_reads_test --stage 1 0000:01:00.0"),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_reads_test --stage 2 0000:01:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::stopped_reads),
     },
     VmTest {
         name: "vfio-fail-nth",

@@ -8,9 +8,11 @@ use crate::serial::message;
 use crate::verdict::Case;
 
 mod iommu;
+mod reads;
 mod registers;
 mod witness;
 
+pub use reads::{idle_reads, stopped_reads};
 pub use registers::{registers, unused};
 pub use witness::{idle_witness, stopped_witness};
 

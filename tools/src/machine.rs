@@ -30,6 +30,8 @@ pub enum Backend {
     Wire,
     /// A disk of its own, empty.
     Disk,
+    /// The same, from which no more than this many reads per second are done.
+    SlowDisk(u32),
 }
 
 /// A device.
@@ -256,7 +258,7 @@ fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, bus: &str) -> 
             qemu.args(["-netdev", &end]);
             options.push_str(&format!(",netdev=net{id}"));
         }
-        Backend::Disk => {
+        Backend::Disk | Backend::SlowDisk(_) => {
             let path = dir.join(format!("disk{id}"));
             File::create(&path)
                 .and_then(|file| file.set_len(DISK_BYTES))
@@ -265,7 +267,15 @@ fn add(qemu: &mut Command, dir: &Path, device: &Device, id: &str, bus: &str) -> 
                 "-blockdev",
                 &format!("file,node-name=disk{id},filename={}", path.display()),
             ]);
-            options.push_str(&format!(",drive=disk{id},serial={id}"));
+            let mut drive = format!("disk{id}");
+            if let Backend::SlowDisk(reads) = device.backend {
+                let group = format!("throttle-group,id=pace{id},x-iops-read={reads}");
+                let slow =
+                    format!("throttle,node-name=slow{id},throttle-group=pace{id},file={drive}");
+                qemu.args(["-object", &group, "-blockdev", &slow]);
+                drive = format!("slow{id}");
+            }
+            options.push_str(&format!(",drive={drive},serial={id}"));
         }
     }
     qemu.args(["-device", &options]);

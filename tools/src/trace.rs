@@ -101,6 +101,19 @@ impl Event {
         Some(Fault { source: hex(source)?.try_into().ok()?, address: address(to)? })
     }
 
+    /// The number of the command that an NVMe controller is about to tell the completion of in one
+    /// of its queues for reads and writes.
+    pub fn completed_in(&self, queue: u16) -> Option<u16> {
+        if self.name != "pci_nvme_enqueue_req_completion" {
+            return None;
+        }
+        let words: Vec<&str> = self.args.split_whitespace().collect();
+        let ["cid", command, "cqid", of, ..] = words[..] else {
+            return None;
+        };
+        (of.parse() == Ok(queue)).then(|| command.parse().ok()).flatten()
+    }
+
     /// Whether `name` was turned on or off by this event.
     pub fn turned(&self, name: &str) -> Option<bool> {
         (self.name == name).then(|| self.args.strip_prefix("enable ")).flatten().map(|to| to != "0")
@@ -157,6 +170,13 @@ mod tests {
         let fault = Fault { source: 0x200, address: 0x2_0004_0000 };
         let event = event.expect("an event");
         assert_eq!((event.fault(), event.received_to()), (Some(fault), None));
+    }
+
+    #[test]
+    fn reads_a_completion() {
+        let text = "1970-01-01T00:00:02Z pci_nvme_enqueue_req_completion cid 7 cqid 1 dw0 0x0 dw1 0x0 status 0x0";
+        let event = event(text).expect("an event");
+        assert_eq!([0, 1].map(|queue| event.completed_in(queue)), [None, Some(7)]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ fn nothing_to_look_at() -> Case {
 }
 
 /// When the device at `bdf` was told to stop: by a reset, or by taking bus mastering from it.
-fn stopped_at(evidence: &Evidence, bdf: &str) -> Option<f64> {
+pub(super) fn stopped_at(evidence: &Evidence, bdf: &str) -> Option<f64> {
     let (asked, jump) = (evidence.update_asked(1)?, evidence.jump(1)?);
     let mut events = evidence.trace.iter().filter(|event| (asked..jump).contains(&event.at));
     let stop = events.find(|event| {
