@@ -38,6 +38,7 @@
 
 #ifdef __ASSEMBLER__
 
+#include <linux/kho/abi/iommufd.h>
 #include <linux/kho/abi/kexec_handover.h>
 #include <linux/kho/abi/luo.h>
 #include <linux/kho/abi/pci.h>
@@ -61,6 +62,9 @@
 	.ascii	PCI_LUO_FLB_COMPATIBLE, "-v", __stringify(PCI_LUO_FLB_VERSION), "\0"
 	.asciz	PCI_LUO_DRIVER_FLB_COMPATIBLE
 	.asciz	PCI_LUO_PROBE_FLB_COMPATIBLE
+#endif
+#ifdef CONFIG_IOMMUFD_LIVEUPDATE
+	.asciz	IOMMUFD_LUO_COMPATIBLE
 #endif
 #ifdef CONFIG_VFIO_PCI_LIVEUPDATE
 	.asciz	VFIO_PCI_LUO_FH_COMPATIBLE

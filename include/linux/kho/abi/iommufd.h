@@ -3,9 +3,11 @@
 #ifndef _LINUX_KHO_ABI_IOMMUFD_H
 #define _LINUX_KHO_ABI_IOMMUFD_H
 
+#ifndef __ASSEMBLER__
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
+#endif
 
 /**
  * DOC: IOMMUFD Live Update ABI
@@ -25,6 +27,8 @@
  * IOMMUFD_LUO_COMPATIBLE - The name of the iommufd file handler.
  */
 #define IOMMUFD_LUO_COMPATIBLE	"iommufd-v1"
+
+#ifndef __ASSEMBLER__
 
 /**
  * struct iommufd_hwpt_ser - An HWPT that is preserved.
@@ -57,5 +61,7 @@ static_assert(sizeof(struct iommufd_ser) == 16);
 static_assert(offsetof(struct iommufd_ser, nr_hwpts) == 0);
 static_assert(offsetof(struct iommufd_ser, reserved) == 4);
 static_assert(offsetof(struct iommufd_ser, hwpts) == 8);
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_IOMMUFD_H */
