@@ -850,6 +850,19 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "iommufd-mock",
+        about: "dirty tracking, nested HWPTs and dma-bufs, with an IOMMU that the kernel makes up",
+        pitfalls: &["i", "w"],
+        machine: Machine::PLAIN,
+        stages: &[Stage {
+            kernel: Variant::Debug,
+            commands: &[Do::Test("iommu/iommufd_liveupdate_mock")],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(180),
+        judge: None,
+    },
+    VmTest {
         name: "iommufd-kexec",
         about: "a memfd, an iommufd that maps it and a device that is attached survive a kexec",
         pitfalls: &["h", "w"],
