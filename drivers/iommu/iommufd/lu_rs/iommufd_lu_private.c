@@ -16,7 +16,7 @@
 /* The automatic HWPT of an IOAS that has one, with a reference as of an ioctl */
 static struct iommufd_hwpt_paging *
 iommufd_liveupdate_lock_auto_hwpt(struct iommufd_ctx *ictx,
-				 struct iommufd_ioas *ioas)
+				  struct iommufd_ioas *ioas)
 {
 	struct iommufd_hwpt_paging *found = NULL, *hwpt;
 

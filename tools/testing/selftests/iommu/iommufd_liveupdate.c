@@ -81,13 +81,17 @@ FIXTURE_TEARDOWN(liveupdate)
 	close(self->luo);
 }
 
-#define preserve(_self, _what, _token)	\
-	luo_session_preserve_fd((_self)->session, (_self)->_what, _token)
+#define test_data	_test_data_liveupdate
 
-static int preserve_memfd_and_iommufd(FIXTURE_DATA(liveupdate) *self)
+static int preserve(const struct test_data *self, int fd, __u64 token)
 {
-	return preserve(self, memfd, MEMFD_TOKEN) ?:
-	       preserve(self, iommufd, IOMMUFD_TOKEN);
+	return luo_session_preserve_fd(self->session, fd, token);
+}
+
+static int preserve_memfd_and_iommufd(const struct test_data *self)
+{
+	return preserve(self, self->memfd, MEMFD_TOKEN) ?:
+	       preserve(self, self->iommufd, IOMMUFD_TOKEN);
 }
 
 /* Marking. */
@@ -196,19 +200,19 @@ TEST_F(liveupdate, files_are_preserved_in_order)
 {
 	ASSERT_EQ(hwpt_mark(self->iommufd, self->hwpt_id, HWPT_TOKEN), 0);
 
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), -ENOENT);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), -ENOENT);
-	EXPECT_EQ(preserve(self, memfd, MEMFD_TOKEN), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), -ENOENT);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -ENOENT);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -ENOENT);
+	EXPECT_EQ(preserve(self, self->memfd, MEMFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -ENOENT);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
 
 	/* Closing the session takes it all back, and the same files can go again. */
 	ASSERT_EQ(close(self->session), 0);
 	self->session = luo_create_session(self->luo, SESSION);
 	ASSERT_GE(self->session, 0);
 	EXPECT_EQ(preserve_memfd_and_iommufd(self), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
 }
 
 TEST_F(liveupdate, files_are_preserved_in_one_session)
@@ -219,9 +223,9 @@ TEST_F(liveupdate, files_are_preserved_in_one_session)
 	ASSERT_EQ(hwpt_mark(self->iommufd, self->hwpt_id, HWPT_TOKEN), 0);
 
 	ASSERT_EQ(luo_session_preserve_fd(other, self->memfd, MEMFD_TOKEN), 0);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), -ENOENT);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -ENOENT);
 	EXPECT_EQ(luo_session_preserve_fd(other, self->iommufd, IOMMUFD_TOKEN), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), -ENOENT);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -ENOENT);
 	EXPECT_EQ(luo_session_preserve_fd(other, self->device, DEVICE_TOKEN), 0);
 
 	EXPECT_EQ(close(other), 0);
@@ -238,7 +242,7 @@ TEST_F(liveupdate, memfds_are_known_by_their_inode)
 	ASSERT_GE(again, 0);
 
 	ASSERT_EQ(luo_session_preserve_fd(self->session, again, MEMFD_TOKEN), 0);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 	close(again);
 }
 
@@ -246,11 +250,11 @@ TEST_F(liveupdate, devices_need_the_mark_of_an_explicit_hwpt_only)
 {
 	/* Attached to one that was made by hand, and not marked */
 	EXPECT_EQ(preserve_memfd_and_iommufd(self), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), -EINVAL);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -EINVAL);
 
 	/* To an automatic one: what it is attached to may change. */
 	ASSERT_EQ(device_attach_to(self->device, self->ioas_id), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
 	EXPECT_EQ(device_attach_to(self->device, self->hwpt_id), 0);
 	EXPECT_EQ(device_detach(self->device), 0);
 	ASSERT_EQ(close(self->session), 0);
@@ -258,7 +262,7 @@ TEST_F(liveupdate, devices_need_the_mark_of_an_explicit_hwpt_only)
 	/* To none */
 	self->session = luo_create_session(self->luo, SESSION);
 	ASSERT_GE(self->session, 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
 	EXPECT_EQ(device_attach_to(self->device, self->hwpt_id), 0);
 }
 
@@ -267,9 +271,9 @@ TEST_F(liveupdate, automatic_hwpts_can_go_along)
 	ASSERT_EQ(device_attach_to(self->device, self->ioas_id), 0);
 	ASSERT_EQ(hwpt_mark(self->iommufd, self->ioas_id, HWPT_TOKEN), 0);
 
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), -ENOENT);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -ENOENT);
 	EXPECT_EQ(preserve_memfd_and_iommufd(self), 0);
-	EXPECT_EQ(preserve(self, device, DEVICE_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
 	EXPECT_EQ(device_detach(self->device), -EBUSY);
 }
 
@@ -279,8 +283,8 @@ TEST_F(liveupdate, iommufds_need_no_hwpt)
 
 	ASSERT_GE(empty, 0);
 	EXPECT_EQ(luo_session_preserve_fd(self->session, empty, OTHER_TOKEN), 0);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
-	EXPECT_EQ(preserve(self, iommufd, OTHER_TOKEN + 1), -EBUSY);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->iommufd, OTHER_TOKEN + 1), -EBUSY);
 
 	/* What is not marked may change, but no mark may. */
 	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
@@ -293,17 +297,22 @@ TEST_F(liveupdate, iommufds_need_no_hwpt)
 
 #define OTHER_IOVA	(IOVA + SZ_1G)
 
-/* The session takes no iommufd, and nothing of it is held then. */
-#define EXPECT_REFUSED(_self, _errno) do {					\
-	EXPECT_EQ(preserve(_self, iommufd, IOMMUFD_TOKEN), -(_errno));		\
-	EXPECT_EQ(unmap((_self)->iommufd, (_self)->ioas_id, OTHER_IOVA, SZ_4K), 0); \
-	EXPECT_EQ(preserve(_self, iommufd, IOMMUFD_TOKEN), 0);			\
-} while (0)
+/* The error, if nothing is held then, and it is this mapping that is in the way. */
+static int refused_for(const struct test_data *self, __u64 length)
+{
+	int ret = preserve(self, self->iommufd, IOMMUFD_TOKEN);
 
-static int prepare(FIXTURE_DATA(liveupdate) *self)
+	if (unmap(self->iommufd, self->ioas_id, OTHER_IOVA, length) ||
+	    preserve(self, self->iommufd, IOMMUFD_TOKEN))
+		return 1;
+
+	return ret;
+}
+
+static int prepare(const struct test_data *self)
 {
 	return hwpt_mark(self->iommufd, self->hwpt_id, HWPT_TOKEN) ?:
-	       preserve(self, memfd, MEMFD_TOKEN);
+	       preserve(self, self->memfd, MEMFD_TOKEN);
 }
 
 TEST_F(liveupdate, memory_of_a_process_is_refused)
@@ -314,7 +323,7 @@ TEST_F(liveupdate, memory_of_a_process_is_refused)
 	ASSERT_NE(memory, MAP_FAILED);
 	ASSERT_EQ(prepare(self), 0);
 	ASSERT_EQ(map_memory(self->iommufd, self->ioas_id, memory, SZ_4K, OTHER_IOVA), 0);
-	EXPECT_REFUSED(self, EINVAL);
+	EXPECT_EQ(refused_for(self, SZ_4K), -EINVAL);
 	munmap(memory, SZ_4K);
 }
 
@@ -325,7 +334,7 @@ TEST_F(liveupdate, a_mapped_memfd_is_memory_of_a_process)
 	ASSERT_NE(memory, MAP_FAILED);
 	ASSERT_EQ(prepare(self), 0);
 	ASSERT_EQ(map_memory(self->iommufd, self->ioas_id, memory, SZ_4K, OTHER_IOVA), 0);
-	EXPECT_REFUSED(self, EINVAL);
+	EXPECT_EQ(refused_for(self, SZ_4K), -EINVAL);
 	munmap(memory, SZ_4K);
 }
 
@@ -349,11 +358,11 @@ TEST_F(liveupdate, seals_are_needed_when_mapped)
 		if (!(too_few[i] & F_SEAL_SEAL))
 			ASSERT_EQ(fcntl(other, F_ADD_SEALS, SEALS), 0);
 		ASSERT_EQ(luo_session_preserve_fd(self->session, other, OTHER_TOKEN + i), 0);
-		EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), -EINVAL);
+		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -EINVAL);
 		EXPECT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_4K), 0);
 		close(other);
 	}
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 }
 
 TEST_F(liveupdate, a_memfd_has_to_be_preserved)
@@ -363,7 +372,7 @@ TEST_F(liveupdate, a_memfd_has_to_be_preserved)
 	ASSERT_GE(other, 0);
 	ASSERT_EQ(prepare(self), 0);
 	ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, other, 0, SZ_4K, OTHER_IOVA), 0);
-	EXPECT_REFUSED(self, ENOENT);
+	EXPECT_EQ(refused_for(self, SZ_4K), -ENOENT);
 	close(other);
 }
 
@@ -377,9 +386,7 @@ TEST_F(liveupdate, huge_pages_are_not_preserved)
 	ASSERT_EQ(prepare(self), 0);
 	ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, other, 0, SZ_2M, OTHER_IOVA), 0);
 	EXPECT_EQ(luo_session_preserve_fd(self->session, other, OTHER_TOKEN), -ENOENT);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), -ENOENT);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(refused_for(self, SZ_2M), -ENOENT);
 	close(other);
 }
 
@@ -393,13 +400,13 @@ TEST_F(liveupdate, pages_that_went_into_a_hole_are_refused)
 	for (i = 0; i < ARRAY_SIZE(holes); i++) {
 		ASSERT_EQ(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				    holes[i], SZ_4K), 0);
-		ASSERT_EQ(preserve(self, memfd, MEMFD_TOKEN), 0);
-		EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), -ESTALE);
+		ASSERT_EQ(preserve(self, self->memfd, MEMFD_TOKEN), 0);
+		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -ESTALE);
 
 		/* Mapped again, it is the page that is preserved. */
 		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
 		ASSERT_EQ(map_file(self->iommufd, self->ioas_id, self->memfd), 0);
-		EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 
 		ASSERT_EQ(close(self->session), 0);
 		self->session = luo_create_session(self->luo, SESSION);
@@ -410,7 +417,7 @@ TEST_F(liveupdate, pages_that_went_into_a_hole_are_refused)
 TEST_F(liveupdate, no_hole_can_be_punched_later)
 {
 	ASSERT_EQ(prepare(self), 0);
-	ASSERT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	ASSERT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 	EXPECT_NE(fallocate(self->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SZ_4K), 0);
 	EXPECT_EQ(errno, EPERM);
 }
@@ -427,7 +434,7 @@ TEST_F(liveupdate, a_memfd_can_be_mapped_in_parts)
 			      OTHER_IOVA + SZ_8M), 0);
 	ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, other, 0, SZ_16M, 0), 0);
 	ASSERT_EQ(luo_session_preserve_fd(self->session, other, OTHER_TOKEN), 0);
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 	close(other);
 }
 
@@ -440,8 +447,8 @@ TEST_F(liveupdate, mappings_stay_while_preserved)
 	ASSERT_EQ(ioas_alloc(self->iommufd, &other_ioas), 0);
 	ASSERT_EQ(hwpt_alloc(self->iommufd, self->dev_id, other_ioas, &other_hwpt), 0);
 	ASSERT_EQ(prepare(self), 0);
-	ASSERT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
-	ASSERT_EQ(preserve(self, device, DEVICE_TOKEN), 0);
+	ASSERT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
+	ASSERT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
 
 	EXPECT_EQ(map_file_at(self->iommufd, self->ioas_id, self->memfd, 0, SZ_4K, OTHER_IOVA),
 		  -EBUSY);
@@ -477,7 +484,7 @@ TEST_F(liveupdate, mappings_stay_while_preserved)
 TEST_F(liveupdate, an_attached_hwpt_stays_though_its_device_is_not_preserved)
 {
 	ASSERT_EQ(prepare(self), 0);
-	ASSERT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	ASSERT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 	EXPECT_EQ(device_attach_to(self->device, self->ioas_id), -EBUSY);
 	EXPECT_EQ(device_detach(self->device), 0);
 	EXPECT_EQ(object_destroy(self->iommufd, self->hwpt_id), -EBUSY);
@@ -501,12 +508,12 @@ TEST_F(liveupdate, two_hwpts_hold_one_ioas)
 	ASSERT_EQ(hwpt_mark(self->iommufd, bad, UINT64_MAX), 0);
 
 	/* All or none of them */
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), -EINVAL);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -EINVAL);
 	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
 	EXPECT_EQ(map_file(self->iommufd, self->ioas_id, self->memfd), 0);
 	EXPECT_EQ(hwpt_unmark(self->iommufd, bad), 0);
 
-	EXPECT_EQ(preserve(self, iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 	EXPECT_EQ(object_destroy(self->iommufd, second), -EBUSY);
 	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), -EBUSY);
 

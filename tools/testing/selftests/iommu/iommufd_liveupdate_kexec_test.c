@@ -46,6 +46,32 @@ static void require_fd(int fd, const char *name)
 	require(fd < 0 ? fd : 0, 0, name);
 }
 
+/* How many pages are kept from being moved or freed for those who write to them */
+static long nr_pinned(void)
+{
+	long acquired = 0, released = 0;
+	char line[128];
+	FILE *file;
+	int fd;
+
+	/* Processors keep counts of their own until somebody asks. */
+	fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		fail_exit("/proc/sys/vm/stat_refresh");
+	close(fd);
+
+	file = fopen("/proc/vmstat", "r");
+	if (!file)
+		fail_exit("/proc/vmstat");
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "nr_foll_pin_acquired %ld", &acquired) != 1 &&
+		    sscanf(line, "nr_foll_pin_released %ld", &released) != 1)
+			continue;
+	}
+	fclose(file);
+	return acquired - released;
+}
+
 static void stage_1(int luo)
 {
 	int session, device, iommufd, memfd;
@@ -61,7 +87,7 @@ static void stage_1(int luo)
 	memory = mmap(NULL, MEMFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (memory == MAP_FAILED)
 		fail_exit("mmap");
-	strcpy(memory + MEMFD_SIZE - sizeof(MARK), MARK);
+	memcpy(memory + MEMFD_SIZE - sizeof(MARK), MARK, sizeof(MARK));
 
 	require(device_bind(device, iommufd, &dev_id), 0, "device is bound to the iommufd");
 	require(ioas_alloc(iommufd, &ioas_id) ?:
@@ -89,9 +115,10 @@ static void stage_2(int luo, int state_session)
 {
 	int session, device, iommufd, memfd, stage;
 	__u32 dev_id, ioas_id, hwpt_id;
+	long others;
 	char *memory;
 
-	ksft_set_plan(12);
+	ksft_set_plan(15);
 	restore_and_read_stage(state_session, STATE_TOKEN, &stage);
 	require(stage, 2, "it is stage 2");
 	session = luo_retrieve_session(luo, SESSION);
@@ -100,6 +127,7 @@ static void stage_2(int luo, int state_session)
 	require_fd(device, "device is retrieved");
 	iommufd = luo_session_retrieve_fd(session, IOMMUFD_TOKEN);
 	require_fd(iommufd, "iommufd is retrieved");
+	others = nr_pinned();
 	memfd = luo_session_retrieve_fd(session, MEMFD_TOKEN);
 	require_fd(memfd, "memfd is retrieved");
 
@@ -107,6 +135,12 @@ static void stage_2(int luo, int state_session)
 	if (memory == MAP_FAILED)
 		fail_exit("mmap");
 	require(strcmp(memory + MEMFD_SIZE - sizeof(MARK), MARK), 0, "memfd has what it had");
+
+	/* A device may still be writing to it. */
+	require(nr_pinned() - others, MEMFD_SIZE / SZ_4K, "all pages of the memfd are pinned");
+	if (fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, SZ_4K))
+		fail_exit("fallocate");
+	require(nr_pinned() - others, MEMFD_SIZE / SZ_4K, "and so is one that goes into a hole");
 
 	/* It is an iommufd like any other, and an empty one. */
 	require(object_destroy(iommufd, 1), -ENOENT, "iommufd has no object");
@@ -121,6 +155,7 @@ static void stage_2(int luo, int state_session)
 		device_detach(device) ?:
 		object_destroy(iommufd, hwpt_id) ?:
 		object_destroy(iommufd, ioas_id), 0, "everything can be taken down");
+	require(nr_pinned() - others, 0, "none of them is pinned any more");
 
 	close(session);
 	close(device);

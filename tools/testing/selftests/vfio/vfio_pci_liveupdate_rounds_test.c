@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Preserve a vfio-pci device, the iommufd that it is attached to and the memfd
- * that this maps, and take it all back, thousands of times, and look for what that leaves behind: objects of slab caches, pages, and
- * references to modules.
+ * that this maps, and take it all back, thousands of times, and look for what
+ * that leaves behind: objects of slab caches, pages, and references to modules.
  *
  * Processors keep free objects and pages of their own, and other things go on in
  * the machine. So counts may differ by NOISE, and by no more however many rounds
