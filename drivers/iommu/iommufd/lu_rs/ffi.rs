@@ -10,10 +10,7 @@ use super::plan::{
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
-    ptr::{
-        self,
-        NonNull, //
-    }, //
+    ptr::NonNull, //
 };
 use kernel::{
     bindings,
@@ -47,7 +44,7 @@ pub(crate) const THIS_MODULE: ThisModule = {
 /// The module that iommufd is, or null if it is built in.
 // SAFETY: C code takes null for the kernel itself.
 #[cfg(not(MODULE))]
-pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(ptr::null_mut()) };
+pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
 
 /// The name of the handler.
 pub(crate) const COMPATIBLE: &CStr =
