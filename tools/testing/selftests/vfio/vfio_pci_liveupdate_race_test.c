@@ -107,11 +107,15 @@ static int step_remove(void)
 	       sysfs_write("/sys/bus/pci/rescan", "1");
 }
 
+/*
+ * Those that wait for the lock of the device have it for a second or for a tenth
+ * of one. They pause as long, for others only try to get it.
+ */
 static struct racer racers[] = {
 	{ .name = "preserve",		.step = step_preserve },
-	{ .name = "sriov_numvfs",	.step = step_sriov,	.pause_us = 70000 },
-	{ .name = "reset",		.step = step_reset,	.pause_us = 80000 },
-	{ .name = "VFIO_DEVICE_RESET",	.step = step_reset_ioctl, .pause_us = 90000 },
+	{ .name = "sriov_numvfs",	.step = step_sriov,	.pause_us = 1000000 },
+	{ .name = "reset",		.step = step_reset,	.pause_us = 200000 },
+	{ .name = "VFIO_DEVICE_RESET",	.step = step_reset_ioctl, .pause_us = 10000 },
 	{ .name = "VFIO_DEVICE_GET_INFO", .step = step_info },
 	{ .name = "debugfs",		.step = step_view },
 	{ .name = "remove and rescan",	.step = step_remove },
