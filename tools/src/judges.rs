@@ -85,7 +85,8 @@ pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
 /// The same for a device that was asked to go on doing DMA: the log says that the next kernel takes
 /// over nothing of what is handed over.
 pub fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
-    let said = |missing: &str| missing.ends_with(", pci-driver-v1, pci-probe-v1, vfio-pci-v1");
+    let said =
+        |missing: &str| missing.ends_with(", pci-driver-v1, pci-probe-v1, iommufd-v1, vfio-pci-v1");
     let mut cases = quiesced_until(evidence, "boot");
     cases.extend(stopped_for_image(evidence, said));
     cases
@@ -397,7 +398,7 @@ mod tests {
             let count = |cases: Vec<Case>| cases.iter().filter(|case| case.has_failed()).count();
             (count(stops_for_unaware(&evidence)), count(stops_for_version(&evidence)))
         };
-        let all = "kho-v4, luo-v5, pci-v1, pci-driver-v1, pci-probe-v1, vfio-pci-v1";
+        let all = "kho-v4, luo-v5, pci-v1, pci-driver-v1, pci-probe-v1, iommufd-v1, vfio-pci-v1";
         let off = "00:01.0 @0x4 <- 0x103";
         assert_eq!(failures(off, &[(11.0, all)]), (0, 1));
         assert_eq!(failures(off, &[(11.0, "vfio-pci-v1")]), (1, 0));
