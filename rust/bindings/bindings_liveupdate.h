@@ -44,3 +44,16 @@ const pci_power_t RUST_CONST_HELPER_PCI_D0 = PCI_D0;
 /* As the files that VFIO_GROUP_GET_DEVICE_FD returns */
 const fmode_t RUST_CONST_HELPER_VFIO_DEVICE_FMODE = FMODE_PREAD | FMODE_PWRITE;
 #endif
+
+#ifdef CONFIG_IOMMU_LIVEUPDATE
+#include <linux/iommu.h>
+#include <linux/iommu_liveupdate.h>
+#include <linux/kho/abi/iommu.h>
+#include "../../drivers/iommu/liveupdate_rs/iommu_lu_private.h"
+#endif
+
+#ifdef CONFIG_INTEL_IOMMU_LIVEUPDATE
+#include "../../drivers/iommu/intel/iommu.h"
+#include "../../drivers/iommu/intel/pasid.h"
+#include "../../drivers/iommu/intel/lu_rs/intel_lu.h"
+#endif

@@ -29,6 +29,8 @@
 pub mod abi;
 mod file;
 mod flb;
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub mod iommu;
 pub mod kho;
 mod luo;
 #[cfg(CONFIG_PCI)]

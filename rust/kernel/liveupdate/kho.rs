@@ -62,6 +62,14 @@ use core::{
     ptr::NonNull, //
 };
 
+/// Returns whether the previous kernel preserved `2^order` pages at `phys`, and nobody restored them.
+///
+/// That may change, unless the caller is the only one who restores them.
+pub fn is_preserved(phys: u64, order: u32) -> bool {
+    // SAFETY: `kho_is_preserved()` accepts any address.
+    unsafe { bindings::kho_is_preserved(phys, order) }
+}
+
 /// A record for the next kernel, in memory that is preserved.
 ///
 /// Dropping it takes the memory back: the next kernel will not find the record.

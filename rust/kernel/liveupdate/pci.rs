@@ -162,6 +162,20 @@ pub fn keep_mastering(device: &Device) -> Result {
     to_result(unsafe { bindings::pci_liveupdate_keep_mastering(as_raw(device)) })
 }
 
+/// Undoes [`keep_mastering`]. May sleep.
+#[cfg(CONFIG_PCI_LIVEUPDATE)]
+pub fn end_mastering(device: &Device) {
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_liveupdate_stop_mastering(as_raw(device)) };
+}
+
+/// Returns whether a device, or one below a bridge, goes on doing DMA across the kexec. May sleep.
+#[cfg(CONFIG_PCI_LIVEUPDATE)]
+pub fn keeps_mastering(device: &Device) -> bool {
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { bindings::pci_liveupdate_keeps_mastering(as_raw(device)) }
+}
+
 /// Keeps a device out of low power states.
 ///
 /// # Invariants
