@@ -2,10 +2,10 @@
 
 //! How much C the patch series adds to the kernel.
 
-/// The most that the hooks may add, comments and documentation included. Over half of it is what
+/// The most that the hooks may add, comments and documentation included. Almost half of it is what
 /// `kernel/liveupdate` itself needs to tell handlers, and to let one file, session or record fail
-/// without the others.
-pub const LIMIT: usize = 800;
+/// without the others; another eighth is what nobody but the IOMMU core knows of its groups.
+pub const LIMIT: usize = 1000;
 
 /// Places whose lines are no hooks.
 const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/"];

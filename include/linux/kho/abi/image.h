@@ -38,9 +38,11 @@
 
 #ifdef __ASSEMBLER__
 
+#include <linux/kho/abi/iommu.h>
 #include <linux/kho/abi/iommufd.h>
 #include <linux/kho/abi/kexec_handover.h>
 #include <linux/kho/abi/luo.h>
+#include <linux/kho/abi/memfd.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/kho/abi/vfio_pci.h>
 #include <linux/stringify.h>
@@ -58,10 +60,16 @@
 	.long	liveupdate_image_end - liveupdate_image
 	.asciz	KHO_FDT_COMPATIBLE
 	.asciz	LUO_ABI_COMPATIBLE
+#ifdef CONFIG_LIVEUPDATE_MEMFD
+	.asciz	MEMFD_LUO_FH_COMPATIBLE
+#endif
 #ifdef CONFIG_PCI_LIVEUPDATE
 	.ascii	PCI_LUO_FLB_COMPATIBLE, "-v", __stringify(PCI_LUO_FLB_VERSION), "\0"
 	.asciz	PCI_LUO_DRIVER_FLB_COMPATIBLE
 	.asciz	PCI_LUO_PROBE_FLB_COMPATIBLE
+#endif
+#ifdef CONFIG_IOMMU_LIVEUPDATE
+	.asciz	IOMMU_LUO_FLB_COMPATIBLE
 #endif
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE
 	.asciz	IOMMUFD_LUO_COMPATIBLE

@@ -1,0 +1,729 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Preserves the tables of units, and adopts them.
+
+use super::{
+    entries::{
+        PASID_ENTRY_WORDS,
+        WORDS, //
+    },
+    ffi::{
+        self,
+        Device,
+        TablePage,
+        Unit,
+        IRQ_TABLE_ORDER, //
+    },
+    plan::{
+        self,
+        Attachment,
+        Mismatch,
+        Place,
+        Refusal, //
+    },
+};
+use kernel::{
+    dev_warn_ratelimited, fmt,
+    liveupdate::{
+        iommu::{
+            BadRecord,
+            Device as DeviceRecord,
+            Domain as DomainRecord,
+            PasidDirectory,
+            RawDeviceSer,
+            RawDomainSer,
+            RawHwSer,
+            Unit as UnitRecord, //
+        },
+        kho, pci as lu_pci,
+    },
+    new_mutex, pci,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            AtomicFlag,
+            Relaxed, //
+        },
+        Mutex, //
+    },
+};
+use zerocopy::FromZeros;
+
+/// How many words a bit for each context table takes.
+const TABLE_BITS: usize = WORDS / 64;
+
+/// How many words a bit for each device takes.
+const DEVICE_BITS: usize = (1 << 16) / 64;
+
+/// What is kept with a unit that was adopted, or that is to be.
+#[pin_data]
+pub(crate) struct Kept {
+    /// It was adopted.
+    adopted: AtomicFlag,
+    /// The devices that were adopted with it.
+    #[pin]
+    devices: Mutex<KVec<Adopted>>,
+    /// The unit goes on translating when it is shut down.
+    leaves: AtomicFlag,
+    /// The context tables that stay then.
+    tables: [Atomic<u64>; TABLE_BITS],
+    /// The devices that keep their entries then.
+    bdfs: [Atomic<u64>; DEVICE_BITS],
+}
+
+/// A device whose entries were adopted.
+struct Adopted {
+    bdf: u16,
+    attachment: Attachment,
+    pasids: Option<PasidDirectory>,
+    /// The driver has the PASID directory.
+    directory_taken: bool,
+    /// It was attached to a domain, or to none, since.
+    taken: bool,
+}
+
+impl Kept {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            adopted: AtomicFlag::new(false),
+            devices <- new_mutex!(KVec::new()),
+            leaves: AtomicFlag::new(false),
+            tables: [const { Atomic::new(0) }; TABLE_BITS],
+            bdfs: [const { Atomic::new(0) }; DEVICE_BITS],
+        })
+    }
+
+    fn keeps_table(&self, half: usize) -> bool {
+        self.tables[half / 64].load(Relaxed) & (1 << (half % 64)) != 0
+    }
+
+    fn keeps_device(&self, bdf: u16) -> bool {
+        let bdf = usize::from(bdf);
+
+        self.bdfs[bdf / 64].load(Relaxed) & (1 << (bdf % 64)) != 0
+    }
+}
+
+/// Returns the context tables that a root table names, each with its place.
+fn context_tables(root: &TablePage) -> impl Iterator<Item = (usize, u64)> + '_ {
+    (0..WORDS).filter_map(|half| Some((half, plan::context_table(root.load(half))?)))
+}
+
+/// Preserves the tables of a unit, or none.
+pub(crate) fn preserve_unit(unit: Unit<'_>) -> Result<RawHwSer> {
+    let found = unit.found();
+    let root = unit.root().ok_or(EOPNOTSUPP)?;
+    let mut raw = RawHwSer::new_zeroed();
+
+    if !found.translates {
+        return Err(EOPNOTSUPP);
+    }
+
+    raw.token = unit.token();
+    raw.type_ = UnitRecord::INTEL;
+    raw.intel.cap = found.cap;
+    raw.intel.ecap = found.ecap;
+    if found.scalable {
+        raw.intel.flags = UnitRecord::SCALABLE;
+    }
+
+    // What is named here is preserved, and what is not is not.
+    let result = preserve_tables(unit, &root, &mut raw);
+    if result.is_err() {
+        unpreserve_unit(unit, &raw);
+    }
+    result.map(|()| raw)
+}
+
+fn preserve_tables(unit: Unit<'_>, root: &TablePage, raw: &mut RawHwSer) -> Result {
+    ffi::preserve(root.phys())?;
+    raw.intel.root_table = root.phys();
+
+    if let Some(table) = unit.irq_table() {
+        ffi::preserve(table.phys())?;
+        raw.intel.irq_table = table.phys();
+        raw.intel.irq_order = IRQ_TABLE_ORDER;
+    }
+    preserve_context_tables(root, raw)
+}
+
+/// Preserves the context tables that are not.
+fn preserve_context_tables(root: &TablePage, raw: &mut RawHwSer) -> Result {
+    for (half, phys) in context_tables(root) {
+        let bits = &mut raw.intel.context_tables_bitmap[half / 64];
+        let bit = 1 << (half % 64);
+
+        if *bits & bit == 0 {
+            ffi::preserve(phys)?;
+            *bits |= bit;
+        }
+    }
+    Ok(())
+}
+
+/// Undoes [`preserve_unit`].
+pub(crate) fn unpreserve_unit(unit: Unit<'_>, raw: &RawHwSer) {
+    let intel = &raw.intel;
+    let Some(root) = unit.root() else {
+        return;
+    };
+
+    for (half, phys) in context_tables(&root) {
+        if intel.context_tables_bitmap[half / 64] & (1 << (half % 64)) != 0 {
+            ffi::unpreserve(phys);
+        }
+    }
+    for phys in [intel.irq_table, intel.root_table] {
+        if phys != 0 {
+            ffi::unpreserve(phys);
+        }
+    }
+}
+
+/// Preserves what a unit has of a device alone.
+pub(crate) fn preserve_device(pci: &pci::Device, device: &Device<'_>) -> Result<RawDeviceSer> {
+    plan::preserve(&device.traits()).map_err(|refusal| match refusal {
+        Refusal::NotAttached => EINVAL,
+        Refusal::Unsupported(why) => {
+            dev_warn_ratelimited!(pci, "its DMA cannot go on: {why}\n");
+            EOPNOTSUPP
+        }
+    })?;
+
+    let address = lu_pci::address(pci);
+    let mut raw = RawDeviceSer::new_zeroed();
+
+    raw.devid = address.bdf().into();
+    raw.pci_domain_nr = address.domain();
+    raw.map.attachment_id = device.did().into();
+
+    // Of the PASID tables only the first one: no other PASID is in use.
+    if let Some((directory, max)) = device.pasids() {
+        let first = plan::pasid_table(directory.load(0)).ok_or(EINVAL)?;
+
+        raw.intel.pasid_table = directory.phys();
+        raw.intel.max_pasid = max.into();
+
+        ffi::preserve(directory.phys())?;
+        ffi::preserve(first).inspect_err(|_| ffi::unpreserve(directory.phys()))?;
+    }
+    Ok(raw)
+}
+
+/// Undoes it.
+pub(crate) fn unpreserve_device(device: &Device<'_>) {
+    if let Some((directory, _)) = device.pasids() {
+        if let Some(first) = plan::pasid_table(directory.load(0)) {
+            ffi::unpreserve(first);
+        }
+        ffi::unpreserve(directory.phys());
+    }
+}
+
+/// Returns what is kept with a unit, from now on.
+fn kept(unit: Unit<'_>) -> Result<Pin<&Kept>> {
+    if unit.kept::<Kept>().is_none() {
+        unit.keep(KBox::pin_init(Kept::new(), GFP_KERNEL)?);
+    }
+    unit.kept().ok_or(ENOMEM)
+}
+
+/// Has a device keep its entries when its unit is shut down.
+///
+/// Only one processor does this at a time.
+pub(crate) fn keep_device(
+    device: &Device<'_>,
+    raw_device: &RawDeviceSer,
+    raw_domain: &RawDomainSer,
+    raw: &mut RawHwSer,
+) -> Result {
+    let unit = device.unit().ok_or(ENODEV)?;
+    let root = unit.root().ok_or(ENODEV)?;
+    let kept = kept(unit)?;
+
+    // What the next kernel would not adopt is better not left to it.
+    let tables = Tables::Own;
+    check_device(unit, &root, device.bdf(), raw_device, raw_domain, tables).map_err(
+        |unusable| {
+            pr_err!("a device lost the translation that was preserved: {unusable}\n");
+            EINVAL
+        },
+    )?;
+
+    // Those that were made since. What is made from here on is cleared.
+    preserve_context_tables(&root, raw)?;
+    for (bits, to) in raw.intel.context_tables_bitmap.iter().zip(&kept.tables) {
+        to.store(*bits, Relaxed);
+    }
+
+    let bdf = usize::from(device.bdf());
+    let bits = &kept.bdfs[bdf / 64];
+    bits.store(bits.load(Relaxed) | 1 << (bdf % 64), Relaxed);
+
+    kept.leaves.store(true, Relaxed);
+    Ok(())
+}
+
+/// Leaves a unit to the next kernel, with what is kept of it. Returns whether it is.
+///
+/// Runs on the last processor, with interrupts off: locks nothing and allocates nothing.
+pub(crate) fn shutdown(unit: Unit<'_>) -> bool {
+    let Some(kept) = unit.kept::<Kept>() else {
+        return false;
+    };
+    let Some(root) = unit.root().filter(|_| kept.leaves.load(Relaxed)) else {
+        return false;
+    };
+
+    clear(
+        unit,
+        &root,
+        |half| kept.keeps_table(half),
+        |bdf| kept.keeps_device(bdf),
+    );
+    unit.flush_all();
+    unit.block_irqs();
+    unit.stop_page_requests();
+    true
+}
+
+/// Clears all entries but those to be kept, and what these lead to but for one PASID.
+///
+/// Returns whether there were some.
+fn clear(
+    unit: Unit<'_>,
+    root: &TablePage,
+    keeps_table: impl Fn(usize) -> bool,
+    keeps_device: impl Fn(u16) -> bool,
+) -> bool {
+    let scalable = unit.is_scalable();
+    let words = plan::context_words(scalable);
+    let mut cleared = false;
+
+    for (half, phys) in context_tables(root) {
+        let Some(table) = TablePage::of_this_kernel(phys).filter(|_| keeps_table(half)) else {
+            unit.clear(root, half, 1);
+            cleared = true;
+            continue;
+        };
+
+        for word in (0..WORDS).step_by(words) {
+            let keeps = Place::bdf(half, word, scalable).is_some_and(&keeps_device);
+
+            if keeps && scalable {
+                cleared |= clear_pasids(unit, &table, word);
+            } else if !keeps && (0..words).any(|offset| table.load(word + offset) != 0) {
+                unit.clear(&table, word, words);
+                cleared = true;
+            }
+        }
+    }
+    cleared
+}
+
+/// Clears all that a context entry in scalable mode leads to, but for the first PASID.
+fn clear_pasids(unit: Unit<'_>, context: &TablePage, word: usize) -> bool {
+    let low = context.load(word);
+    let quiet = plan::without_page_requests(low);
+    let mut cleared = quiet != low;
+
+    if cleared {
+        unit.write(context, word, &[quiet]);
+    }
+
+    for page in plan::directory_pages(low) {
+        let Some(directory) = TablePage::of_this_kernel(page.phys) else {
+            continue;
+        };
+
+        for index in 0..WORDS {
+            let entry = directory.load(index);
+            if entry == 0 {
+                continue;
+            }
+            match plan::pasid_table(entry).and_then(TablePage::of_this_kernel) {
+                Some(table) if page.is_first && index == 0 => {
+                    for word in PASID_ENTRY_WORDS..WORDS {
+                        if table.load(word) != 0 {
+                            unit.clear(&table, word, 1);
+                            cleared = true;
+                        }
+                    }
+                }
+                _ => {
+                    unit.clear(&directory, index, 1);
+                    cleared = true;
+                }
+            }
+        }
+    }
+    cleared
+}
+
+/// Why a device is not adopted.
+enum Unusable {
+    Record(BadRecord),
+    Entry(Mismatch),
+    Memory(Error),
+    Conflict,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(bad) => fmt::Display::fmt(bad, f),
+            Self::Entry(mismatch) => {
+                f.write_str("its entry ")?;
+                fmt::Display::fmt(mismatch, f)
+            }
+            Self::Memory(err) if *err == ENOMEM => f.write_str("memory is short"),
+            Self::Memory(_) => f.write_str("its tables were not handed over"),
+            Self::Conflict => f.write_str("another device has its place or its domain ID"),
+        }
+    }
+}
+
+impl From<BadRecord> for Unusable {
+    fn from(bad: BadRecord) -> Self {
+        Self::Record(bad)
+    }
+}
+
+impl From<Mismatch> for Unusable {
+    fn from(mismatch: Mismatch) -> Self {
+        Self::Entry(mismatch)
+    }
+}
+
+impl From<Error> for Unusable {
+    fn from(err: Error) -> Self {
+        Self::Memory(err)
+    }
+}
+
+/// Adopts a unit that the previous kernel left translating, and returns whether it did.
+///
+/// What it has of devices that are not what they are said to be is cleared.
+pub(crate) fn adopt(unit: Unit<'_>) -> bool {
+    match ffi::unit_record(unit) {
+        Ok((phys, raw)) => try_adopt(unit, phys, &raw).is_ok_and(|adopted| adopted),
+        Err(_) => false,
+    }
+}
+
+/// Returns whether a unit was adopted.
+pub(crate) fn is_adopted(unit: Unit<'_>) -> bool {
+    unit.kept::<Kept>()
+        .is_some_and(|kept| kept.adopted.load(Relaxed))
+}
+
+fn try_adopt(unit: Unit<'_>, phys: u64, raw: &RawHwSer) -> Result<bool> {
+    let token = unit.token();
+    let record = match raw.hdr.check(0).and_then(|()| UnitRecord::try_from(raw)) {
+        Ok(record) => record,
+        Err(bad) => {
+            pr_err!("IOMMU at {token:#x} is not taken over: {bad}\n");
+            return Ok(false);
+        }
+    };
+
+    if let Some(why) = plan::refuse_unit(&record, &unit.found()) {
+        pr_err!("IOMMU at {token:#x} is not taken over: {why}\n");
+        return Ok(false);
+    }
+
+    let kept = kept(unit)?;
+    let root = TablePage::restore(record.root.phys(), 0).inspect_err(|_| {
+        pr_err!("IOMMU at {token:#x} is not taken over: its root table was not handed over\n");
+    })?;
+
+    // From here on it is: what is wrong below is cleared.
+    unit.adopt(&root);
+    kept.adopted.store(true, Relaxed);
+    let mut cleared = false;
+    for (half, table) in context_tables(&root) {
+        if !record.has_context_table(half) || TablePage::restore(table, 0).is_err() {
+            pr_err!("IOMMU at {token:#x} loses a table at {half}, which was not handed over\n");
+            unit.clear(&root, half, 1);
+            cleared = true;
+        }
+    }
+
+    // Asking for records takes locks that come before that of the devices.
+    let mut devices = KVec::new();
+    adopt_devices(unit, phys, &root, &mut devices);
+
+    let is_adopted = |bdf| devices.iter().any(|device| device.bdf == bdf);
+    if clear(unit, &root, |_| true, is_adopted) {
+        pr_warn!("IOMMU at {token:#x} had entries that nobody takes over: cleared\n");
+        cleared = true;
+    }
+    if cleared {
+        unit.flush_all();
+    }
+    // One that runs on without would reach what its next domain maps, whoever sets that up.
+    stop(unit, "its translation is not taken over", |device| {
+        !is_adopted(lu_pci::address(device).bdf())
+    });
+    *kept.devices.lock() = devices;
+
+    free_irq_table(unit, &record);
+    Ok(true)
+}
+
+/// Frees the interrupt remapping table of the previous kernel, which the unit does not use any more.
+fn free_irq_table(unit: Unit<'_>, record: &UnitRecord) {
+    if let Some((table, order)) = record.irq_table {
+        if unit.irq_root() != table.phys() {
+            drop(kho::Folio::restore(table.phys(), order));
+        }
+    }
+}
+
+/// Adopts the devices behind a unit.
+fn adopt_devices(unit: Unit<'_>, phys: u64, root: &TablePage, devices: &mut KVec<Adopted>) {
+    for (raw, raw_domain) in ffi::device_records() {
+        if raw.map.iommu_phys != phys {
+            continue;
+        }
+        if let Err(unusable) = adopt_device(unit, root, &raw, &raw_domain, devices) {
+            pr_err!(
+                "{:04x}:{:02x}:{:02x}.{}: translation is not taken over: {unusable}\n",
+                raw.pci_domain_nr,
+                raw.devid >> 8,
+                raw.devid >> 3 & 0x1f,
+                raw.devid & 7
+            );
+        }
+    }
+}
+
+/// Checks that a device has the entries that its record says.
+fn check_device(
+    unit: Unit<'_>,
+    root: &TablePage,
+    bdf: u16,
+    raw: &RawDeviceSer,
+    raw_domain: &RawDomainSer,
+    tables: Tables,
+) -> Result<(DeviceRecord, Attachment), Unusable> {
+    let record = DeviceRecord::try_from(raw)?;
+    let attachment = Attachment {
+        domain: DomainRecord::try_from(raw_domain)?,
+        did: record.did,
+    };
+
+    check_entries(unit, root, bdf, &attachment, record.pasids.as_ref(), tables)?;
+    Ok((record, attachment))
+}
+
+fn adopt_device(
+    unit: Unit<'_>,
+    root: &TablePage,
+    raw: &RawDeviceSer,
+    raw_domain: &RawDomainSer,
+    devices: &mut KVec<Adopted>,
+) -> Result<(), Unusable> {
+    let bdf = DeviceRecord::try_from(raw)?.address.bdf();
+    let tables = Tables::HandedOver;
+    let (record, attachment) = check_device(unit, root, bdf, raw, raw_domain, tables)?;
+
+    if record.address.domain() != u32::from(unit.segment()) {
+        return Err(Unusable::Conflict);
+    }
+
+    // A tag stands for one domain only.
+    let mut shares = false;
+    for other in devices.iter() {
+        let same_domain = other.attachment.domain == attachment.domain;
+        let same_did = other.attachment.did == attachment.did;
+
+        if other.bdf == bdf || same_domain != same_did {
+            return Err(Unusable::Conflict);
+        }
+        shares |= same_did;
+    }
+
+    devices.reserve(1, GFP_KERNEL).map_err(Error::from)?;
+    if let Some(pasids) = &record.pasids {
+        restore_pasids(pasids)?;
+    }
+    if !shares {
+        unit.reserve_did(attachment.did)?;
+    }
+    devices
+        .push(
+            Adopted {
+                bdf,
+                attachment,
+                pasids: record.pasids,
+                directory_taken: false,
+                taken: false,
+            },
+            GFP_KERNEL,
+        )
+        .map_err(Error::from)?;
+    Ok(())
+}
+
+/// Whose PASID tables are to be read.
+#[derive(Clone, Copy)]
+enum Tables {
+    /// This kernel's.
+    Own,
+    /// The previous kernel's, if they are where it says. Nobody took them over yet.
+    HandedOver,
+}
+
+impl Tables {
+    /// Returns the first page of a table that is there.
+    fn at(self, phys: u64, order: u32) -> Result<TablePage, Mismatch> {
+        let is_there = match self {
+            Self::Own => true,
+            Self::HandedOver => kho::is_preserved(phys, order),
+        };
+
+        TablePage::of_this_kernel(phys)
+            .filter(|_| is_there)
+            .ok_or(Mismatch::Pointer)
+    }
+}
+
+/// Checks the entries that lead from a device to a domain.
+fn check_entries(
+    unit: Unit<'_>,
+    root: &TablePage,
+    bdf: u16,
+    attachment: &Attachment,
+    pasids: Option<&PasidDirectory>,
+    tables: Tables,
+) -> Result<(), Unusable> {
+    let place = Place::of(bdf, unit.is_scalable());
+    let table = plan::context_table(root.load(place.half))
+        .and_then(TablePage::of_this_kernel)
+        .ok_or(Mismatch::Absent)?;
+
+    if !unit.is_scalable() {
+        return Ok(attachment.check_legacy(table.entry(place.word))?);
+    }
+
+    let pasids = pasids.ok_or(Mismatch::Directory)?;
+    plan::check_scalable(pasids, table.entry(place.word))?;
+
+    let directory = tables.at(pasids.table.phys(), pasids.order)?;
+    let first = plan::pasid_table(directory.load(0)).ok_or(Mismatch::Absent)?;
+    let first = tables.at(first, 0)?;
+
+    Ok(attachment.check_pasid(first.entry(0))?)
+}
+
+/// Takes over a PASID directory, and its first table.
+fn restore_pasids(pasids: &PasidDirectory) -> Result {
+    let directory = TablePage::restore(pasids.table.phys(), pasids.order)?;
+    let first = plan::pasid_table(directory.load(0)).ok_or(EINVAL)?;
+
+    TablePage::restore(first, 0)?;
+    Ok(())
+}
+
+/// Calls `f` with what was adopted of a device, if it was.
+fn with_adopted<R>(device: &Device<'_>, f: impl FnOnce(&mut Adopted) -> R) -> Option<R> {
+    let kept = device.unit()?.kept::<Kept>()?;
+    let mut devices = kept.devices.lock();
+
+    devices
+        .iter_mut()
+        .find(|adopted| adopted.bdf == device.bdf())
+        .map(f)
+}
+
+/// Returns the PASID directory of a device, for its driver to have, once.
+pub(crate) fn take_pasids(device: &Device<'_>) -> Option<PasidDirectory> {
+    with_adopted(device, |adopted| {
+        if adopted.directory_taken {
+            return None;
+        }
+        adopted.directory_taken = true;
+        adopted.pasids
+    })?
+}
+
+/// Returns the tag that the domain of a device has, before the device is attached to it.
+pub(crate) fn did(device: &Device<'_>) -> Result<u16> {
+    with_adopted(device, |adopted| {
+        (!adopted.taken).then_some(adopted.attachment.did)
+    })
+    .flatten()
+    .ok_or(ENODEV)
+}
+
+/// Checks that a device is attached to a domain already, as it was handed over.
+///
+/// Returns nothing if it was not handed over, or something was done to it since.
+pub(crate) fn attach(device: &Device<'_>, domain: &RawDomainSer, did: u16) -> Option<Result> {
+    let unit = device.unit()?;
+    let (attachment, pasids) = with_adopted(device, |adopted| {
+        if core::mem::replace(&mut adopted.taken, true) {
+            return None;
+        }
+        Some((adopted.attachment, adopted.pasids))
+    })??;
+
+    let check = || -> Result<(), Unusable> {
+        let now = Attachment {
+            domain: DomainRecord::try_from(domain)?,
+            did,
+        };
+
+        if !now.domain.is_same_as(&attachment.domain) || now.did != attachment.did {
+            return Err(Mismatch::Pointer.into());
+        }
+        let root = unit.root().ok_or(Mismatch::Absent)?;
+
+        check_entries(
+            unit,
+            &root,
+            device.bdf(),
+            &attachment,
+            pasids.as_ref(),
+            Tables::Own,
+        )
+    };
+
+    Some(check().map_err(|unusable| {
+        pr_err!("a device is not attached to the domain that was handed over: {unusable}\n");
+        EINVAL
+    }))
+}
+
+/// Takes away what was handed over of a device, if it was.
+pub(crate) fn give_up(device: &Device<'_>) {
+    with_adopted(device, |adopted| adopted.taken = true);
+    device.clear_entries();
+}
+
+/// Stops all devices that a unit, which is about to stop translating, kept from memory.
+pub(crate) fn stop_devices(unit: Unit<'_>) {
+    if !unit.must_stop() {
+        return;
+    }
+
+    stop(unit, "its IOMMU is not taken over", |_| true);
+}
+
+/// Stops some devices behind a unit. Those that do DMA are named.
+fn stop(unit: Unit<'_>, why: &str, is_meant: impl Fn(&pci::Device) -> bool) {
+    unit.for_each_device(|device| {
+        if is_meant(device) && lu_pci::stop_mastering(device) {
+            dev_warn!(device, "stopped: it may do DMA, and {why}\n");
+        }
+    });
+}
+
+/// Has this kernel's interrupt remapping table drop what it does not know, without a word.
+pub(crate) fn quieten_irqs(unit: Unit<'_>) {
+    if let Some(table) = unit.irq_table() {
+        unit.quieten(&table);
+    }
+}

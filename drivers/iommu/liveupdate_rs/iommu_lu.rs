@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hands translations of DMA over to the next kernel, so that the DMA goes on.
+//!
+//! Whoever owns the DMA of a device has the domain preserved that the device is attached to, and
+//! then the device. The next kernel attaches the device to that domain before anything else, and
+//! changes nothing that the IOMMU could notice.
+//!
+//! # Preserved
+//!
+//! - Domains: the tables that translate.
+//! - Devices: which domain they are attached to, by which tag, and that their DMA is owned.
+//! - IOMMUs: what their drivers preserve of them.
+//!
+//! # Not preserved
+//!
+//! - What a domain maps, beyond its tables: that memory is preserved by who owns it.
+//! - Domains that are nested, shared with a process, or have an I/O page fault handler.
+//! - Attachments of PASIDs, and devices with ATS: they are refused.
+//! - Groups with several devices, ports and bridges not counted: they are refused.
+//!
+//! # Life of a domain
+//!
+//! ```text
+//! this kernel:   preserve: all tables are, nobody may change them   <-> unpreserve
+//! next kernel:   restore: a domain that names the first table       O(1)
+//!                adopt: all tables become this kernel's             before any of them is changed
+//!                free
+//! ```
+//!
+//! # Trust
+//!
+//! The memory that the previous kernel left is checked: what is wrong costs the device that it is
+//! about its translation. Such a device is stopped, attached to nothing, and owned: no driver and
+//! no iommufd can have its DMA.
+
+#![deny(unsafe_code)]
+
+mod apply;
+mod entries;
+#[expect(unsafe_code, reason = "C boundary")]
+mod exports;
+#[expect(unsafe_code, reason = "C boundary")]
+mod ffi;
+mod tables;
+
+/// What messages begin with.
+const __LOG_PREFIX: &[u8] = b"iommu_liveupdate\0";
+
+/// What this is a part of.
+struct LocalModule;
+
+impl kernel::ModuleMetadata for LocalModule {
+    const NAME: &'static kernel::str::CStr = c"iommu_liveupdate";
+
+    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
+}
