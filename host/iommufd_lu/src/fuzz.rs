@@ -4,9 +4,9 @@
 
 use crate::entries::{
     check,
+    Hwpt,
     RawHwptSer,
-    RawSer,
-    Token, //
+    RawSer, //
 };
 use kernel::prelude::*;
 
@@ -34,7 +34,7 @@ pub fn fuzz_iommufd(bytes: &[u8]) -> bool {
     assert_eq!(usize::try_from(record.nr_hwpts), Ok(hwpts().count()));
     assert!(hwpts().is_sorted_by_key(|hwpt| hwpt.token));
     for raw in hwpts() {
-        assert_eq!(Token::try_from(raw).map(RawHwptSer::from), Ok(raw));
+        assert_eq!(Hwpt::try_from(raw).map(RawHwptSer::from), Ok(raw));
     }
     true
 }

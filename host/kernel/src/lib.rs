@@ -7,12 +7,13 @@
 //! something. It is a part of what the kernel's crate offers, by the same names.
 //!
 //! What is pure in the kernel's crate itself is compiled from the kernel's file. The rest are
-//! stand-ins: [`error`], [`fmt`], [`page`] and [`prelude`].
+//! stand-ins: [`bitfield!`], [`error`], [`fmt`], [`page`] and [`prelude`].
 //!
 //! Add to this crate only what a pure file needs, never to make a file pass for pure.
 
 #![no_std]
 
+pub mod bitfield;
 pub mod error;
 pub mod fmt;
 pub mod liveupdate;

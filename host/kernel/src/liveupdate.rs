@@ -2,4 +2,5 @@
 
 //! The pure part of `kernel::liveupdate`.
 
+pub mod iommu;
 pub mod pci;

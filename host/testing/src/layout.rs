@@ -40,6 +40,8 @@ pub enum Constant {
 pub struct Struct {
     /// Its name in C.
     pub name: &'static str,
+    /// The name of its view in Rust.
+    pub view: &'static str,
     /// In bytes.
     pub size: usize,
     /// In the order of Rust.
@@ -48,9 +50,9 @@ pub struct Struct {
 
 /// A field of a structure.
 pub struct Field {
-    /// Its name, in C and in Rust.
+    /// Its name, in C and in Rust, where keywords have an underscore at their end.
     pub name: &'static str,
-    /// Its type in Rust.
+    /// Its type in Rust, without the modules that it is in.
     pub kind: &'static str,
     /// In bytes from the beginning of the structure.
     pub offset: usize,
@@ -61,9 +63,11 @@ pub struct Field {
 impl Field {
     /// Describes a field that `get` borrows.
     pub fn new<S, F>(name: &'static str, offset: usize, _get: fn(&S) -> *const F) -> Self {
+        let kind = std::any::type_name::<F>();
+
         Self {
-            name,
-            kind: std::any::type_name::<F>(),
+            name: name.trim_end_matches('_'),
+            kind: kind.rsplit("::").next().unwrap_or(kind),
             offset,
             size: size_of::<F>(),
         }
@@ -106,6 +110,7 @@ macro_rules! layout {
 
         $crate::layout::Struct {
             name: ::core::stringify!($c),
+            view: ::core::stringify!($rust),
             size: ::core::mem::size_of::<$rust>(),
             fields: ::std::vec![$($crate::layout::Field::new(
                 ::core::stringify!($field),
@@ -197,6 +202,14 @@ impl Contract {
         );
     }
 
+    /// Returns the name of a type of Rust, or of the structure in C that it is the view of.
+    fn known_as(&self, kind: &str) -> String {
+        match self.structs.iter().find(|known| known.view == kind) {
+            Some(known) => format!("struct {}", known.name),
+            None => kind.into(),
+        }
+    }
+
     /// Writes down in C what Rust sees.
     fn assertions(&self) -> String {
         let mut claims = Vec::new();
@@ -207,7 +220,10 @@ impl Contract {
                 Constant::Text(text) => format!("!__builtin_strcmp({name}, \"{text}\")"),
             });
         }
-        for Struct { name, size, fields } in &self.structs {
+        for Struct {
+            name, size, fields, ..
+        } in &self.structs
+        {
             claims.push(format!("sizeof(struct {name}) == {size}"));
 
             for field in fields {
@@ -219,7 +235,7 @@ impl Contract {
                 claims.push(format!("sizeof({value}) == {size}"));
                 claims.push(format!(
                     "__builtin_types_compatible_p(typeof({value}), {})",
-                    in_c(kind)
+                    in_c(&self.known_as(kind))
                 ));
             }
         }
@@ -280,7 +296,10 @@ impl fmt::Display for Contract {
                 Constant::Text(text) => writeln!(f, "{name} \"{text}\"")?,
             }
         }
-        for Struct { name, size, fields } in &self.structs {
+        for Struct {
+            name, size, fields, ..
+        } in &self.structs
+        {
             writeln!(f, "\nstruct {name}, {size} bytes")?;
 
             for field in fields {
@@ -289,7 +308,8 @@ impl fmt::Display for Contract {
                 writeln!(
                     f,
                     "\t{}: {} at {offset}, {size} bytes",
-                    field.name, field.kind
+                    field.name,
+                    self.known_as(field.kind)
                 )?;
             }
         }

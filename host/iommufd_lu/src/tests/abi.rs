@@ -4,10 +4,12 @@
 
 use crate::entries::{
     check,
+    Hwpt,
     RawHwptSer,
     RawSer,
     Token, //
 };
+use core::num::NonZeroU64;
 use kernel::prelude::*;
 use testing::{
     golden,
@@ -48,11 +50,18 @@ fn has_the_layout_that_c_sees() {
 fn reads_and_writes_what_was_ever_handed_over() {
     let known = [
         ("nothing", (0, vec![])),
-        ("one", (0x1_2345_6000, vec![0x1234])),
-        ("limits", (0xffff_ffff_ffff_f000, vec![0, 1, u64::MAX])),
+        ("one", (0x1_2345_6000, vec![(0x1234, 0)])),
+        (
+            "tables",
+            (0x1_2345_6000, vec![(0x1234, 0), (0x5678, 0x1_2345_7010)]),
+        ),
+        (
+            "limits",
+            (0xffff_ffff_ffff_f000, vec![(0, 0), (1, 0), (u64::MAX, 0)]),
+        ),
     ];
 
-    golden::check(COMPATIBLE, &known, |bytes, (hwpts, tokens)| {
+    golden::check(COMPATIBLE, &known, |bytes, (hwpts, named)| {
         let (record, rest) = RawSer::read_from_prefix(bytes).unwrap();
         let raw = rest
             .chunks_exact(16)
@@ -60,17 +69,24 @@ fn reads_and_writes_what_was_ever_handed_over() {
 
         assert_eq!(check(&record, raw.clone()), Ok(()));
         assert_eq!(record.hwpts, *hwpts);
-        assert!(raw.map(|raw| raw.token).eq(tokens.iter().copied()));
+        assert!(raw
+            .map(|raw| (raw.token, raw.domain_data))
+            .eq(named.iter().copied()));
 
         let mut written = RawSer {
-            nr_hwpts: tokens.len().try_into().unwrap(),
+            nr_hwpts: named.len().try_into().unwrap(),
             reserved: 0,
             hwpts: *hwpts,
         }
         .as_bytes()
         .to_vec();
-        for token in tokens {
-            written.extend(RawHwptSer::from(Token(*token)).as_bytes());
+        for (token, domain) in named {
+            let hwpt = Hwpt {
+                token: Token(*token),
+                domain: NonZeroU64::new(*domain),
+            };
+
+            written.extend(RawHwptSer::from(hwpt).as_bytes());
         }
         assert_eq!(written, bytes);
     });

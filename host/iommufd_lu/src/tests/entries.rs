@@ -6,12 +6,14 @@ use crate::{
     entries::{
         check,
         BadRecord,
+        Hwpt,
         RawHwptSer,
         RawSer,
         Token, //
     },
     fuzz::fuzz_iommufd, //
 };
+use core::num::NonZeroU64;
 use kernel::{
     fmt::Adapter,
     prelude::*, //
@@ -33,7 +35,14 @@ fn record(nr_hwpts: u32) -> RawSer {
 }
 
 fn hwpts(tokens: &[u64]) -> impl Iterator<Item = RawHwptSer> + '_ {
-    tokens.iter().map(|token| Token(*token).into())
+    tokens.iter().map(|token| {
+        let hwpt = Hwpt {
+            token: Token(*token),
+            domain: None,
+        };
+
+        hwpt.into()
+    })
 }
 
 #[test]
@@ -73,16 +82,28 @@ fn refuses_what_it_does_not_know() {
         reserved: 1,
         ..record(0)
     };
-    let domain = RawHwptSer {
-        token: 5,
-        domain_data: 0x1000,
-    };
 
     assert_eq!(check(&reserved, hwpts(&[])), Err(BadRecord::Reserved));
+}
+
+#[test]
+fn page_table_is_where_it_can_be() {
+    let hwpt = |domain_data| RawHwptSer {
+        token: 5,
+        domain_data,
+    };
+
+    assert_eq!(Hwpt::try_from(hwpt(0)).map(|hwpt| hwpt.domain), Ok(None));
     assert_eq!(
-        check(&record(1), [domain].into_iter()),
-        Err(BadRecord::Domain(Token(5)))
+        Hwpt::try_from(hwpt(0x1018)).map(|hwpt| hwpt.domain),
+        Ok(NonZeroU64::new(0x1018))
     );
+    for domain_data in [1, 0x1004, u64::MAX] {
+        assert_eq!(
+            check(&record(1), [hwpt(domain_data)].into_iter()),
+            Err(BadRecord::Domain(Token(5)))
+        );
+    }
 }
 
 #[test]
@@ -91,7 +112,7 @@ fn says_what_is_wrong() {
         (BadRecord::Reserved, "a field that is to be zero is not"),
         (
             BadRecord::Domain(Token(5)),
-            "HWPT 0x5 has a page table, which is not expected",
+            "HWPT 0x5 has a page table where there can be none",
         ),
         (
             BadRecord::Order(Token(5)),
@@ -142,9 +163,9 @@ proptest! {
             let mut bytes = good.clone();
             bytes[bit / 8] ^= 1 << (bit % 8);
 
-            // Where the list is, and tokens, may be anything.
-            let (field, hwpt) = (bit / 64, bit >= 128);
-            let may_be_anything = field == 1 || (hwpt && field % 2 == 0);
+            // Where the list is, and tokens, may be anything. Page tables are where they can be.
+            let (field, hwpt, is_aligned) = (bit / 64, bit >= 128, bit % 64 >= 3);
+            let may_be_anything = field == 1 || (hwpt && (field % 2 == 0 || is_aligned));
             prop_assert!(!fuzz_iommufd(&bytes) || may_be_anything);
         }
     }

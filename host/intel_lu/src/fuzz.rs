@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What has to hold of any bytes at all.
+
+use crate::{
+    entries::PASID_ENTRY_WORDS,
+    plan::{
+        check_scalable,
+        directory_pages,
+        Attachment, //
+    },
+};
+use kernel::{
+    liveupdate::iommu::{
+        Device,
+        Domain,
+        Format,
+        RawDeviceSer,
+        RawDomainSer, //
+    },
+    prelude::*, //
+};
+
+/// Reads bytes as if a unit had them: a domain and a device that were handed over, and an entry.
+///
+/// Returns whether the entry was accepted for them.
+///
+/// # Panics
+///
+/// If it is accepted and leads elsewhere.
+pub fn fuzz_intel(bytes: &[u8]) -> bool {
+    let Ok((domain, rest)) = RawDomainSer::read_from_prefix(bytes) else {
+        return false;
+    };
+    let Ok((device, rest)) = RawDeviceSer::read_from_prefix(rest) else {
+        return false;
+    };
+    let Ok((entry, _)) = <[u64; PASID_ENTRY_WORDS]>::read_from_prefix(rest) else {
+        return false;
+    };
+    let (Ok(domain), Ok(device)) = (Domain::try_from(&domain), Device::try_from(&device)) else {
+        return false;
+    };
+
+    let attachment = Attachment {
+        domain,
+        did: device.did,
+    };
+    let (top, did) = (domain.top().phys(), u64::from(device.did));
+
+    let legacy = attachment.check_legacy([entry[0], entry[1]]).is_ok();
+    if legacy {
+        assert_eq!(entry[0], top | 1);
+        assert_eq!(entry[1], did << 8 | (u64::from(domain.level()) - 1));
+    }
+
+    let pasid = attachment.check_pasid(entry).is_ok();
+    if pasid {
+        let stages = entry[0] >> 6 & 7;
+
+        assert_eq!(entry[1] & 0xffff, did);
+        match domain.format() {
+            Format::SecondStage => assert_eq!((stages, entry[0] & !0xfff), (2, top)),
+            Format::FirstStage => assert_eq!((stages, entry[2] & !0xfff), (1, top)),
+        }
+    }
+
+    let scalable = device.pasids.is_some_and(|pasids| {
+        let accepted = check_scalable(&pasids, [entry[0], entry[1], entry[2], entry[3]]).is_ok();
+
+        if accepted {
+            let pages: u64 = 1 << pasids.order;
+
+            assert_eq!(entry[0] & !0xfff, pasids.table.phys());
+            assert_eq!(directory_pages(entry[0]).count() as u64, pages);
+        }
+        accepted
+    });
+
+    legacy || pasid || scalable
+}

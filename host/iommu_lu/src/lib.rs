@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pure files of `drivers/iommu/liveupdate_rs`, and their tests.
+
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the rest of the crate is in the kernel only")
+)]
+
+#[path = "../../../drivers/iommu/liveupdate_rs/entries.rs"]
+mod entries;
+mod fuzz;
+#[path = "../../../drivers/iommu/liveupdate_rs/tables.rs"]
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use self::fuzz::fuzz_iommu;

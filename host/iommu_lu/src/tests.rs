@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is claimed of the pure files.
+
+mod abi;
+mod entries;
+mod fuzz;
+mod records;
+mod tables;
