@@ -6,6 +6,7 @@ use super::{
     entries::{
         self,
         BadRecord,
+        Hwpt,
         RawHwptSer,
         RawSer,
         Token, //
@@ -30,6 +31,7 @@ use super::{
         Unproved, //
     },
 };
+use core::num::NonZeroU64;
 use kernel::{
     fmt,
     fs::LocalFile,
@@ -144,20 +146,43 @@ pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
     Ok(())
 }
 
-/// Decides what becomes of the attachment of a device that is to be preserved in a session.
-pub(crate) fn passage(
+/// What becomes of a device that is to be preserved, and of what it is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its attachment ends, and it is stopped.
+    Ends,
+    /// Its attachment stays, and it is stopped: nobody hands over its page table.
+    Stays,
+    /// Its attachment stays, and it goes on doing DMA.
+    GoesOn,
+}
+
+/// Decides what becomes of a device that is to be preserved in a session, and preserves what it does
+/// DMA with.
+pub(crate) fn preserve_device(
     device: Device<'_>,
     session: &OutgoingSession<'_>,
     has_pasids: bool,
-) -> Result<Passage> {
+) -> Result<Outcome> {
     let context = device.context().ok_or(EINVAL)?;
+    let token = context.token_in(session);
     let locked = context.lock();
+    let passage = plan::passage(device.attachment(&locked), token.is_some(), has_pasids)?;
 
-    Ok(plan::passage(
-        device.attachment(&locked),
-        context.is_preserved_in(session),
-        has_pasids,
-    )?)
+    let (Passage::Stays, Some(token)) = (passage, token) else {
+        return Ok(Outcome::Ends);
+    };
+    match device.preserve(&locked, token) {
+        Ok(()) => Ok(Outcome::GoesOn),
+        // Nobody hands over the page table, either.
+        Err(err) if err == ENODEV => Ok(Outcome::Stays),
+        Err(err) => Err(err),
+    }
+}
+
+/// Undoes [`preserve_device`], if the device was to go on.
+pub(crate) fn unpreserve_device(device: Device<'_>) {
+    device.unpreserve();
 }
 
 #[vtable]
@@ -188,12 +213,17 @@ impl FileHandler for Iommufd {
         }
 
         let session = outgoing.session();
-        for hwpt in &hwpts {
+        for hwpt in &mut hwpts {
             look_at(hwpt, &session, Look::Closely)?;
+            hwpt.preserve_tables()
+                .inspect_err(|_| report_tables(hwpt, "cannot be preserved"))?;
+            if hwpt.domain().is_none() {
+                report_tables(hwpt, "is not preserved: attached devices are stopped");
+            }
         }
 
         let mut blocks = BlockSet::new()?;
-        blocks.store(hwpts.iter().map(|hwpt| Token(hwpt.token()).into()))?;
+        blocks.store(hwpts.iter().map(|hwpt| record_of(hwpt).into()))?;
 
         let record = RawSer {
             nr_hwpts: u32::try_from(hwpts.len())?,
@@ -245,8 +275,9 @@ impl FileHandler for Iommufd {
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
         let reference = PhysRef::<RawSer>::try_from(incoming.handle())?;
         let file = ffi::open()?;
+        let context = Context::of(&file).ok_or(EINVAL)?;
 
-        read(reference).map_err(|bad| {
+        let hwpts = read(reference).map_err(|bad| {
             if liveupdate::may_log() {
                 pr_warn!(
                     "an iommufd of session '{}' cannot be retrieved: {bad}\n",
@@ -255,6 +286,14 @@ impl FileHandler for Iommufd {
             }
             EINVAL
         })?;
+
+        // DMA that went on is that of this iommufd: no other one gets at these devices.
+        for domain in hwpts
+            .entries()
+            .filter_map(|raw| NonZeroU64::new(raw.domain_data))
+        {
+            context.own(domain);
+        }
         Ok(file)
     }
 
@@ -263,11 +302,26 @@ impl FileHandler for Iommufd {
         if let Retrieval::NotAttempted = incoming.retrieval() {
             if let Err(bad) = PhysRef::try_from(incoming.handle())
                 .map_err(ReadError::from)
-                .and_then(read)
+                .and_then(|reference| read(reference).map(drop))
             {
                 pr_err!("an iommufd was handed over with a bad record: {bad}\n");
             }
         }
+    }
+}
+
+/// What the next kernel is told of an HWPT.
+fn record_of(hwpt: &Held) -> Hwpt {
+    Hwpt {
+        token: Token(hwpt.token()),
+        domain: hwpt.domain(),
+    }
+}
+
+/// Says what becomes of the page table of an HWPT.
+fn report_tables(hwpt: &Held, what: &str) {
+    if liveupdate::may_log() {
+        pr_warn!("the page table of HWPT {} {what}\n", hwpt.id());
     }
 }
 
@@ -369,21 +423,26 @@ impl fmt::Display for ReadError {
 }
 
 /// Checks what the previous kernel left, and frees it.
-fn read(reference: PhysRef<RawSer>) -> Result<(), ReadError> {
+fn read(reference: PhysRef<RawSer>) -> Result<IncomingBlocks<RawHwptSer>, ReadError> {
     let record: Restored<RawSer> = reference.restore()?;
     let blocks = IncomingBlocks::restore(record.hwpts)?;
 
-    Ok(entries::check(&record, blocks.entries())?)
+    entries::check(&record, blocks.entries())?;
+    Ok(blocks)
 }
 
 /// Lets files be preserved and retrieved.
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler of that
-/// name, `ENOMEM` if memory is short. Then nothing is registered.
+/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler or
+/// another FLB of that name, `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short. Then
+/// nothing is registered.
 pub(crate) fn register() -> Result {
-    ffi::keep(HANDLER.register()?.publish());
+    let handler = HANDLER.register()?;
+
+    ffi::register_flb(&handler)?;
+    ffi::keep(handler.publish());
     Ok(())
 }
 

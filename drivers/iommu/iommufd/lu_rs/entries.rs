@@ -4,6 +4,7 @@
 //!
 //! Mirrors `include/linux/kho/abi/iommufd.h`.
 
+use core::num::NonZeroU64;
 use kernel::{
     fmt,
     prelude::*, //
@@ -30,6 +31,15 @@ pub(crate) struct RawSer {
     pub(crate) hwpts: u64,
 }
 
+/// An HWPT, as it is handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hwpt {
+    /// What user space calls it.
+    pub(crate) token: Token,
+    /// What the IOMMU core calls its page table, if that is handed over, too.
+    pub(crate) domain: Option<NonZeroU64>,
+}
+
 /// What user space calls an HWPT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Token(pub(crate) u64);
@@ -39,7 +49,7 @@ pub(crate) struct Token(pub(crate) u64);
 pub(crate) enum BadRecord {
     /// Something is where nothing is to be.
     Reserved,
-    /// It names a page table for this HWPT, of which this kernel knows nothing.
+    /// It names a page table for this HWPT where there can be none.
     Domain(Token),
     /// This HWPT is named twice, or out of order.
     Order(Token),
@@ -57,7 +67,10 @@ impl fmt::Display for BadRecord {
         match self {
             Self::Reserved => write!(f, "a field that is to be zero is not"),
             Self::Domain(Token(token)) => {
-                write!(f, "HWPT {token:#x} has a page table, which is not expected")
+                write!(
+                    f,
+                    "HWPT {token:#x} has a page table where there can be none"
+                )
             }
             Self::Order(Token(token)) => {
                 write!(f, "HWPT {token:#x} is named twice or out of order")
@@ -69,26 +82,32 @@ impl fmt::Display for BadRecord {
     }
 }
 
-impl From<Token> for RawHwptSer {
-    fn from(Token(token): Token) -> Self {
+/// What the handle of a domain is a multiple of: it is where its record begins, which has fields of
+/// 64 bits.
+const DOMAIN_ALIGN: u64 = 8;
+
+impl From<Hwpt> for RawHwptSer {
+    fn from(hwpt: Hwpt) -> Self {
         Self {
-            token,
-            domain_data: 0,
+            token: hwpt.token.0,
+            domain_data: hwpt.domain.map_or(0, NonZeroU64::get),
         }
     }
 }
 
-impl TryFrom<RawHwptSer> for Token {
+impl TryFrom<RawHwptSer> for Hwpt {
     type Error = BadRecord;
 
     fn try_from(raw: RawHwptSer) -> Result<Self, BadRecord> {
-        let token = Self(raw.token);
+        let token = Token(raw.token);
 
-        if raw.domain_data == 0 {
-            Ok(token)
-        } else {
-            Err(BadRecord::Domain(token))
+        if raw.domain_data % DOMAIN_ALIGN != 0 {
+            return Err(BadRecord::Domain(token));
         }
+        Ok(Self {
+            token,
+            domain: NonZeroU64::new(raw.domain_data),
+        })
     }
 }
 
@@ -104,7 +123,7 @@ pub(crate) fn check(
         return Err(BadRecord::Reserved);
     }
     for raw in hwpts {
-        let token = Token::try_from(raw)?;
+        let Hwpt { token, .. } = raw.try_into()?;
 
         if last.is_some_and(|last| last >= token) {
             return Err(BadRecord::Order(token));

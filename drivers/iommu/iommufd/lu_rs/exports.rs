@@ -3,12 +3,14 @@
 //! What C code calls: `iommufd_lu.h`, `include/linux/iommufd_liveupdate.h`.
 
 use super::{
-    apply,
+    apply::{
+        self,
+        Outcome, //
+    },
     ffi::{
         Command,
         Device, //
-    },
-    plan::Passage, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -96,13 +98,18 @@ pub(crate) unsafe extern "C" fn iommufd_hwpt_liveupdate_unmark_preserve(
 ///
 /// Returns
 ///
-/// - 1 if it is a marked HWPT, of an iommufd that the session preserves: what the device is attached
-///   to has to stay as it is,
-/// - 0 if it is not attached, or to an IOAS whose automatic HWPT is not marked: the device goes
-///   through the live update without,
+/// - `IOMMUFD_LIVEUPDATE_GOES_ON` if it is a marked HWPT, of an iommufd that the session preserves:
+///   what the device is attached to has to stay as it is, and all that its DMA needs of the IOMMU is
+///   handed over until [`iommufd_device_liveupdate_unpreserve`] is called,
+/// - `IOMMUFD_LIVEUPDATE_STAYS` if it is one, and the driver of its IOMMU cannot hand it over: the
+///   device is to be stopped,
+/// - `IOMMUFD_LIVEUPDATE_ENDS` if it is not attached, or to an IOAS whose automatic HWPT is not
+///   marked: the device goes through the live update without,
 /// - `-EINVAL` if it is an HWPT that user space made and did not mark, or a nested one,
 /// - `-ENOENT` if it is marked, and its iommufd not preserved in this session,
-/// - `-EOPNOTSUPP` if PASIDs of the device are attached (`has_pasids`).
+/// - `-EOPNOTSUPP` if PASIDs of the device are attached (`has_pasids`), or if its DMA cannot go on
+///   for a reason that the IOMMU core or driver logs,
+/// - `-ENOMEM` if memory is short.
 ///
 /// # Safety
 ///
@@ -121,9 +128,29 @@ pub(crate) unsafe extern "C" fn iommufd_device_liveupdate_preserve(
         // SAFETY: By function requirement.
         let session = unsafe { OutgoingSession::from_raw(NonNull::new(session).ok_or(EINVAL)?) };
 
-        match apply::passage(device, &session, has_pasids)? {
-            Passage::Stays => Ok(1),
-            Passage::Ends => Ok(0),
-        }
+        let passage = match apply::preserve_device(device, &session, has_pasids)? {
+            Outcome::Ends => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_ENDS,
+            Outcome::Stays => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_STAYS,
+            Outcome::GoesOn => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_GOES_ON,
+        };
+
+        // CAST: lossless, they are small numbers.
+        Ok(passage as c_int)
     })
+}
+
+/// Undoes [`iommufd_device_liveupdate_preserve`], if it returned `IOMMUFD_LIVEUPDATE_GOES_ON`. May
+/// sleep, does not fail.
+///
+/// # Safety
+///
+/// `idev` is a device that stays bound to its iommufd, and is attached to what it was then.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_device_liveupdate_unpreserve(
+    idev: *mut bindings::iommufd_device,
+) {
+    if let Some(idev) = NonNull::new(idev) {
+        // SAFETY: By function requirement.
+        apply::unpreserve_device(unsafe { Device::from_raw(idev) });
+    }
 }

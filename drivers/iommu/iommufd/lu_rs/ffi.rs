@@ -2,6 +2,9 @@
 
 //! What this calls of iommufd, the IOMMU core and the page cache.
 
+#[cfg_attr(not(CONFIG_IOMMU_LIVEUPDATE), path = "ffi/no_iommu.rs")]
+mod iommu;
+
 use super::plan::{
     Attachment,
     Extent,
@@ -10,6 +13,7 @@ use super::plan::{
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
+    num::NonZeroU64,
     ptr::NonNull, //
 };
 use kernel::{
@@ -22,7 +26,8 @@ use kernel::{
     liveupdate::{
         FileHandler,
         OutgoingSession,
-        Registration, //
+        Registration,
+        Unpublished, //
     },
     prelude::*,
     sync::aref::ARef,
@@ -101,12 +106,17 @@ impl<'a> Context<'a> {
         !unsafe { (&raw const (*self.ictx.as_ptr()).vfio_ioas).read_volatile() }.is_null()
     }
 
-    /// Returns whether the iommufd is preserved in a session.
-    pub(crate) fn is_preserved_in(self, session: &OutgoingSession<'_>) -> bool {
+    /// Returns the token that the iommufd is preserved with in a session, if it is.
+    pub(crate) fn token_in(self, session: &OutgoingSession<'_>) -> Option<u64> {
         // SAFETY: By the type invariants. Never changes; a file has its iommufd for life.
         let file = unsafe { LocalFile::from_raw_file((*self.ictx.as_ptr()).file) };
 
-        session.token_of(file).is_ok()
+        session.token_of(file).ok()
+    }
+
+    /// Gives DMA to the iommufd that goes on by way of a domain of the previous kernel.
+    pub(crate) fn own(self, domain: NonZeroU64) {
+        iommu::transfer_domain(domain.get(), self.ictx.as_ptr().cast());
     }
 
     /// Keeps marks from changing, and whether the iommufd is preserved.
@@ -272,7 +282,7 @@ impl Marked<'_> {
         let hwpt = core::mem::ManuallyDrop::new(self).hwpt;
 
         // INVARIANT: Just held.
-        Ok(Held { hwpt })
+        Ok(Held { hwpt, domain: None })
     }
 }
 
@@ -289,9 +299,11 @@ impl Drop for Marked<'_> {
 ///
 /// # Invariants
 ///
-/// `hwpt` is a paging HWPT, to which we have a reference, and whose IOAS we hold.
+/// `hwpt` is a paging HWPT, to which we have a reference, and whose IOAS we hold. Its page table is
+/// preserved if `domain` is something.
 pub(crate) struct Held {
     hwpt: NonNull<bindings::iommufd_hwpt_paging>,
+    domain: Option<NonZeroU64>,
 }
 
 // SAFETY: It is a reference to an object that is protected by locks.
@@ -311,6 +323,29 @@ impl Held {
     pub(crate) fn token(&self) -> u64 {
         // SAFETY: By the type invariants. Does not change while the iommufd is preserved.
         unsafe { (*self.hwpt.as_ptr()).liveupdate_token }
+    }
+
+    /// Preserves its page table, if its IOMMU has a driver that does so.
+    ///
+    /// # Errors
+    ///
+    /// As `iommu_preserve_domain()`. Then nothing changes.
+    pub(crate) fn preserve_tables(&mut self) -> Result {
+        // SAFETY: By the type invariants. An HWPT has its domain for life.
+        let domain = unsafe { (*self.hwpt.as_ptr()).common.domain };
+
+        match iommu::preserve_domain(domain) {
+            // INVARIANT: Just preserved. There is nothing at address 0.
+            Ok(handle) => self.domain = NonZeroU64::new(handle),
+            Err(err) if err == ENODEV => (),
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    /// Returns what the next kernel knows its page table by, if that is preserved.
+    pub(crate) fn domain(&self) -> Option<NonZeroU64> {
+        self.domain
     }
 
     /// Returns the ranges that are mapped, in their order.
@@ -362,6 +397,11 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.domain.is_some() {
+            // SAFETY: By the type invariants. An HWPT has its domain for life.
+            iommu::unpreserve_domain(unsafe { (*self.hwpt.as_ptr()).common.domain });
+        }
+
         // SAFETY: By the type invariants, and the lock that protects it is held.
         unsafe { (*self.hwpt.as_ptr()).liveupdate_preserved = false };
 
@@ -480,6 +520,15 @@ pub(crate) fn open() -> Result<ARef<LocalFile>> {
     Ok(unsafe { ARef::from_raw(file.cast()) })
 }
 
+/// Has the files of `handler` share the record of preserved page tables.
+///
+/// # Errors
+///
+/// As `iommu_liveupdate_register_flb()`.
+pub(crate) fn register_flb<T: FileHandler>(handler: &Unpublished<T>) -> Result {
+    iommu::register_flb(handler.as_raw())
+}
+
 /// Keeps the handler registered while iommufd is there.
 pub(crate) fn keep<T: FileHandler>(registration: Registration<T>) {
     // SAFETY: `iommufd_liveupdate_exit()` unregisters it, which iommufd calls on its way out.
@@ -537,6 +586,34 @@ impl<'a> Device<'a> {
         // SAFETY: We hold the lock.
         unsafe { bindings::mutex_unlock(lock) };
         attachment
+    }
+}
+
+impl Device<'_> {
+    /// Preserves what the IOMMU does for the device, which goes on doing DMA.
+    ///
+    /// # Errors
+    ///
+    /// As `iommu_preserve_device()`. Then nothing changes.
+    pub(crate) fn preserve(self, _locked: &Locked<'_>, token: u64) -> Result {
+        // SAFETY: By the type invariants. Never changes.
+        let dev = unsafe { (*self.idev.as_ptr()).dev };
+
+        // SAFETY: By the type invariants. What it is attached to stays as it is.
+        let domain = unsafe { bindings::iommu_get_domain_for_dev(dev) };
+
+        iommu::preserve_device(domain, dev, token)
+    }
+
+    /// Undoes it.
+    pub(crate) fn unpreserve(self) {
+        // SAFETY: By the type invariants. Never changes.
+        let dev = unsafe { (*self.idev.as_ptr()).dev };
+
+        // SAFETY: By the type invariants. What it is attached to stays as it is.
+        let domain = unsafe { bindings::iommu_get_domain_for_dev(dev) };
+
+        iommu::unpreserve_device(domain, dev);
     }
 }
 

@@ -7,8 +7,6 @@
 #include <linux/types.h>
 
 struct file;
-struct inode;
-struct iommu_domain;
 struct iommufd_ctx;
 struct iommufd_hwpt_paging;
 struct iommufd_ioas;

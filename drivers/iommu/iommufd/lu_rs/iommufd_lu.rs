@@ -9,11 +9,13 @@
 //! # Preserved
 //!
 //! - That there is an iommufd, and what its marked HWPTs are called.
+//! - Page tables of marked HWPTs, by way of the IOMMU core, and that DMA of devices that use them is
+//!   this iommufd's. If the driver of an IOMMU cannot do so, its devices are stopped.
 //!
 //! # Not preserved
 //!
-//! - Page tables: devices that are attached are stopped before the kexec, and the retrieved iommufd
-//!   is an empty one.
+//! - That page tables are HWPTs: the retrieved iommufd is an empty one. Devices that go on do so
+//!   until they are bound to it.
 //! - IOASs, HWPTs that are not marked, and all other objects of the iommufd.
 //! - HWPTs that are nested, or that deliver faults to user space: they cannot be marked.
 //! - iommufds that are containers of VFIO groups: they cannot be preserved.
@@ -38,8 +40,8 @@
 //!
 //! # Locks
 //!
-//! `iommufd_ctx::liveupdate_lock` is taken first, then those of IOASs. LUO holds the mutex of the
-//! session outside.
+//! `iommufd_ctx::liveupdate_lock` is taken first, then those of IOASs, and those of the IOMMU core.
+//! LUO holds the mutex of the session outside.
 //!
 //! # Trust
 //!

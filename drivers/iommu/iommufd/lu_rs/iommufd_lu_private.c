@@ -214,3 +214,4 @@ bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 
 /* Rust has no EXPORT_SYMBOL_NS_GPL(); this is for drivers in modules. */
 EXPORT_SYMBOL_NS_GPL(iommufd_device_liveupdate_preserve, "IOMMUFD");
+EXPORT_SYMBOL_NS_GPL(iommufd_device_liveupdate_unpreserve, "IOMMUFD");

@@ -229,7 +229,7 @@ pub(crate) enum NoPassage {
     Pasids,
 }
 
-/// Decides what becomes of the attachment of a device that is to be preserved.
+/// Decides whether the attachment of a device that is to be preserved stays.
 ///
 /// `preserved` says whether its iommufd is preserved in the session that the device is to be
 /// preserved in.

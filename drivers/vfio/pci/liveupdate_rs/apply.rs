@@ -6,6 +6,7 @@ use super::{
     entries::RawCoreDeviceSer,
     ffi::{
         self,
+        Attachment,
         CoreDevice, //
     },
     plan::{
@@ -47,11 +48,10 @@ static HANDLER: Handler<VfioPci> = Handler::new();
 /// Names the handler.
 pub(crate) struct VfioPci;
 
-/// What is wrong if what a device is attached to does not let it through.
-const ATTACHMENT: &str = "detach PASIDs, mark its HWPT, and preserve its iommufd first";
-
 /// A file that is preserved.
 pub(crate) struct Preserved {
+    /// What its device is attached to.
+    attachment: Attachment,
     /// Exists for the next kernel.
     _record: kho::Outgoing<RawCoreDeviceSer>,
 }
@@ -90,21 +90,29 @@ impl FileHandler for VfioPci {
         let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
         let handle = record.handle();
 
-        device
+        let attachment = device
             .keep_attachment(&outgoing.session())
-            .inspect_err(|_| {
-                dev_warn_ratelimited!(device.pci(), "cannot be preserved: {}\n", ATTACHMENT);
+            .inspect_err(|err| {
+                dev_warn_ratelimited!(
+                    device.pci(),
+                    "cannot be preserved: {}\n",
+                    explain_attachment(*err)
+                );
             })?;
-        device
-            .preserve(handle)
-            .inspect_err(|_| device.release_attachment())?;
-        Ok((Preserved { _record: record }, handle))
+        preserve(device, handle, attachment)
+            .inspect_err(|_| device.release_attachment(attachment))?;
+
+        let preserved = Preserved {
+            attachment,
+            _record: record,
+        };
+        Ok((preserved, handle))
     }
 
-    fn unpreserve(outgoing: &Outgoing<'_>, _preserved: Preserved) {
+    fn unpreserve(outgoing: &Outgoing<'_>, preserved: Preserved) {
         if let Some(device) = CoreDevice::of(outgoing.file()) {
             device.unpreserve();
-            device.release_attachment();
+            device.release_attachment(preserved.attachment);
         }
     }
 
@@ -199,6 +207,24 @@ impl FileHandler for VfioPci {
             Ok(None) => (),
             Err(err) => pr_err!("a file was handed over with a bad record: {err:?}\n"),
         }
+    }
+}
+
+/// Has the PCI core preserve a device, which goes on doing DMA if its attachment lets it.
+fn preserve(device: CoreDevice<'_>, handle: Handle, attachment: Attachment) -> Result {
+    device.preserve(handle)?;
+    if let Attachment::GoesOn = attachment {
+        lu_pci::keep_mastering(device.pci()).inspect_err(|_| device.unpreserve())?;
+    }
+    Ok(())
+}
+
+/// What is wrong if what a device is attached to does not let it through, and what to do about it.
+fn explain_attachment(err: Error) -> &'static str {
+    if err == EINVAL || err == ENOENT {
+        "mark its HWPT, and preserve its iommufd first, in the same session"
+    } else {
+        "detach PASIDs; if there are none, its IOMMU says what keeps it"
     }
 }
 

@@ -141,6 +141,17 @@ fn is_intel_display(_device: &pci::Device) -> bool {
     false
 }
 
+/// What becomes of what a device is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    /// It ends, and the device is stopped.
+    Ends,
+    /// It stays as it is, and the device is stopped.
+    Stays,
+    /// It stays as it is, in the next kernel, too: the device goes on doing DMA.
+    GoesOn,
+}
+
 /// The device of a file of vfio-pci.
 ///
 /// # Invariants
@@ -210,7 +221,7 @@ impl<'a> CoreDevice<'a> {
     /// # Errors
     ///
     /// As `iommufd_device_liveupdate_preserve()`. Then nothing changes.
-    pub(crate) fn keep_attachment(self, session: &OutgoingSession<'_>) -> Result {
+    pub(crate) fn keep_attachment(self, session: &OutgoingSession<'_>) -> Result<Attachment> {
         // SAFETY: By the type invariants.
         let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
 
@@ -220,33 +231,49 @@ impl<'a> CoreDevice<'a> {
             // SAFETY: The lock that protects it is held.
             let idev = unsafe { (*device).iommufd_device };
             if idev.is_null() {
-                return Ok(());
+                return Ok(Attachment::Ends);
             }
 
             // SAFETY: Initialised while the device is bound to an iommufd.
             let has_pasids = !unsafe { bindings::ida_is_empty(&raw const (*device).pasids) };
             if !attached && !has_pasids {
-                return Ok(());
+                return Ok(Attachment::Ends);
             }
 
             // SAFETY: The lock is held without which it is not attached to anything else, nor
             // unbound. The session is that of the callback that runs.
-            let stays = unsafe {
+            let passage = unsafe {
                 bindings::iommufd_device_liveupdate_preserve(idev, session.as_raw(), has_pasids)
             };
-            to_result(stays.min(0))?;
+            to_result(passage.min(0))?;
+
+            let attachment = match passage.unsigned_abs() {
+                bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_GOES_ON => {
+                    Attachment::GoesOn
+                }
+                bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_STAYS => Attachment::Stays,
+                _ => Attachment::Ends,
+            };
 
             // SAFETY: The lock that protects it is held.
-            unsafe { (*device).liveupdate_attached = stays != 0 };
-            Ok(())
+            unsafe { (*device).liveupdate_attached = attachment != Attachment::Ends };
+            Ok(attachment)
         })
     }
 
     /// Undoes [`keep_attachment`](Self::keep_attachment).
-    pub(crate) fn release_attachment(self) {
+    pub(crate) fn release_attachment(self, attachment: Attachment) {
+        // SAFETY: By the type invariants.
+        let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
+
         self.with_open(|_| {
-            // SAFETY: By the type invariants, and the lock that protects it is held.
-            unsafe { (*self.vdev.as_ptr()).vdev.liveupdate_attached = false };
+            if let Attachment::GoesOn = attachment {
+                // SAFETY: It goes on, so it is still bound, and attached to what it was.
+                unsafe { bindings::iommufd_device_liveupdate_unpreserve((*device).iommufd_device) };
+            }
+
+            // SAFETY: The lock that protects it is held.
+            unsafe { (*device).liveupdate_attached = false };
         });
     }
 
@@ -463,11 +490,33 @@ pub(crate) fn take_over(device: &pci::Device) {
     unsafe { bindings::pci_liveupdate_take_over(lu_pci::as_raw(device)) };
 }
 
-/// Ends the passage of a device.
+/// Ends the passage of a device, which is stopped, or its user's.
 pub(crate) fn finish(device: &pci::Device) {
+    end_translation(device);
+
     // SAFETY: `device` is a device.
     unsafe { bindings::pci_liveupdate_finish(lu_pci::as_raw(device)) };
 }
+
+/// Ends the translation of a device that the previous kernel handed over.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+fn end_translation(device: &pci::Device) {
+    let dev = raw_device(device.as_ref());
+
+    // SAFETY: `dev` is a device.
+    let result = unsafe { bindings::iommu_liveupdate_finish_device(dev) };
+
+    if let Err(err) = to_result(result) {
+        dev_warn!(
+            device,
+            "keeps the translation that was handed over: {err:?}\n"
+        );
+    }
+}
+
+/// Ends the translation of a device that the previous kernel handed over: there is none.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+fn end_translation(_device: &pci::Device) {}
 
 /// Returns whether user space bound a device to an iommufd.
 pub(crate) fn is_open(device: &pci::Device) -> bool {

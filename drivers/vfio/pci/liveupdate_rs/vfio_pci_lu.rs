@@ -13,9 +13,9 @@
 //!
 //! # Not preserved
 //!
-//! - The state of the device. It is stopped and reset while the old kernel goes down, and bus
-//!   mastering is off until user space turns it on again. No DMA crosses the kexec.
-//! - What the device is attached to. If that is a marked HWPT, it stays as it is until the kexec.
+//! - The state of the device, unless it is attached to an HWPT that iommufd hands over: such a device
+//!   goes on doing DMA until user space binds it again. Any other one is stopped and reset while the
+//!   old kernel goes down, and bus mastering is off until user space turns it on again.
 //! - Interrupts, ioeventfds, exported dma-bufs: a kexec is refused while there are any.
 //! - That the device is bound to vfio-pci: the administrator binds it again.
 //! - Virtual functions, group and container files, variant drivers, Intel display devices: they
@@ -24,7 +24,7 @@
 //! # Life of a file
 //!
 //! ```text
-//! old kernel:  open -> preserve -> freeze (decides) -> device shutdown (stops, resets)
+//! old kernel:  open -> preserve -> freeze (decides) -> device shutdown (may stop, reset)
 //!                   <- unpreserve  <- unfreeze (the device was not touched)
 //! new kernel:  retrieve -> user space binds it -> finish
 //! ```
@@ -43,7 +43,8 @@
 //!   fail (by keeping interrupts enabled, for example), and use the file and mappings of the device
 //!   until the freeze. It has no way to the device after that.
 //! - *The device* is hostile. It is cut off from memory before the old kernel ends, and bus mastering
-//!   stays off in the new one until user space turns it on, after the IOMMU was set up.
+//!   stays off in the new one until user space turns it on, after the IOMMU was set up. One that goes
+//!   on is kept to the memory that its HWPT maps by the IOMMU, which never stops translating.
 //! - *The memory of the previous kernel* is checked: a record names a device that was preserved and
 //!   is bound to vfio-pci, or the file cannot be retrieved.
 

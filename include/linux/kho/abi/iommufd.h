@@ -33,7 +33,9 @@
 /**
  * struct iommufd_hwpt_ser - An HWPT that is preserved.
  * @token:       What user space calls it: no other HWPT of the iommufd has it.
- * @domain_data: Zero: its page table is not handed over.
+ * @domain_data: The physical address of the struct iommu_domain_ser of its page
+ *               table, or zero if that is not handed over. Devices that are
+ *               attached were stopped then.
  */
 struct iommufd_hwpt_ser {
 	u64 token;
