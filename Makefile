@@ -6,7 +6,7 @@
 
 LU := ./tools/enter lu
 .DEFAULT_GOAL := help
-.PHONY: help run test test-debug legend check tree build patches install-into uninstall-from shell clean
+.PHONY: help run test test-full test-debug legend check tree build patches install-into uninstall-from shell clean
 
 # Read by tools/enter, which passes them on.
 export J KSRC
@@ -17,6 +17,7 @@ help:
 ## Live Update of passthrough devices.  Commands:
 ##   make run               boot a VM, carry an igb on vfio-pci through a kexec, say what happened
 ##   make test [T=name]     everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name
+##   make test-full         the same, and what only repeats other tests with other properties
 ##   make test-debug [T=name]   the VM tests, or those that T= names, on debug kernels only
 ##   make legend            what each VM test shows, and which pitfalls it covers
 ##   make check             formatting, clippy, checkpatch, rustdoc, layering, the patch series per commit
@@ -37,6 +38,9 @@ run:
 
 test:
 	@$(LU) test $(T)
+
+test-full:
+	@$(LU) test --full
 
 test-debug:
 	@$(LU) test --debug $(T)

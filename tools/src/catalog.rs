@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::damage::{Damage, Part};
 use crate::judges;
 use crate::kernel::Variant;
 use crate::machine::{Backend, Device, Machine, Slot};
@@ -42,6 +43,172 @@ const WITNESS: Machine = Machine {
     ],
     ..FED_IGB
 };
+
+/// The same with an IOMMU that has these properties.
+const fn witness_behind(iommu: &'static str) -> Machine {
+    Machine { iommu, ..WITNESS }
+}
+
+/// A device that goes on doing DMA through the kexec, as numbered frames witness.
+macro_rules! goes_on {
+    ($name:literal, $about:literal, $machine:expr) => {
+        goes_on!($name, $about, $machine, "0000:01:00.0", "")
+    };
+    ($name:literal, $about:literal, $machine:expr, $bdf:literal, $cmdline:literal) => {
+        VmTest {
+            name: $name,
+            about: concat!("an igb goes on writing frames through the kexec: ", $about),
+            pitfalls: &[],
+            machine: $machine,
+            stages: &[
+                Stage {
+                    commands: &[
+                        Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
+                        Do::Test(concat!(
+                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running ",
+                            $bdf
+                        )),
+                    ],
+                    ..Stage::MAIN
+                },
+                Stage {
+                    cmdline: $cmdline,
+                    commands: &[
+                        Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
+                        Do::Test(concat!(
+                            "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running ",
+                            $bdf
+                        )),
+                        Do::Need("vfio/scripts/cleanup.sh"),
+                    ],
+                    ..Stage::MAIN
+                },
+            ],
+            timeout: Duration::from_secs(180),
+            judge: Some(judges::running_witness),
+        }
+    };
+}
+
+/// Six of them, whose memory can be changed from outside.
+const SIX_WITNESSES: Machine =
+    Machine { memory: "2G", slots: &[WITNESS.slots[0]; 6], is_open: true, ..WITNESS };
+
+/// What is handed over of all but the first of six devices is changed: they are refused, and the
+/// first one goes on.
+macro_rules! damaged {
+    ($name:literal, $iommu:literal, $what:literal; $($part:ident, $word:literal, $flip:literal;)*) => {
+        VmTest {
+            name: concat!("damaged-", $name),
+            about: concat!("of five devices is changed what is handed over, a sixth goes on: ", $what),
+            pitfalls: &[],
+            machine: Machine { iommu: $iommu, ..SIX_WITNESSES },
+            stages: &[
+                Stage {
+                    commands: &[
+                        Do::Need(
+                            "vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0 0000:03:00.0 \
+                             0000:04:00.0 0000:05:00.0 0000:06:00.0",
+                        ),
+                        Do::Test(
+                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running --rate 100 \
+                             --other=0000:02:00.0 --other=0000:03:00.0 --other=0000:04:00.0 \
+                             --other=0000:05:00.0 --other=0000:06:00.0 0000:01:00.0",
+                        ),
+                    ],
+                    damage: &five([$((Part::$part, $word, $flip),)*]),
+                    ..Stage::MAIN
+                },
+                Stage {
+                    commands: &[
+                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                        Do::Test(
+                            "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running 0000:01:00.0",
+                        ),
+                        Do::Need("vfio/scripts/cleanup.sh"),
+                    ],
+                    ..Stage::MAIN
+                },
+            ],
+            timeout: Duration::from_secs(240),
+            judge: Some(judges::running_beside_refused),
+        }
+    };
+}
+
+/// One of these for each device but the first.
+const fn five(changes: [(Part, u64, u32); 5]) -> [Damage; 5] {
+    const BDFS: [&str; 5] = ["02:00.0", "03:00.0", "04:00.0", "05:00.0", "06:00.0"];
+    let mut all = [Damage { bdf: "", part: Part::Records, word: 0, flip: 0 }; 5];
+    let mut index = 0;
+    while index < all.len() {
+        let (part, word, flip) = changes[index];
+        all[index] = Damage { bdf: BDFS[index], part, word, flip };
+        index += 1;
+    }
+    all
+}
+
+/// What is handed over of the unit that a device is behind is changed: nothing behind it goes on.
+macro_rules! damaged_unit {
+    ($name:literal, $part:ident, $word:literal, $flip:literal) => {
+        VmTest {
+            name: concat!("damaged-unit-", $name),
+            about: concat!(
+                "of an IOMMU is changed what is handed over, so all is stopped: ",
+                $name
+            ),
+            pitfalls: &[],
+            machine: Machine { memory: "2G", is_open: true, ..WITNESS },
+            stages: &[
+                Stage {
+                    commands: &[
+                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                        Do::Test(
+                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
+                        ),
+                    ],
+                    damage: &[Damage {
+                        bdf: "01:00.0",
+                        part: Part::$part,
+                        word: $word,
+                        flip: $flip,
+                    }],
+                    ..Stage::MAIN
+                },
+                Stage { commands: &[Do::Need("sleep 2")], ..Stage::MAIN },
+            ],
+            timeout: Duration::from_secs(180),
+            judge: Some(judges::stopped_first),
+        }
+    };
+}
+
+/// A next kernel that does not take over the IOMMU: it stops the device before it lets it loose.
+macro_rules! stopped_first {
+    ($name:literal, $cmdline:literal) => {
+        VmTest {
+            name: $name,
+            about: concat!("a device that goes on is stopped by a next kernel with ", $cmdline),
+            pitfalls: &[],
+            machine: WITNESS,
+            stages: &[
+                Stage {
+                    commands: &[
+                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                        Do::Test(
+                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
+                        ),
+                    ],
+                    ..Stage::MAIN
+                },
+                Stage { cmdline: $cmdline, commands: &[Do::Need("sleep 2")], ..Stage::MAIN },
+            ],
+            timeout: Duration::from_secs(180),
+            judge: Some(judges::stopped_first),
+        }
+    };
+}
 
 /// An NVMe controller with a disk.
 const NVME: Machine = Machine {
@@ -270,6 +437,16 @@ const fn second_off(cmdline: &'static str) -> [Stage; 2] {
 
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
+
+/// What only `make test-full` runs: repeats with other properties what other tests show.
+pub const REPETITIONS: &[&str] = &[
+    "witness-snoop-first-stage",
+    "witness-switch-legacy",
+    "damaged-unit-reserved",
+    "damaged-unit-list",
+    "damaged-unit-token",
+    "damaged-unit-capabilities",
+];
 
 /// What `make test` runs on debug kernels besides: named as on the command line.
 pub const ON_DEBUG: &[&str] = &[
@@ -1025,6 +1202,183 @@ pub const TESTS: &[VmTest] = &[
         timeout: Duration::from_secs(180),
         judge: Some(judges::stopped_witness),
     },
+    goes_on!(
+        "witness-second-stage",
+        "in scalable mode, second stage",
+        witness_behind("intremap=on,scalable-mode=on")
+    ),
+    goes_on!(
+        "witness-three-levels",
+        "in scalable mode, second stage with three levels, where the next kernel has iommu=pt",
+        witness_behind("intremap=on,scalable-mode=on,aw-bits=39"),
+        "0000:01:00.0",
+        "iommu=pt"
+    ),
+    goes_on!(
+        "witness-first-stage",
+        "in scalable mode, first stage",
+        witness_behind("intremap=on,scalable-mode=on,fsts=on")
+    ),
+    goes_on!("witness-legacy", "in legacy mode", witness_behind("intremap=on,scalable-mode=off")),
+    goes_on!(
+        "witness-snoop",
+        "its IOMMU has snoop control",
+        witness_behind("intremap=on,scalable-mode=on,snoop-control=on")
+    ),
+    goes_on!(
+        "witness-snoop-first-stage",
+        "its IOMMU has snoop control, first stage",
+        witness_behind("intremap=on,scalable-mode=on,fsts=on,snoop-control=on")
+    ),
+    goes_on!(
+        "witness-switch",
+        "it is below a switch",
+        Machine {
+            slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::Wire }])],
+            ..WITNESS
+        },
+        "0000:03:00.0",
+        ""
+    ),
+    goes_on!(
+        "witness-switch-legacy",
+        "it is below a switch, in legacy mode",
+        Machine {
+            slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::Wire }])],
+            ..witness_behind("intremap=on,scalable-mode=off")
+        },
+        "0000:03:00.0",
+        ""
+    ),
+    VmTest {
+        name: "witness-bystander",
+        about: "the same, and a second igb, not preserved and set off from outside, reaches no memory",
+        pitfalls: &[],
+        machine: Machine {
+            slots: &[
+                Slot::Device(Device { model: "igb", backend: Backend::Wire }),
+                Slot::Device(Device { model: "igb", backend: Backend::Wire }),
+            ],
+            ..WITNESS
+        },
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running \
+                         --bystander=0000:02:00.0 0000:01:00.0",
+                    ),
+                ],
+                // Its command register: memory space and bus mastering.
+                at_jump: &["o /w 0xcf8 0x80020004", "o /h 0xcfc 0x6"],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running 0000:01:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_beside_bystander),
+    },
+    VmTest {
+        name: "witness-dropped",
+        about: "the same, nobody retrieves it: it goes on until its session is dropped, and can be used",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need(
+                        ": </dev/liveupdate && echo witness-0000:01:00.0 \
+                         >/sys/devices/virtual/misc/liveupdate/drop_session",
+                    ),
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test("vfio/vfio_pci_liveupdate_uapi_test 0000:01:00.0"),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::dropped_witness),
+    },
+    stopped_first!("witness-second-off", "intel_iommu=off"),
+    stopped_first!("witness-second-sm-off", "intel_iommu=on,sm_off"),
+    stopped_first!("witness-second-liveupdate-off", "liveupdate=off"),
+    stopped_first!("witness-second-kho-off", "kho=off liveupdate=off"),
+    damaged!(
+        "device", "intremap=on,scalable-mode=on", "the device's record";
+        Device, 0, 1;
+        Device, 1, 1;
+        Device, 2, 0x8000;
+        Device, 3, 1;
+        Device, 4, 0x10;
+    ),
+    damaged!(
+        "links", "intremap=on,scalable-mode=on", "what its record names";
+        Device, 6, 0x1000;
+        Device, 8, 0x1000;
+        Device, 12, 0x1000;
+        Device, 14, 1;
+        Device, 5, 1;
+    ),
+    damaged!(
+        "domain", "intremap=on,scalable-mode=on", "the record of its domain";
+        Domain, 0, 3;
+        Domain, 1, 1;
+        Domain, 2, 0x1000;
+        Domain, 6, 3;
+        Domain, 7, 1;
+    ),
+    damaged!(
+        "shape", "intremap=on,scalable-mode=on", "the shape of its domain, and its entries";
+        Domain, 8, 1;
+        Domain, 9, 1;
+        Context, 2, 1;
+        Context, 0, 0x1000;
+        Context, 0, 1;
+    ),
+    damaged!(
+        "entries", "intremap=on,scalable-mode=on", "its entries in scalable mode";
+        Directory, 0, 0x1000;
+        Pasid, 0, 0x1000;
+        Pasid, 0, 1;
+        Pasid, 2, 0x10;
+        Root, 0, 0x1000;
+    ),
+    damaged!(
+        "legacy", "intremap=on,scalable-mode=off", "its entries in legacy mode";
+        Context, 0, 0x1000;
+        Context, 0, 1;
+        Context, 2, 1;
+        Context, 2, 0x100;
+        Root, 0, 0x1000;
+    ),
+    damaged_unit!("version", Records, 0, 2),
+    damaged_unit!("reserved", Records, 1, 1),
+    damaged_unit!("list", Records, 2, 0x1000),
+    damaged_unit!("page", Page, 2, 0x100),
+    damaged_unit!("token", Unit, 2, 0x1000),
+    damaged_unit!("root", Unit, 6, 0x1000),
+    damaged_unit!("mode", Unit, 14, 1),
+    damaged_unit!("capabilities", Unit, 10, 1),
     VmTest {
         name: "witness-reads-idle",
         about: "each read from a slow NVMe disk completes once, with the right data",

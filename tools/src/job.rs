@@ -163,7 +163,7 @@ fn gib(memory: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::ON_DEBUG;
+    use crate::catalog::{ON_DEBUG, REPETITIONS};
 
     fn kernels(name: &str) -> Option<Vec<Variant>> {
         Job::named(name).ok().map(|job| job.kernels)
@@ -193,6 +193,13 @@ mod tests {
     fn what_runs_on_debug_kernels_has_one() {
         for name in ON_DEBUG {
             assert!(Job::named(name).expect(name).has_debug(), "{name}");
+        }
+    }
+
+    #[test]
+    fn repetitions_are_tests() {
+        for name in REPETITIONS {
+            assert_eq!(Job::named(name).expect(name).test.name, *name);
         }
     }
 

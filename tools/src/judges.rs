@@ -10,11 +10,16 @@ use crate::verdict::Case;
 mod iommu;
 mod reads;
 mod registers;
+mod translation;
 mod witness;
 
 pub use reads::{idle_reads, stopped_reads};
 pub use registers::{registers, unused};
-pub use witness::{idle_witness, stopped_witness};
+pub use translation::stopped_first;
+pub use witness::{
+    dropped_witness, idle_witness, running_beside_bystander, running_beside_refused,
+    running_witness, stopped_witness,
+};
 
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
@@ -85,8 +90,11 @@ pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
 /// The same for a device that was asked to go on doing DMA: the log says that the next kernel takes
 /// over nothing of what is handed over.
 pub fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
-    let said =
-        |missing: &str| missing.ends_with(", pci-driver-v1, pci-probe-v1, iommufd-v1, vfio-pci-v1");
+    let said = |missing: &str| {
+        missing.ends_with(
+            ", pci-driver-v1, pci-probe-v1, iommu-liveupdate-v1, iommufd-v1, vfio-pci-v1",
+        )
+    };
     let mut cases = quiesced_until(evidence, "boot");
     cases.extend(stopped_for_image(evidence, said));
     cases
@@ -398,7 +406,8 @@ mod tests {
             let count = |cases: Vec<Case>| cases.iter().filter(|case| case.has_failed()).count();
             (count(stops_for_unaware(&evidence)), count(stops_for_version(&evidence)))
         };
-        let all = "kho-v4, luo-v5, pci-v1, pci-driver-v1, pci-probe-v1, iommufd-v1, vfio-pci-v1";
+        let all = "kho-v4, luo-v5, memfd-v2, pci-v1, pci-driver-v1, pci-probe-v1, \
+                   iommu-liveupdate-v1, iommufd-v1, vfio-pci-v1";
         let off = "00:01.0 @0x4 <- 0x103";
         assert_eq!(failures(off, &[(11.0, all)]), (0, 1));
         assert_eq!(failures(off, &[(11.0, "vfio-pci-v1")]), (1, 0));

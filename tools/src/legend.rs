@@ -2,7 +2,7 @@
 
 //! The legend: what each VM test shows, and which known pitfalls of live update it covers.
 
-use crate::catalog::{ON_DEBUG, TESTS};
+use crate::catalog::{ON_DEBUG, REPETITIONS, TESTS};
 
 /// What has gone wrong, or nearly did, in implementations of live update, by letter.
 const PITFALLS: &[(&str, &str)] = &[
@@ -65,6 +65,7 @@ fn text() -> String {
         .into_iter()
         .chain(tests)
         .chain([format!("  with debug kernels also: {}", ON_DEBUG.join(", "))])
+        .chain([format!("  with `make test-full` only: {}", REPETITIONS.join(", "))])
         .chain(["Pitfalls, and the VM tests that cover them:".to_owned()])
         .chain(pitfalls)
         .map(|line| line + "\n")

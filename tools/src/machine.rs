@@ -91,12 +91,22 @@ pub struct Machine {
     pub slots: &'static [Slot],
     /// QEMU trace events to record.
     pub traces: &'static [&'static str],
+    /// Whether its memory can be changed from outside.
+    pub is_open: bool,
 }
+
+/// What makes memory that can be changed from outside, and what QEMU calls its file.
+pub const MEMORY_TYPE: &str = "memory-backend-memfd";
 
 impl Machine {
     /// The machine without devices.
-    pub const PLAIN: Self =
-        Self { memory: "2G", iommu: "intremap=on,scalable-mode=on", slots: &[], traces: &[] };
+    pub const PLAIN: Self = Self {
+        memory: "2G",
+        iommu: "intremap=on,scalable-mode=on",
+        slots: &[],
+        traces: &[],
+        is_open: false,
+    };
 
     /// Whether the harness feeds one of its devices.
     pub fn is_fed(&self) -> bool {
@@ -155,6 +165,10 @@ impl Machine {
             .args(["-append", cmdline]);
         for event in self.traces {
             qemu.args(["-trace", event]);
+        }
+        if self.is_open {
+            let memory = format!("{MEMORY_TYPE},id=open,size={}", self.memory);
+            qemu.args(["-object", &memory, "-machine", "memory-backend=open"]);
         }
         for (index, slot) in self.slots.iter().enumerate() {
             let n = index + 1;

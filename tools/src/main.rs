@@ -14,6 +14,7 @@ mod catalog;
 mod checks;
 mod config_space;
 mod context;
+mod damage;
 mod digest;
 mod evidence;
 mod feed;
@@ -83,6 +84,9 @@ enum Task {
         /// Run the VM tests only, or these, with the debug kernel for every boot.
         #[arg(long, conflicts_with_all = ["kernel", "next_kernel"])]
         debug: bool,
+        /// Run everything, with what only repeats other tests with other properties.
+        #[arg(long, conflicts_with_all = ["names", "debug"])]
+        full: bool,
         /// Another kernel image for the first boot of the named tests.
         #[arg(long, requires = "names")]
         kernel: Option<PathBuf>,
@@ -122,7 +126,7 @@ fn run(task: Task) -> Result<bool> {
         Task::InstallInto => install::install(&ctx).map(|()| true),
         Task::UninstallFrom => install::uninstall(&ctx).map(|()| true),
         Task::Test { names, debug: true, .. } => suite::run_on_debug(&ctx, &names),
-        Task::Test { names, .. } if names.is_empty() => suite::run_all(&ctx),
+        Task::Test { names, full, .. } if names.is_empty() => suite::run_all(&ctx, full),
         Task::Test { names, kernel, next_kernel, .. } => {
             suite::run_vm_tests(&ctx, &names, kernel, next_kernel)
         }

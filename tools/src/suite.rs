@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::catalog::{ON_DEBUG, SHOWN, TESTS};
+use crate::catalog::{ON_DEBUG, REPETITIONS, SHOWN, TESTS};
 use crate::checks;
 use crate::context::Context;
 use crate::job::Job;
@@ -23,7 +23,7 @@ use crate::report;
 use crate::splat::Matcher;
 use crate::stage::elapsed;
 use crate::verdict::{Case, Outcome, Totals};
-use crate::vm::{self, Chosen, Report};
+use crate::vm::{self, Chosen, Report, VmTest};
 
 /// Prints the names of the VM tests.
 pub fn list() {
@@ -68,8 +68,8 @@ pub fn show(ctx: &Context) -> Result<bool> {
     Ok(Totals::of(&report.cases).is_good())
 }
 
-/// Runs everything there is and ends with the closing line.
-pub fn run_all(ctx: &Context) -> Result<bool> {
+/// Runs everything there is, with repetitions if it is to be full, and ends with the closing line.
+pub fn run_all(ctx: &Context, full: bool) -> Result<bool> {
     let mut cases = Vec::new();
     for (name, dir) in [("harness", "tools"), ("host", "host")] {
         let dir = ctx.src.join(dir);
@@ -82,7 +82,8 @@ pub fn run_all(ctx: &Context) -> Result<bool> {
     }
     cases.extend(match kernel::build(ctx) {
         Ok(mut built) => {
-            let mut jobs: Vec<Job> = TESTS.iter().map(Job::of).collect();
+            let is_meant = |test: &&VmTest| full || !REPETITIONS.contains(&test.name);
+            let mut jobs: Vec<Job> = TESTS.iter().filter(is_meant).map(Job::of).collect();
             for name in ON_DEBUG {
                 jobs.push(Job::named(name)?);
             }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use crate::context::Context;
+use crate::damage::{Damage, Memory};
 use crate::evidence::{Boot, Evidence, Run, STARTING_NEW_KERNEL};
 use crate::feed::Feeder;
 use crate::initramfs;
@@ -56,11 +57,14 @@ pub struct Stage {
     pub commands: &'static [Do],
     /// What QEMU's human monitor is told when this kernel jumps into the next one.
     pub at_jump: &'static [&'static str],
+    /// What is changed then of what this kernel hands over.
+    pub damage: &'static [Damage],
 }
 
 impl Stage {
     /// A boot of the main kernel that does nothing.
-    pub const MAIN: Self = Self { cmdline: "", kernel: Variant::Main, commands: &[], at_jump: &[] };
+    pub const MAIN: Self =
+        Self { cmdline: "", kernel: Variant::Main, commands: &[], at_jump: &[], damage: &[] };
 
     /// Whether Live Update is on: the command line turns it off, or the kernel may not.
     fn has_live_update(&self) -> bool {
@@ -267,8 +271,12 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok((Port::Console, line)) => {
                 if message(&line.text).starts_with(STARTING_NEW_KERNEL) {
-                    let stage = stages.next();
-                    interfere(&mut monitor, stage.map_or(&[], |stage| stage.at_jump))?;
+                    if let Some(stage) = stages.next() {
+                        interfere(&mut monitor, stage.at_jump)?;
+                        if !stage.damage.is_empty() {
+                            Memory::of(qemu.0.id())?.damage(stage.damage)?;
+                        }
+                    }
                 }
                 evidence.console.push(line);
             }
@@ -299,21 +307,21 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
 }
 
 /// Has QEMU do something to the machine before the next kernel looks at it.
+///
+/// The machine is not stopped for it: QEMU would have a NIC that is not to receive take what waits for
+/// it. This kernel is done with configuration space, and the next one is not there yet.
 fn interfere(monitor: &mut Qmp, commands: &[&str]) -> Result<()> {
-    if commands.is_empty() {
-        return Ok(());
-    }
-    monitor.execute("stop", json!({}))?;
-    for command in commands {
-        tell(monitor, command)?;
-    }
-    monitor.execute("cont", json!({}))?;
-    Ok(())
+    commands.iter().try_for_each(|command| tell(monitor, command))
 }
 
 /// Tells the human monitor something, which says nothing, or that all is well, if it could do it.
 fn tell(monitor: &mut Qmp, command: &str) -> Result<()> {
     let said = monitor.human(command)?;
+    // The IOMMU may be heard through the monitor that set a device off.
+    let is_fault = |line: &&str| {
+        line.starts_with("vtd_iommu_translate: ") || line.starts_with("New fault is not recorded")
+    };
+    let said = said.lines().filter(|line| !is_fault(line)).collect::<Vec<_>>().join("\n");
     let said = said.trim();
     ensure!(
         said.is_empty() || said.starts_with("OK "),

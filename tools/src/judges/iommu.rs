@@ -2,6 +2,7 @@
 
 //! What QEMU's VT-d says: whether translation went on, and whom it blocked.
 
+use crate::damage::source_id;
 use crate::evidence::Evidence;
 use crate::trace::{Event, Fault};
 use crate::verdict::Case;
@@ -42,21 +43,12 @@ pub fn blocked(evidence: &Evidence, bdf: &str, from: f64, to: f64) -> Case {
 
 /// The faults of the device at `bdf` between two moments.
 fn faults(evidence: &Evidence, bdf: &str, from: f64, to: f64) -> impl Iterator<Item = Fault> {
-    let source = source_of(bdf);
+    let source = source_id(bdf);
     within(evidence, from, to).filter_map(Event::fault).filter(move |f| Some(f.source) == source)
 }
 
 fn within(evidence: &Evidence, from: f64, to: f64) -> impl Iterator<Item = &Event> {
     evidence.trace.iter().filter(move |event| (from..to).contains(&event.at))
-}
-
-/// The source ID of `bus:device.function`, all in hexadecimal.
-fn source_of(bdf: &str) -> Option<u16> {
-    let (bus, rest) = bdf.split_once(':')?;
-    let (device, function) = rest.split_once('.')?;
-    let [bus, device, function] =
-        [bus, device, function].map(|part| u16::from_str_radix(part, 16).ok());
-    Some((bus? << 8) | (device? << 3) | function?)
 }
 
 #[cfg(test)]
@@ -86,13 +78,6 @@ mod tests {
             assert!(failed(&[&format!("1970-01-01T00:00:20Z {what}")]).is_empty(), "after");
         }
         assert!(failed(&["1970-01-01T00:00:15Z vtd_dmar_enable enable 1"]).is_empty());
-    }
-
-    #[test]
-    fn source_id_is_that_of_the_address() {
-        assert_eq!(source_of("01:00.0"), Some(0x100));
-        assert_eq!(source_of("40:1f.7"), Some(0x40ff));
-        assert_eq!(source_of("here"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! That all of them are in memory in the end, in order, says nothing about when: QEMU and the wire
 //! hold frames back while a NIC cannot receive, and deliver them later.
 
-use super::{COMMAND, DEVICE, DEVICE_CONTROL, iommu, quiesced_until};
+use super::{COMMAND, DEVICE, DEVICE_CONTROL, iommu, quiesced_until, translation};
 use crate::evidence::Evidence;
 use crate::verdict::Case;
 use crate::wire::Attempt;
@@ -54,8 +54,11 @@ pub fn stopped_witness(evidence: &Evidence) -> Vec<Case> {
 
 /// A device that goes on through the kexec: every frame arrives, and in time, whichever kernel runs
 /// or none; translation goes on, and does not stand in its way.
-#[cfg_attr(not(test), expect(dead_code, reason = "devices are still stopped before the kexec"))]
 pub fn running_witness(evidence: &Evidence) -> Vec<Case> {
+    running(evidence, true)
+}
+
+fn running(evidence: &Evidence, in_time: bool) -> Vec<Case> {
     let bdf = device(evidence).unwrap_or_default();
     let witness = Witness::of(evidence, 0, bdf);
     let times = (evidence.update_asked(1), evidence.silence(1), evidence.end_of(2, "bind"));
@@ -66,16 +69,50 @@ pub fn running_witness(evidence: &Evidence) -> Vec<Case> {
         witness.wrote_between("between the last word of one kernel and the next's", last, first),
         witness.all_arrived(evidence),
     ];
-    cases.extend(witness.kept_up(EVER));
+    if in_time {
+        cases.extend(witness.kept_up(EVER));
+    }
     cases.extend(iommu::translation_kept(evidence, asked, bound));
     cases.push(iommu::unhindered(evidence, bdf, asked, bound));
     cases
 }
 
+/// The same, while another device is not preserved, and goes on, too, because something sets it off.
+pub fn running_beside_bystander(evidence: &Evidence) -> Vec<Case> {
+    let mut cases = running_witness(evidence);
+    cases.extend(blocked_bystander(evidence, 1, "02:00.0"));
+    cases
+}
+
+/// The same, but for the time that frames take, while the next kernel cannot take over the translations
+/// of other devices, which QEMU is busy with, too.
+pub fn running_beside_refused(evidence: &Evidence) -> Vec<Case> {
+    let mut cases = running(evidence, false);
+    let refused = devices(evidence).skip(1).flat_map(|bdf| translation::refused(evidence, bdf));
+    cases.extend(refused);
+    cases
+}
+
+/// A device that goes on through the kexec, and that nobody retrieves: until the administrator drops
+/// its session, translation goes on, too.
+pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
+    let bdf = device(evidence).unwrap_or_default();
+    let witness = Witness::of(evidence, 0, bdf);
+    let times = (evidence.update_asked(1), evidence.silence(1), evidence.end_of(2, "boot"));
+    let (Some(witness), (Some(asked), Some((last, first)), Some(booted))) = (witness, times) else {
+        return vec![nothing_to_look_at()];
+    };
+    let mut cases = vec![
+        witness.wrote_between("between the last word of one kernel and the next's", last, first),
+        iommu::unhindered(evidence, bdf, asked, booted),
+    ];
+    cases.extend(iommu::translation_kept(evidence, asked, booted));
+    cases
+}
+
 /// A device that the first kernel stopped, and something set off again while no kernel looked, is
 /// blocked until the next kernel is up, and none of its frames is found in memory.
-#[cfg_attr(not(test), expect(dead_code, reason = "translation is still off between the kernels"))]
-pub fn blocked_bystander(evidence: &Evidence, wire: usize, bdf: &str) -> Vec<Case> {
+fn blocked_bystander(evidence: &Evidence, wire: usize, bdf: &str) -> Vec<Case> {
     let times = (evidence.jump(1), evidence.end_of(2, "boot"));
     let (Some(attempts), (Some(jump), Some(booted))) = (evidence.wires.get(wire), times) else {
         return vec![nothing_to_look_at()];
@@ -98,9 +135,13 @@ pub fn longest_gap(evidence: &Evidence, wire: usize, bdf: &str, from: f64, to: f
 
 /// The device under test: the first that says where its ring is.
 fn device(evidence: &Evidence) -> Option<&str> {
-    let mut rings =
-        evidence.output.iter().filter_map(|line| line.text.strip_prefix("LU-RING 0000:"));
-    rings.next()?.split(' ').next()
+    devices(evidence).next()
+}
+
+/// All of them.
+fn devices(evidence: &Evidence) -> impl Iterator<Item = &str> {
+    let rings = evidence.output.iter().filter_map(|line| line.text.strip_prefix("LU-RING 0000:"));
+    rings.filter_map(|ring| ring.split(' ').next())
 }
 
 fn nothing_to_look_at() -> Case {
@@ -331,6 +372,7 @@ mod tests {
     fn device_that_keeps_up_passes() {
         assert!(failed(idle_witness, &running()).is_empty());
         assert!(failed(running_witness, &running()).is_empty());
+        assert!(failed(dropped_witness, &running()).is_empty());
         assert!(failed(stopped_witness, &stopped()).is_empty());
     }
 
@@ -439,7 +481,7 @@ mod tests {
 
     #[test]
     fn run_that_could_not_have_failed_fails() {
-        let judges: [Judge; 3] = [idle_witness, stopped_witness, running_witness];
+        let judges: [Judge; 4] = [idle_witness, stopped_witness, running_witness, dropped_witness];
         for judge in judges {
             assert_eq!(judge(&Evidence::default()).len(), 1);
             let mut evidence = stopped();

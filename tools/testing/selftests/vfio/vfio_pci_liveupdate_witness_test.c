@@ -22,11 +22,19 @@
  * background. Stage 2 runs after it: it retrieves both, and looks at the memfd.
  * Whether the device was to write between the two is not for this program to
  * judge: it checks that there is nothing in the memory but what was sent.
+ *
+ * With --running, the HWPT of the device is marked, and the iommufd preserved,
+ * too. So the device goes on, and is given more frames in stage 2, until it is
+ * bound to the iommufd that is retrieved.
  */
 #include <getopt.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include <sys/ioctl.h>
+
+#include <linux/iommufd.h>
 #include <linux/sizes.h>
 
 #include <libliveupdate.h>
@@ -35,12 +43,11 @@
 #define MEMFD_TOKEN		0x100
 #define DEVICE_TOKEN		0x200
 #define STATE_TOKEN		0x300
+#define IOMMUFD_TOKEN		0x400
+#define HWPT_TOKEN		0x500
 
 /* So many frames are seen before anything else happens. */
 #define FIRST_FRAMES		20
-
-/* The bystander's are elsewhere, so that nobody can take one device for the other. */
-#define BYSTANDER_IOVA_BASE	(2 * IOVA_BASE)
 
 /*
  * The descriptors last for 20 seconds, several times what a kexec takes even
@@ -50,9 +57,16 @@
 #define DEFAULT_RATE		200
 #define MAX_RATE		1000
 
+/* A machine has so many root ports. */
+#define MAX_OTHERS		7
+
 #define NR_ARM_CASES		3
-#define NR_PRESERVE_CASES	5
+#define NR_OTHER_ARM_CASES	2
+#define NR_PRESERVE_CASES	3
+#define NR_FIRST_FRAMES_CASES	2
+#define NR_MARK_CASES		2
 #define NR_RETRIEVE_CASES	10
+#define NR_RUNNING_CASES	4
 #define NR_FRAME_CASES		4
 
 struct nic {
@@ -62,8 +76,10 @@ struct nic {
 	struct wire_memory mem;
 };
 
-static struct nic nic, bystander;
+static struct nic nic, bystander, others[MAX_OTHERS];
+static int nr_others;
 static int rate = DEFAULT_RATE;
+static bool running;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 static char state_session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -76,8 +92,10 @@ static void nic_open(struct nic *nic)
 		ksft_exit_skip("needs an Intel 82576 (8086:10c9), %s is none\n", nic->bdf);
 }
 
-static void nic_arm(struct nic *nic, u64 iova)
+static void nic_arm(struct nic *nic)
 {
+	/* Each bus has its own, so that nobody can take one device for another. */
+	u64 iova = strtoul(nic->bdf + strlen("0000:"), NULL, 16) * IOVA_BASE;
 	int ret;
 
 	wire_create(&nic->mem, iova);
@@ -117,7 +135,7 @@ static void idle(int seconds)
 	ksft_set_plan(NR_ARM_CASES + NR_FRAME_CASES);
 
 	nic_open(&nic);
-	nic_arm(&nic, IOVA_BASE);
+	nic_arm(&nic);
 	wire_feed(rate);
 	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
 	sleep(seconds);
@@ -128,18 +146,63 @@ static void idle(int seconds)
 	ksft_finished();
 }
 
+/* Have the page table of the device, and all that is in it, stay as it is. */
+static void preserve_iommufd(const struct nic *nic, int session_fd)
+{
+	struct iommu_hwpt_liveupdate_mark_preserve mark = {
+		.size = sizeof(mark),
+		/* The one that the device got when it was attached to the IOAS */
+		.hwpt_id = nic->iommu->ioas_id,
+		.hwpt_token = HWPT_TOKEN,
+	};
+	int ret;
+
+	ret = ioctl(nic->iommu->iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
+	require_call(ret, "%s: HWPT is marked", nic->bdf);
+	ret = luo_session_preserve_fd(session_fd, nic->iommu->iommufd, IOMMUFD_TOKEN);
+	require_call(ret, "%s: iommufd is preserved", nic->bdf);
+}
+
+static void name_session(char *name, const char *bdf)
+{
+	snprintf_assert(name, LIVEUPDATE_SESSION_NAME_LENGTH, "witness-%s", bdf);
+}
+
+/* Preserve all that there is of a device, in a session of its own. */
+static void preserve(const struct nic *nic, int luo_fd)
+{
+	char name[LIVEUPDATE_SESSION_NAME_LENGTH];
+	int session_fd, ret;
+
+	name_session(name, nic->bdf);
+	session_fd = luo_create_session(luo_fd, name);
+	require_call(session_fd, "session %s is created", name);
+	ret = luo_session_preserve_fd(session_fd, nic->mem.fd, MEMFD_TOKEN);
+	require_call(ret, "%s: memfd is preserved", nic->bdf);
+	if (running)
+		preserve_iommufd(nic, session_fd);
+	ret = luo_session_preserve_fd(session_fd, nic->device->fd, DEVICE_TOKEN);
+	require_call(ret, "%s: device is preserved", nic->bdf);
+}
+
 static void stage_1(int luo_fd)
 {
-	int session_fd, ret;
 	u32 frames;
+	int i;
 
-	ksft_set_plan((bystander.bdf ? 2 : 1) * NR_ARM_CASES + NR_PRESERVE_CASES);
+	ksft_set_plan((bystander.bdf ? 2 : 1) * NR_ARM_CASES +
+		      nr_others * NR_OTHER_ARM_CASES + NR_FIRST_FRAMES_CASES +
+		      (1 + nr_others) * (NR_PRESERVE_CASES + (running ? NR_MARK_CASES : 0)));
 
 	nic_open(&nic);
-	nic_arm(&nic, IOVA_BASE);
+	nic_arm(&nic);
 	if (bystander.bdf) {
 		nic_open(&bystander);
-		nic_arm(&bystander, BYSTANDER_IOVA_BASE);
+		nic_arm(&bystander);
+	}
+	for (i = 0; i < nr_others; i++) {
+		nic_open(&others[i]);
+		nic_arm(&others[i]);
 	}
 
 	wire_feed(rate);
@@ -149,12 +212,9 @@ static void stage_1(int luo_fd)
 			"%s, which is not preserved: frames arrive", bystander.bdf);
 
 	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
-	session_fd = luo_create_session(luo_fd, session_name);
-	require_call(session_fd, "session %s is created", session_name);
-	ret = luo_session_preserve_fd(session_fd, nic.mem.fd, MEMFD_TOKEN);
-	require_call(ret, "%s: memfd is preserved", nic.bdf);
-	ret = luo_session_preserve_fd(session_fd, nic.device->fd, DEVICE_TOKEN);
-	require_call(ret, "%s: device is preserved", nic.bdf);
+	preserve(&nic, luo_fd);
+	for (i = 0; i < nr_others; i++)
+		preserve(&others[i], luo_fd);
 
 	frames = igb_rx_frames(&nic.mem.rx);
 	check(wire_frames_in_order(&nic.mem, frames),
@@ -169,13 +229,38 @@ static void stage_1(int luo_fd)
 	daemonize_and_wait();
 }
 
+/*
+ * Have the device receive more frames than it did before, and then no more. Only
+ * the iommufd that is retrieved gets at it, and sets it up anew.
+ */
+static void retrieve_iommufd(int session_fd, int device_fd, u32 frames)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	int iommufd;
+
+	iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
+	require_call(iommufd, "%s: iommufd is retrieved", nic.bdf);
+	check(igb_rx_wait(&nic.mem.rx, frames + FIRST_FRAMES),
+	      "%s: more frames arrive", nic.bdf);
+	wire_feed(0);
+	check_frames(&nic);
+
+	check(__vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL) == -EPERM,
+	      "%s: device is not bound to a foreign iommufd", nic.bdf);
+	close(nic.iommu->iommufd);
+	nic.iommu->iommufd = iommufd;
+	require(!ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc), "%s: there is a new IOAS",
+		nic.bdf);
+	nic.iommu->ioas_id = alloc.out_ioas_id;
+}
+
 static void stage_2(int luo_fd, int state_session_fd)
 {
 	int session_fd, device_fd, stage, ret;
 	u32 frames;
 	u64 start;
 
-	ksft_set_plan(NR_RETRIEVE_CASES + NR_FRAME_CASES);
+	ksft_set_plan(NR_RETRIEVE_CASES + NR_FRAME_CASES + (running ? NR_RUNNING_CASES : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	require(stage == 2, "state file says stage %d", stage);
@@ -194,9 +279,11 @@ static void stage_2(int luo_fd, int state_session_fd)
 	device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
 	require_call(device_fd, "%s: device is retrieved", nic.bdf);
 	nic.iommu = iommu_init(MODE_IOMMUFD);
+	if (running)
+		retrieve_iommufd(session_fd, device_fd, frames);
 	start = now_ns();
 	ret = __vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL);
-	require_call(ret, "%s: device is bound to a new iommufd", nic.bdf);
+	require_call(ret, "%s: device is bound to an iommufd", nic.bdf);
 	printf("LU-PHASE bind %lu %lu\n", start, now_ns() - start);
 	nic.device = vfio_pci_device_init_bound(nic.bdf, nic.iommu, device_fd);
 
@@ -206,8 +293,10 @@ static void stage_2(int luo_fd, int state_session_fd)
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
 
-	wire_feed(0);
-	check_frames(&nic);
+	if (!running) {
+		wire_feed(0);
+		check_frames(&nic);
+	}
 
 	nic_close(&nic);
 	ksft_finished();
@@ -237,13 +326,15 @@ static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
 		"Usage: %s --idle SECONDS segment:bus:device.function\n"
-		"       %s --stage 1|2 [--bystander=BDF] segment:bus:device.function\n"
+		"       %s --stage 1|2 [--running] [--bystander=BDF] [--other=BDF]... segment:bus:device.function\n"
 		"\n"
 		"  -i, --idle SECONDS  receive frames that long, without a kexec\n"
 		"  -s, --stage 1       preserve the device, before the kexec\n"
 		"  -s, --stage 2       retrieve the device, after the kexec\n"
+		"  -R, --running       have the device go on, in both stages alike\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
-		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n",
+		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
+		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n",
 		name, name, DEFAULT_RATE);
 }
 
@@ -252,15 +343,17 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "idle",	required_argument,	NULL, 'i' },
 		{ "stage",	required_argument,	NULL, 's' },
+		{ "running",	no_argument,		NULL, 'R' },
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "bystander",	required_argument,	NULL, 'b' },
+		{ "other",	required_argument,	NULL, 'o' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:r:b:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rr:b:o:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -268,11 +361,19 @@ int main(int argc, char *argv[])
 		case 's':
 			stage = atoi(optarg);
 			break;
+		case 'R':
+			running = true;
+			break;
 		case 'r':
 			rate = atoi(optarg);
 			break;
 		case 'b':
 			bystander.bdf = optarg;
+			break;
+		case 'o':
+			if (nr_others == MAX_OTHERS)
+				ksft_exit_fail_msg("too many others\n");
+			others[nr_others++].bdf = optarg;
 			break;
 		case 'h':
 			usage(stdout, argv[0]);
@@ -290,7 +391,7 @@ int main(int argc, char *argv[])
 	}
 
 	nic.bdf = vfio_selftests_get_bdf(&argc, argv);
-	snprintf_assert(session_name, sizeof(session_name), "witness-%s", nic.bdf);
+	name_session(session_name, nic.bdf);
 	snprintf_assert(state_session_name, sizeof(state_session_name), "state-%s",
 			nic.bdf);
 
