@@ -446,6 +446,9 @@ pub const REPETITIONS: &[&str] = &[
     "damaged-unit-list",
     "damaged-unit-token",
     "damaged-unit-capabilities",
+    "vfio-kexec-legacy@debug",
+    "vfio-kexec-several@debug",
+    "vfio-refused@debug",
 ];
 
 /// What `make test` runs on debug kernels besides: named as on the command line.

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn repetitions_are_tests() {
         for name in REPETITIONS {
-            assert_eq!(Job::named(name).expect(name).test.name, *name);
+            let is_listed = TESTS.iter().any(|test| test.name == *name) || ON_DEBUG.contains(name);
+            assert!(is_listed && Job::named(name).is_ok(), "{name}");
         }
     }
 
