@@ -51,12 +51,12 @@ pub fn fuzz_intel(bytes: &[u8]) -> bool {
     let legacy = attachment.check_legacy([entry[0], entry[1]]).is_ok();
     if legacy {
         assert_eq!(entry[0], top | 1);
-        assert_eq!(entry[1], did << 8 | (u64::from(domain.level()) - 1));
+        assert_eq!(entry[1], (did << 8) | (u64::from(domain.level()) - 1));
     }
 
     let pasid = attachment.check_pasid(entry).is_ok();
     if pasid {
-        let stages = entry[0] >> 6 & 7;
+        let stages = (entry[0] >> 6) & 7;
 
         assert_eq!(entry[1] & 0xffff, did);
         match domain.format() {

@@ -121,28 +121,28 @@ fn tables_are_named_only_by_entries_that_are_present() {
 fn legacy_entry_has_to_be_what_the_driver_writes() {
     for level in 2..=4 {
         let attachment = attachment(1, level, 0);
-        let entry = [TOP | 1, u64::from(DID) << 8 | u64::from(level - 1)];
+        let entry = [TOP | 1, (u64::from(DID) << 8) | u64::from(level - 1)];
 
         assert!(unnoticed(entry, |entry| attachment.check_legacy(entry)).is_empty());
 
         let err = |entry| attachment.check_legacy(entry).unwrap_err();
         assert_eq!(err([entry[0] & !1, entry[1]]), Mismatch::Absent);
         assert_eq!(err([entry[0] ^ 0x1000, entry[1]]), Mismatch::Pointer);
-        assert_eq!(err([entry[0] | 1 << 2, entry[1]]), Mismatch::Shape);
+        assert_eq!(err([entry[0] | (1 << 2), entry[1]]), Mismatch::Shape);
         assert_eq!(err([entry[0], entry[1] ^ 1]), Mismatch::Shape);
         assert_eq!(err([entry[0], entry[1] ^ 0x100]), Mismatch::Tag);
         assert_eq!(err([entry[0] | 2, entry[1]]), Mismatch::Bits);
     }
 
     let first_stage = attachment(2, 3, 0);
-    let entry = [TOP | 1, u64::from(DID) << 8 | 2];
+    let entry = [TOP | 1, (u64::from(DID) << 8) | 2];
     assert_eq!(first_stage.check_legacy(entry), Err(Mismatch::Shape));
 }
 
 fn second_stage_entry(level: u64) -> [u64; PASID_ENTRY_WORDS] {
     let mut entry = [0; PASID_ENTRY_WORDS];
 
-    entry[0] = TOP | 2 << 6 | (level - 1) << 2 | 1;
+    entry[0] = TOP | (2 << 6) | ((level - 1) << 2) | 1;
     entry[1] = u64::from(DID);
     entry
 }
@@ -150,9 +150,9 @@ fn second_stage_entry(level: u64) -> [u64; PASID_ENTRY_WORDS] {
 fn first_stage_entry(level: u64) -> [u64; PASID_ENTRY_WORDS] {
     let mut entry = [0; PASID_ENTRY_WORDS];
 
-    entry[0] = 1 << 6 | 2 << 2 | 1;
+    entry[0] = (1 << 6) | (2 << 2) | 1;
     entry[1] = u64::from(DID);
-    entry[2] = TOP | (level - 3) << 2;
+    entry[2] = TOP | ((level - 3) << 2);
     entry
 }
 
@@ -219,7 +219,7 @@ fn scalable_entry_has_to_be_what_the_driver_writes() {
             table: Table::try_from(TOP).unwrap(),
             order,
         };
-        let entry = [TOP | u64::from(order + 2) << 9 | 1, 0, 0, 0];
+        let entry = [TOP | (u64::from(order + 2) << 9) | 1, 0, 0, 0];
 
         // PASIDE is what the device can do.
         assert_eq!(
@@ -245,7 +245,7 @@ fn scalable_entry_has_to_be_what_the_driver_writes() {
 #[test]
 fn directory_has_as_many_pages_as_it_says() {
     for size in 0..8 {
-        let pages: Vec<_> = directory_pages(TOP | size << 9 | 1).collect();
+        let pages: Vec<_> = directory_pages(TOP | (size << 9) | 1).collect();
 
         assert_eq!(pages.len(), 1 << size.saturating_sub(2));
         for (index, page) in pages.iter().enumerate() {
@@ -253,7 +253,7 @@ fn directory_has_as_many_pages_as_it_says() {
             assert_eq!(page.is_first, index == 0);
         }
     }
-    assert_eq!(directory_pages(TOP | 2 << 9).count(), 0);
+    assert_eq!(directory_pages(TOP | (2 << 9)).count(), 0);
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn entry_with_one_bit_flipped_leads_nowhere_else() {
         |words: &[u64]| -> Vec<u8> { words.iter().flat_map(|word| word.to_le_bytes()).collect() };
     // A domain, a device and an entry, as they are handed over.
     let good = |format: u64, entry: [u64; PASID_ENTRY_WORDS]| {
-        let domain = words(&[1, TOP, 1, format, 3 | 48 << 32]);
+        let domain = words(&[1, TOP, 1, format, 3 | (48 << 32)]);
         let device = words(&[1, 0x0100, DID.into(), 0, 0, 0, TOP, 1 << 15]);
 
         [domain, device, words(&entry)].concat()
@@ -372,7 +372,7 @@ fn entry_with_one_bit_flipped_leads_nowhere_else() {
         let mut entry = [0; PASID_ENTRY_WORDS];
 
         entry[0] = TOP | 1;
-        entry[1] = u64::from(DID) << 8 | 2;
+        entry[1] = (u64::from(DID) << 8) | 2;
         entry
     };
 

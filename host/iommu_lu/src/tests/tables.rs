@@ -127,7 +127,7 @@ fn leaf_is_at_level_0_or_has_the_bit_below_512_gib() {
     for format in [Format::SecondStage, Format::FirstStage] {
         for level in 0..=4 {
             let plain = classify(format, level, 0x1000 | flags(format));
-            let sized = classify(format, level, 0x1000 | flags(format) | 1 << 7);
+            let sized = classify(format, level, 0x1000 | flags(format) | (1 << 7));
 
             assert_eq!(plain == Entry::Leaf, level == 0);
             assert_eq!(sized == Entry::Leaf, level <= 2);
