@@ -49,6 +49,39 @@ const fn witness_behind(iommu: &'static str) -> Machine {
     Machine { iommu, ..WITNESS }
 }
 
+/// Has the device at this address go on doing DMA.
+macro_rules! preserve_running {
+    ($bdf:literal) => {
+        Stage {
+            commands: &[
+                Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
+                Do::Test(concat!(
+                    "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running ",
+                    $bdf
+                )),
+            ],
+            ..Stage::MAIN
+        }
+    };
+}
+
+/// Takes it back.
+macro_rules! retrieve_running {
+    ($bdf:literal) => {
+        Stage {
+            commands: &[
+                Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
+                Do::Test(concat!(
+                    "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running ",
+                    $bdf
+                )),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }
+    };
+}
+
 /// A device that goes on doing DMA through the kexec, as numbered frames witness.
 macro_rules! goes_on {
     ($name:literal, $about:literal, $machine:expr) => {
@@ -61,28 +94,8 @@ macro_rules! goes_on {
             pitfalls: &[],
             machine: $machine,
             stages: &[
-                Stage {
-                    commands: &[
-                        Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
-                        Do::Test(concat!(
-                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running ",
-                            $bdf
-                        )),
-                    ],
-                    ..Stage::MAIN
-                },
-                Stage {
-                    cmdline: $cmdline,
-                    commands: &[
-                        Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
-                        Do::Test(concat!(
-                            "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running ",
-                            $bdf
-                        )),
-                        Do::Need("vfio/scripts/cleanup.sh"),
-                    ],
-                    ..Stage::MAIN
-                },
+                preserve_running!($bdf),
+                Stage { cmdline: $cmdline, ..retrieve_running!($bdf) },
             ],
             timeout: Duration::from_secs(180),
             judge: Some(judges::running_witness),
@@ -119,16 +132,7 @@ macro_rules! damaged {
                     damage: &five([$((Part::$part, $word, $flip),)*]),
                     ..Stage::MAIN
                 },
-                Stage {
-                    commands: &[
-                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                        Do::Test(
-                            "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running 0000:01:00.0",
-                        ),
-                        Do::Need("vfio/scripts/cleanup.sh"),
-                    ],
-                    ..Stage::MAIN
-                },
+                retrieve_running!("0000:01:00.0"),
             ],
             timeout: Duration::from_secs(240),
             judge: Some(judges::running_beside_refused),
@@ -162,19 +166,13 @@ macro_rules! damaged_unit {
             machine: Machine { memory: "2G", is_open: true, ..WITNESS },
             stages: &[
                 Stage {
-                    commands: &[
-                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                        Do::Test(
-                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
-                        ),
-                    ],
                     damage: &[Damage {
                         bdf: "01:00.0",
                         part: Part::$part,
                         word: $word,
                         flip: $flip,
                     }],
-                    ..Stage::MAIN
+                    ..preserve_running!("0000:01:00.0")
                 },
                 Stage { commands: &[Do::Need("sleep 2")], ..Stage::MAIN },
             ],
@@ -193,15 +191,7 @@ macro_rules! stopped_first {
             pitfalls: &[],
             machine: WITNESS,
             stages: &[
-                Stage {
-                    commands: &[
-                        Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                        Do::Test(
-                            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
-                        ),
-                    ],
-                    ..Stage::MAIN
-                },
+                preserve_running!("0000:01:00.0"),
                 Stage { cmdline: $cmdline, commands: &[Do::Need("sleep 2")], ..Stage::MAIN },
             ],
             timeout: Duration::from_secs(180),
@@ -1257,13 +1247,7 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-bystander",
         about: "the same, and a second igb, not preserved and set off from outside, reaches no memory",
         pitfalls: &[],
-        machine: Machine {
-            slots: &[
-                Slot::Device(Device { model: "igb", backend: Backend::Wire }),
-                Slot::Device(Device { model: "igb", backend: Backend::Wire }),
-            ],
-            ..WITNESS
-        },
+        machine: Machine { slots: &[WITNESS.slots[0]; 2], ..WITNESS },
         stages: &[
             Stage {
                 commands: &[
@@ -1277,16 +1261,7 @@ pub const TESTS: &[VmTest] = &[
                 at_jump: &["o /w 0xcf8 0x80020004", "o /h 0xcfc 0x6"],
                 ..Stage::MAIN
             },
-            Stage {
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test(
-                        "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running 0000:01:00.0",
-                    ),
-                    Do::Need("vfio/scripts/cleanup.sh"),
-                ],
-                ..Stage::MAIN
-            },
+            retrieve_running!("0000:01:00.0"),
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::running_beside_bystander),
@@ -1297,15 +1272,7 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: WITNESS,
         stages: &[
-            Stage {
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test(
-                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
-                    ),
-                ],
-                ..Stage::MAIN
-            },
+            preserve_running!("0000:01:00.0"),
             Stage {
                 commands: &[
                     Do::Need(
