@@ -414,10 +414,8 @@ impl Visitor for Unpreserve {
 
 /// Makes tables that were handed over this kernel's.
 struct Adopt {
-    /// How many are.
-    done: u64,
-    /// How many there can be, at most.
-    most: u64,
+    /// How many more there can be, at most.
+    left: u64,
     /// Whether the IOMMU reads them past the caches.
     incoherent: bool,
 }
@@ -427,9 +425,8 @@ impl Visitor for Adopt {
     type Error = Error;
 
     fn enter(&mut self, phys: u64) -> Result<Walked> {
-        if self.done == self.most {
-            return Err(E2BIG);
-        }
+        self.left = self.left.checked_sub(1).ok_or(E2BIG)?;
+
         // SAFETY: Accepts any address.
         if !unsafe { bindings::kho_is_preserved(phys, 0) } {
             return Err(EINVAL);
@@ -438,8 +435,6 @@ impl Visitor for Adopt {
         if unsafe { bindings::kho_restore_folio(phys) }.is_null() {
             return Err(EINVAL);
         }
-        self.done += 1;
-
         let table = table_at(phys)?;
 
         // SAFETY: Just restored, as a folio that is ours.
@@ -475,22 +470,20 @@ pub(crate) fn unpreserve_tables(format: Format, top: u64, level: u8, count: u64)
     let _ = tables::walk(&mut Unpreserve { left: count }, format, top, level);
 }
 
-/// Makes all tables of a domain this kernel's. Returns how many are, and why not all.
+/// Makes all tables of a domain this kernel's, at most as many as given. If that fails some are.
 pub(crate) fn adopt_tables(
     format: Format,
     top: u64,
     level: u8,
     most: u64,
     incoherent: bool,
-) -> (u64, Result) {
+) -> Result {
     let mut visitor = Adopt {
-        done: 0,
-        most,
+        left: most,
         incoherent,
     };
-    let result = tables::walk(&mut visitor, format, top, level);
 
-    (visitor.done, result)
+    tables::walk(&mut visitor, format, top, level)
 }
 
 /// Counts tables that were handed over, before they are this kernel's, or takes them off the count.
@@ -502,9 +495,9 @@ pub(crate) fn account(top: u64, tables: isize) {
 }
 
 /// Gives a domain a first table of its own in place of one that cannot be freed.
-pub(crate) fn forget_tables(domain: Domain) -> Result {
+pub(crate) fn forget_tables(domain: Domain) {
     // SAFETY: The domain is about to be freed, and has no other user.
-    to_result(unsafe { bindings::iommu_liveupdate_forget_tables(domain.as_raw()) })
+    unsafe { bindings::iommu_liveupdate_forget_tables(domain.as_raw()) };
 }
 
 /// Stores a value where C code wants it.

@@ -48,12 +48,11 @@ void iommu_liveupdate_set_top(struct iommu_domain *domain, phys_addr_t top)
 }
 
 /* Have @domain, which is about to be freed, forget tables that cannot be. */
-int iommu_liveupdate_forget_tables(struct iommu_domain *domain)
+void iommu_liveupdate_forget_tables(struct iommu_domain *domain)
 {
 	void *top = iommu_alloc_pages_sz(GFP_KERNEL | __GFP_NOFAIL, SZ_4K);
 
 	set_top(domain, top);
-	return 0;
 }
 
 /* Count pages that were handed over, before they are ours, at those at @virt */

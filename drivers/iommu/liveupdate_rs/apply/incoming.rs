@@ -158,9 +158,9 @@ pub(crate) struct Incoming {
 struct Kept {
     /// What is known of its tables.
     record: DomainRecord,
-    /// Whether they are this kernel's.
+    /// What came of making them this kernel's, which is tried once.
     #[pin]
-    adopted: Mutex<bool>,
+    adopted: Mutex<Option<Result>>,
 }
 
 impl Incoming {
@@ -278,7 +278,7 @@ impl Incoming {
         let kept = KBox::pin_init(
             pin_init!(Kept {
                 record,
-                adopted <- new_mutex!(false),
+                adopted <- new_mutex!(None),
             }),
             GFP_KERNEL,
         )?;
@@ -380,8 +380,8 @@ impl Kept {
     fn adopt(&self) -> Result {
         let mut adopted = self.adopted.lock();
 
-        if *adopted {
-            return Ok(());
+        if let Some(result) = *adopted {
+            return result;
         }
 
         let record = &self.record;
@@ -390,7 +390,7 @@ impl Kept {
         // They are counted one by one instead.
         ffi::account(top, -tables(record));
 
-        let (_, result) = ffi::adopt_tables(
+        let result = ffi::adopt_tables(
             record.format(),
             top,
             record.level(),
@@ -398,7 +398,7 @@ impl Kept {
             record.features().has(Features::INCOHERENT),
         );
 
-        *adopted = result.is_ok();
+        *adopted = Some(result);
         result
     }
 }
@@ -416,7 +416,7 @@ pub(super) fn release(domain: Domain) {
     if let Err(err) = adopt(domain) {
         pr_err!("tables of a domain are lost until the next reboot: {err:?}\n");
         // Those that are not this kernel's must not be freed.
-        let _ = ffi::forget_tables(domain);
+        ffi::forget_tables(domain);
     }
     drop(domain.release::<Kept>());
 }
