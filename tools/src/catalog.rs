@@ -103,6 +103,26 @@ macro_rules! goes_on {
     };
 }
 
+/// Two such devices.
+const TWO_WITNESSES: Machine = Machine { slots: &[WITNESS.slots[0]; 2], ..WITNESS };
+
+/// Has the second of two devices, which go on, write to somewhere else.
+macro_rules! attack {
+    ($where:literal) => {
+        Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0"),
+                Do::Test(concat!(
+                    "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running ",
+                    $where,
+                    " --other=0000:02:00.0 0000:01:00.0"
+                )),
+            ],
+            ..Stage::MAIN
+        }
+    };
+}
+
 /// Six of them, whose memory can be changed from outside.
 const SIX_WITNESSES: Machine =
     Machine { memory: "2G", slots: &[WITNESS.slots[0]; 6], is_open: true, ..WITNESS };
@@ -1247,7 +1267,7 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-bystander",
         about: "the same, and a second igb, not preserved and set off from outside, reaches no memory",
         pitfalls: &[],
-        machine: Machine { slots: &[WITNESS.slots[0]; 2], ..WITNESS },
+        machine: TWO_WITNESSES,
         stages: &[
             Stage {
                 commands: &[
@@ -1265,6 +1285,51 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::running_beside_bystander),
+    },
+    VmTest {
+        name: "attack-interrupts",
+        about: "a device that goes on writes to where interrupts are raised: none is",
+        pitfalls: &["gg"],
+        machine: Machine {
+            traces: &[
+                "pci_cfg_write",
+                "igb_rx_desc_buff_write",
+                "vtd_dmar_fault",
+                "vtd_dmar_enable",
+                "vtd_reg_dmar_root",
+                "vtd_ir_enable",
+                "vtd_ir_remap_msi",
+                "vtd_ir_remap_msi_req",
+            ],
+            ..TWO_WITNESSES
+        },
+        stages: &[
+            attack!("--aim=0xfeeffff0"),
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running 0000:01:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_beside_interrupts),
+    },
+    VmTest {
+        name: "attack-outside",
+        about: "a device that goes on writes to where nothing is mapped for a minute: nothing is there",
+        pitfalls: &[],
+        machine: Machine { memory: "2G", is_open: true, ..TWO_WITNESSES },
+        stages: &[
+            attack!("--rate=50 --aim=0x10000000"),
+            Stage { commands: &[Do::Need("sleep 60")], ..Stage::MAIN },
+        ],
+        timeout: Duration::from_secs(240),
+        judge: Some(judges::outside),
     },
     VmTest {
         name: "witness-dropped",

@@ -51,6 +51,12 @@ pub enum Part {
 
 const PAGE: u64 = 4096;
 
+/// How much memory is looked through at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Where frames begin.
+const FRAME_ALIGN: usize = 16;
+
 /// The size of `struct iommu_array_hdr_ser`.
 const HEADER: u64 = 16;
 
@@ -127,6 +133,18 @@ impl Memory {
     fn pages(&self) -> impl Iterator<Item = u64> {
         let high = HIGH..HIGH + (self.size - self.low);
         (0..self.low).chain(high).step_by(PAGE as usize)
+    }
+
+    /// Counts what begins with these bytes, in places that devices write frames to.
+    pub fn count(&self, header: &[u8]) -> Result<usize> {
+        let mut count = 0;
+        let mut chunk = vec![0; CHUNK];
+        for at in (0..self.size).step_by(CHUNK) {
+            let chunk = &mut chunk[..CHUNK.min((self.size - at) as usize)];
+            self.file.read_exact_at(chunk, at).context("looking through memory")?;
+            count += chunk.chunks(FRAME_ALIGN).filter(|bytes| bytes.starts_with(header)).count();
+        }
+        Ok(count)
     }
 
     /// Does all of the damage.
@@ -311,6 +329,16 @@ mod tests {
         assert_eq!(memory.offset(MOST_LOW), None);
         assert_eq!(memory.offset(HIGH + 0x1000), Some(MOST_LOW + 0x1000));
         assert_eq!(memory.offset(5 << 30), None);
+    }
+
+    #[test]
+    fn frames_are_counted_where_they_begin() {
+        let memory = memory("frames");
+        for at in [0x30, 0x2000, 0x2048, 0xfff0] {
+            memory.file.write_all_at(b"frame", at).expect("written");
+        }
+        assert_eq!(memory.count(b"frame").expect("read"), 3);
+        assert_eq!(memory.count(b"farm").expect("read"), 0);
     }
 
     #[test]

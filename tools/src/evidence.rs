@@ -27,6 +27,8 @@ pub struct Evidence {
     pub frames: Vec<f64>,
     /// When a numbered frame was sent over each of the wires.
     pub wires: Vec<Vec<Attempt>>,
+    /// How many frames of each of them are in the memory in the end, if that can be looked at.
+    pub found: Vec<usize>,
     /// Whether the VM had to be stopped.
     pub timed_out: bool,
 }

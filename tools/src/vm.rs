@@ -29,7 +29,7 @@ use crate::serial::{self, Port, message};
 use crate::splat::Matcher;
 use crate::trace;
 use crate::verdict::Case;
-use crate::wire::{Attempt, Sender};
+use crate::wire::{self, Attempt, Sender};
 
 /// How long QEMU may take to connect to its sockets.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -263,6 +263,8 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
         .zip(0..)
         .map(|(listener, index)| Sender::start(accept(listener, &mut qemu.0, dir)?, index))
         .collect::<Result<Vec<_>>>()?;
+    // Stays when QEMU does not.
+    let memory = machine.is_open.then(|| Memory::of(qemu.0.id())).transpose()?;
     monitor.execute("cont", json!({}))?;
     let mut evidence = Evidence::default();
     let mut stages = job.test.stages.iter();
@@ -273,8 +275,8 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
                 if message(&line.text).starts_with(STARTING_NEW_KERNEL) {
                     if let Some(stage) = stages.next() {
                         interfere(&mut monitor, stage.at_jump)?;
-                        if !stage.damage.is_empty() {
-                            Memory::of(qemu.0.id())?.damage(stage.damage)?;
+                        if let Some(memory) = &memory {
+                            memory.damage(stage.damage)?;
                         }
                     }
                 }
@@ -300,6 +302,10 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
     }
     evidence.frames = feeder.map(Feeder::finish).unwrap_or_default();
     evidence.wires = senders.into_iter().map(Sender::finish).collect();
+    if let Some(memory) = memory {
+        let count = |wire| memory.count(&wire::header(wire));
+        evidence.found = (0..).take(evidence.wires.len()).map(count).collect::<Result<_>>()?;
+    }
     evidence.frames.extend(evidence.wires.iter().flatten().map(|attempt| attempt.at));
     drop(qemu);
     evidence.trace = read_trace(&dir.join("trace.log"))?;

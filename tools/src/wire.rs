@@ -94,14 +94,17 @@ impl Sender {
 /// A frame, and what comes before it.
 const PACKET_LEN: usize = PREFIX_LEN + FRAME_LEN;
 
+/// What a frame of a wire begins with: addresses and type.
+pub fn header(wire: u8) -> [u8; 14] {
+    [0x02, b'l', b'u', 0, 0, 2, 0x02, b'l', b'u', 0, wire, 1, 0x88, 0xb5]
+}
+
 /// Frame `number` as the program in the VM knows it, with QEMU's length before it.
 fn packet(wire: u8, number: u64) -> [u8; PACKET_LEN] {
     let mut packet = [0; PACKET_LEN];
     let (prefix, frame) = packet.split_at_mut(PREFIX_LEN);
     prefix.copy_from_slice(&(FRAME_LEN as u32).to_be_bytes());
-    frame[..6].copy_from_slice(&[0x02, b'l', b'u', 0, 0, 2]);
-    frame[6..12].copy_from_slice(&[0x02, b'l', b'u', 0, wire, 1]);
-    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    frame[..14].copy_from_slice(&header(wire));
     frame[14..22].copy_from_slice(&number.to_be_bytes());
     for (index, byte) in frame.iter_mut().enumerate().skip(22) {
         *byte = (number as u8).wrapping_add(index as u8);

@@ -93,6 +93,65 @@ pub fn running_beside_refused(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
+/// The same, while another device that goes on writes to where messages of interrupts go: none is one,
+/// and the next kernel has nothing to say of it.
+pub fn running_beside_interrupts(evidence: &Evidence) -> Vec<Case> {
+    /// Where it writes to, as QEMU's events begin to tell it: handle and format of a message.
+    const SENT: &str = "addr 0xfeefff";
+    let (Some((last, first)), Some(ended)) = (evidence.silence(1), evidence.end_of(2, "bind"))
+    else {
+        return vec![nothing_to_look_at()];
+    };
+    let sent = |from: f64, to: f64| {
+        let events = evidence.trace.iter().filter(move |event| (from..to).contains(&event.at));
+        events.filter(|event| event.name == "vtd_ir_remap_msi_req" && event.args.starts_with(SENT))
+    };
+    let (between, after) = (sent(last, first).count(), sent(first, ended).count());
+    let raised = evidence.trace.iter().find(|event| {
+        event.name == "vtd_ir_remap_msi" && event.args.trim_start_matches('(').starts_with(SENT)
+    });
+    let logged = evidence.console.iter().find(|line| {
+        line.at > first && line.text.contains("INTR-REMAP") && line.text.contains("fault")
+    });
+    let mut cases = running_witness(evidence);
+    cases.extend([
+        Case::check("messages are sent between the kernels", between >= FEWEST, || {
+            format!("QEMU saw {between}")
+        }),
+        Case::check("messages are sent while the next kernel boots", after >= FEWEST, || {
+            format!("QEMU saw {after}")
+        }),
+        Case::check("no message raises an interrupt", raised.is_none(), || {
+            format!("QEMU saw {raised:?}")
+        }),
+        Case::check("the next kernel logs none of them", logged.is_none(), || {
+            format!("it says {logged:?}")
+        }),
+    ]);
+    cases
+}
+
+/// A device that goes on, and writes to where nothing is mapped for it, long after the next kernel has
+/// booted: nothing of that is in memory.
+pub fn outside(evidence: &Evidence) -> Vec<Case> {
+    /// The wire and the address of the device that does so.
+    const WIRE: usize = 1;
+    const BDF: &str = "02:00.0";
+    /// How long after the boot it has to be at it.
+    const LONG: f64 = 50.0;
+    let times = (evidence.silence(1), evidence.end_of(2, "boot"));
+    let (Some((last, first)), Some(booted)) = times else {
+        return vec![nothing_to_look_at()];
+    };
+    vec![
+        iommu::blocked(evidence, BDF, last, first),
+        iommu::blocked(evidence, BDF, booted + LONG, EVER),
+        Case::check("no frame of it is in memory", evidence.found.get(WIRE) == Some(&0), || {
+            format!("found {:?}", evidence.found.get(WIRE))
+        }),
+    ]
+}
+
 /// A device that goes on through the kexec, and that nobody retrieves: until the administrator drops
 /// its session, translation goes on, too.
 pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
@@ -477,6 +536,63 @@ mod tests {
         assert_eq!(bystander(&evidence), 0);
         evidence.wires[0].clear();
         assert_eq!(bystander(&evidence), 1);
+    }
+
+    /// An event of an emulated IOMMU.
+    fn seen(at: f64, name: &str, args: &str) -> Event {
+        Event { at, name: name.into(), args: args.into() }
+    }
+
+    #[test]
+    fn messages_are_to_be_sent_and_dropped_without_a_word() {
+        let sent = |from: u32, to: u32| {
+            let mut evidence = running();
+            let message = |tenth: u32| {
+                let at = f64::from(tenth) / 10.0;
+                seen(at, "vtd_ir_remap_msi_req", "addr 0xfeeffff4 data 0x1")
+            };
+            evidence.trace.extend((from..to).map(message));
+            evidence
+        };
+        assert!(failed(running_beside_interrupts, &sent(120, 300)).is_empty());
+        assert_eq!(
+            failed(running_beside_interrupts, &sent(190, 300)),
+            ["messages are sent between the kernels"]
+        );
+        assert_eq!(
+            failed(running_beside_interrupts, &sent(120, 190)),
+            ["messages are sent while the next kernel boots"]
+        );
+        let mut evidence = sent(120, 300);
+        let raised = "(addr 0xfeeffff4, data 0x1) -> (addr 0xfee00000, data 0x30)";
+        evidence.trace.push(seen(15.0, "vtd_ir_remap_msi", raised));
+        evidence.console.push(line(20.0, "DMAR: [INTR-REMAP] Request device fault index 0x7fff"));
+        assert_eq!(
+            failed(running_beside_interrupts, &evidence),
+            ["no message raises an interrupt", "the next kernel logs none of them"]
+        );
+        // Others may.
+        let mut evidence = sent(120, 300);
+        let other = "(addr 0xfee00318, data 0x0) -> (addr 0xfee00000, data 0x30)";
+        evidence.trace.push(seen(25.0, "vtd_ir_remap_msi", other));
+        assert!(failed(running_beside_interrupts, &evidence).is_empty());
+    }
+
+    #[test]
+    fn nothing_of_what_is_written_outside_is_to_be_found() {
+        let outside = |from: f64, to: f64, found| {
+            let mut evidence = Evidence { found, ..running() };
+            for at in [from, to] {
+                let fault = "sid 0x200 fault 5 addr 0x10000000 write 1";
+                evidence.trace.push(seen(at, "vtd_dmar_fault", fault));
+            }
+            failed(super::outside, &evidence)
+        };
+        assert!(outside(15.0, 75.0, vec![300, 0]).is_empty());
+        assert_eq!(outside(15.0, 65.0, vec![300, 0]), ["the IOMMU blocks "]);
+        assert_eq!(outside(19.0, 75.0, vec![300, 0]), ["the IOMMU blocks "]);
+        assert_eq!(outside(15.0, 75.0, vec![300, 1]), ["no frame of it is in memory"]);
+        assert_eq!(outside(15.0, 75.0, vec![]), ["no frame of it is in memory"]);
     }
 
     #[test]

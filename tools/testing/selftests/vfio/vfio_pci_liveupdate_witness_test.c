@@ -74,12 +74,14 @@ struct nic {
 	struct iommu *iommu;
 	struct vfio_pci_device *device;
 	struct wire_memory mem;
+	u64 aim;
 };
 
 static struct nic nic, bystander, others[MAX_OTHERS];
 static int nr_others;
 static int rate = DEFAULT_RATE;
 static bool running;
+static u64 aim;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 static char state_session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -102,6 +104,7 @@ static void nic_arm(struct nic *nic)
 	ret = wire_map_dma(&nic->mem, nic->iommu);
 	require_call(ret, "%s: sealed memfd of %lu bytes is mapped at IOVA %#lx", nic->bdf,
 		     nic->mem.size, iova);
+	nic->mem.rx.aim = nic->aim;
 	require(igb_rx_arm(nic->device, &nic->mem.rx),
 		"%s: device has all its descriptors, no interrupts, and a link", nic->bdf);
 	wire_announce(&nic->mem, nic->bdf);
@@ -202,6 +205,7 @@ static void stage_1(int luo_fd)
 	}
 	for (i = 0; i < nr_others; i++) {
 		nic_open(&others[i]);
+		others[i].aim = aim;
 		nic_arm(&others[i]);
 	}
 
@@ -334,7 +338,8 @@ static void usage(FILE *stream, const char *name)
 		"  -R, --running       have the device go on, in both stages alike\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
-		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n",
+		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n"
+		"  -a, --aim=IOVA      have the others write all frames there, whatever that is\n",
 		name, name, DEFAULT_RATE);
 }
 
@@ -347,13 +352,14 @@ int main(int argc, char *argv[])
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "other",	required_argument,	NULL, 'o' },
+		{ "aim",	required_argument,	NULL, 'a' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rr:b:o:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rr:b:o:a:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -374,6 +380,9 @@ int main(int argc, char *argv[])
 			if (nr_others == MAX_OTHERS)
 				ksft_exit_fail_msg("too many others\n");
 			others[nr_others++].bdf = optarg;
+			break;
+		case 'a':
+			aim = strtoull(optarg, NULL, 0);
 			break;
 		case 'h':
 			usage(stdout, argv[0]);

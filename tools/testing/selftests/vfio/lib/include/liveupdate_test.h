@@ -147,11 +147,12 @@ struct igb_rx {
 	void *buffers;
 	u64 ring_iova;
 	u64 buffers_iova;
+	u64 aim;		/* where all frames go instead, if not zero */
 };
 
 static inline u64 igb_rx_buffer_iova(const struct igb_rx *rx, u32 index)
 {
-	return rx->buffers_iova + (u64)index * IGB_RX_BUFFER_SIZE;
+	return rx->aim ?: rx->buffers_iova + (u64)index * IGB_RX_BUFFER_SIZE;
 }
 
 bool igb_supported(struct vfio_pci_device *device);
