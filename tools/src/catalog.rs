@@ -1320,6 +1320,37 @@ pub const TESTS: &[VmTest] = &[
         judge: Some(judges::running_beside_interrupts),
     },
     VmTest {
+        name: "attack-holes",
+        about: "a device that goes on writes to pages that its memfd lost, and that nobody else got",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running --rate 100 \
+                         0000:01:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running --rate 100 \
+                         --pressure 0000:01:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_into_holes),
+    },
+    VmTest {
         name: "attack-outside",
         about: "a device that goes on writes to where nothing is mapped for a minute: nothing is there",
         pitfalls: &[],

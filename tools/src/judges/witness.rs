@@ -152,6 +152,22 @@ pub fn outside(evidence: &Evidence) -> Vec<Case> {
     ]
 }
 
+/// A device that goes on through the kexec, and then writes to pages that its memfd lost.
+pub fn running_into_holes(evidence: &Evidence) -> Vec<Case> {
+    let bdf = device(evidence).unwrap_or_default();
+    let times = (evidence.end_of(2, "punch"), evidence.end_of(2, "bind"));
+    let (Some(witness), (Some(punched), Some(bound))) = (Witness::of(evidence, 0, bdf), times)
+    else {
+        return vec![nothing_to_look_at()];
+    };
+    let mut cases = dropped_witness(evidence);
+    cases.extend([
+        witness.wrote_between("into holes", punched, bound),
+        iommu::unhindered(evidence, bdf, punched, bound),
+    ]);
+    cases
+}
+
 /// A device that goes on through the kexec, and that nobody retrieves: until the administrator drops
 /// its session, translation goes on, too.
 pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
@@ -576,6 +592,19 @@ mod tests {
         let other = "(addr 0xfee00318, data 0x0) -> (addr 0xfee00000, data 0x30)";
         evidence.trace.push(seen(25.0, "vtd_ir_remap_msi", other));
         assert!(failed(running_beside_interrupts, &evidence).is_empty());
+    }
+
+    #[test]
+    fn holes_are_to_be_written_to() {
+        let mut evidence = running();
+        assert_eq!(running_into_holes(&evidence).len(), 1);
+        evidence.output.insert(5, line(20.2, "LU-PHASE punch 1 1"));
+        assert!(failed(running_into_holes, &evidence).is_empty());
+        evidence.trace.retain(|event| event.at < 22.0);
+        assert_eq!(failed(running_into_holes, &evidence), [FEW]);
+        let fault = "sid 0x100 fault 5 addr 0x0 write 1";
+        evidence.trace.push(seen(21.0, "vtd_dmar_fault", fault));
+        assert_eq!(failed(running_into_holes, &evidence), [FEW, "the IOMMU blocks nothing of "]);
     }
 
     #[test]

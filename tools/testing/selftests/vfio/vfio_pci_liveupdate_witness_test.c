@@ -27,12 +27,14 @@
  * too. So the device goes on, and is given more frames in stage 2, until it is
  * bound to the iommufd that is retrieved.
  */
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include <linux/iommufd.h>
 #include <linux/sizes.h>
@@ -67,6 +69,7 @@
 #define NR_MARK_CASES		2
 #define NR_RETRIEVE_CASES	10
 #define NR_RUNNING_CASES	4
+#define NR_PRESSURE_CASES	4
 #define NR_FRAME_CASES		4
 
 struct nic {
@@ -81,6 +84,7 @@ static struct nic nic, bystander, others[MAX_OTHERS];
 static int nr_others;
 static int rate = DEFAULT_RATE;
 static bool running;
+static bool pressure;
 static u64 aim;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -233,6 +237,68 @@ static void stage_1(int luo_fd)
 	daemonize_and_wait();
 }
 
+/* Pages that the kernel may have got from elsewhere, and that nobody else has. */
+#define OWN_SIZE		((u64)SZ_256M)
+
+static u64 *own_pages(void)
+{
+	u64 *own = mmap(NULL, OWN_SIZE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	u64 i;
+
+	VFIO_ASSERT_NE(own, MAP_FAILED);
+	for (i = 0; i < OWN_SIZE / sizeof(*own); i++)
+		own[i] = pattern(OWN_SIZE, i);
+	return own;
+}
+
+static bool own_pages_intact(u64 *own)
+{
+	u64 i;
+
+	for (i = 0; i < OWN_SIZE / sizeof(*own); i++) {
+		if (own[i] != pattern(OWN_SIZE, i)) {
+			ksft_print_msg("own page %#lx was written to\n", i * sizeof(*own));
+			return false;
+		}
+	}
+	return !munmap(own, OWN_SIZE);
+}
+
+/* Have the kernel move and reclaim what it can, while the device goes on. */
+static void press(void)
+{
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		VFIO_ASSERT_EQ(sysfs_write("/proc/sys/vm/compact_memory", "1"), 0);
+		VFIO_ASSERT_EQ(sysfs_write("/proc/sys/vm/drop_caches", "3"), 0);
+	}
+	check(own_pages_intact(own_pages()), "memory of others is intact under pressure");
+}
+
+/*
+ * Take all pages from the memfd that the device writes to, and have it write. It
+ * does so to pages that are not the memfd's any more, nor anybody else's.
+ */
+static void write_to_holes(void)
+{
+	u64 start = now_ns();
+	u64 *own;
+
+	check(!fallocate(nic.mem.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			 nic.mem.size),
+	      "%s: memfd is punched while the device can write to it", nic.bdf);
+	own = own_pages();
+	printf("LU-PHASE punch %lu %lu\n", start, now_ns() - start);
+	wire_feed(rate);
+	sleep(2);
+	wire_feed(0);
+	sleep(1);
+	check(own_pages_intact(own), "memory of others is intact under DMA to holes");
+	check(wire_untouched(&nic.mem), "%s: nothing is in the holes", nic.bdf);
+}
+
 /*
  * Have the device receive more frames than it did before, and then no more. Only
  * the iommufd that is retrieved gets at it, and sets it up anew.
@@ -244,10 +310,14 @@ static void retrieve_iommufd(int session_fd, int device_fd, u32 frames)
 
 	iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
 	require_call(iommufd, "%s: iommufd is retrieved", nic.bdf);
+	if (pressure)
+		press();
 	check(igb_rx_wait(&nic.mem.rx, frames + FIRST_FRAMES),
 	      "%s: more frames arrive", nic.bdf);
 	wire_feed(0);
 	check_frames(&nic);
+	if (pressure)
+		write_to_holes();
 
 	check(__vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL) == -EPERM,
 	      "%s: device is not bound to a foreign iommufd", nic.bdf);
@@ -264,7 +334,8 @@ static void stage_2(int luo_fd, int state_session_fd)
 	u32 frames;
 	u64 start;
 
-	ksft_set_plan(NR_RETRIEVE_CASES + NR_FRAME_CASES + (running ? NR_RUNNING_CASES : 0));
+	ksft_set_plan(NR_RETRIEVE_CASES + NR_FRAME_CASES + (running ? NR_RUNNING_CASES : 0) +
+		      (pressure ? NR_PRESSURE_CASES : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	require(stage == 2, "state file says stage %d", stage);
@@ -336,6 +407,7 @@ static void usage(FILE *stream, const char *name)
 		"  -s, --stage 1       preserve the device, before the kexec\n"
 		"  -s, --stage 2       retrieve the device, after the kexec\n"
 		"  -R, --running       have the device go on, in both stages alike\n"
+		"  -p, --pressure      in stage 2, have it go on while memory is moved and punched\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
 		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n"
@@ -349,6 +421,7 @@ int main(int argc, char *argv[])
 		{ "idle",	required_argument,	NULL, 'i' },
 		{ "stage",	required_argument,	NULL, 's' },
 		{ "running",	no_argument,		NULL, 'R' },
+		{ "pressure",	no_argument,		NULL, 'p' },
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "other",	required_argument,	NULL, 'o' },
@@ -359,7 +432,7 @@ int main(int argc, char *argv[])
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rr:b:o:a:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpr:b:o:a:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -369,6 +442,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'R':
 			running = true;
+			break;
+		case 'p':
+			pressure = true;
 			break;
 		case 'r':
 			rate = atoi(optarg);

@@ -255,6 +255,7 @@ int wire_map_dma(struct wire_memory *mem, struct iommu *iommu);
 void wire_feed(u32 rate);
 void wire_announce(const struct wire_memory *mem, const char *bdf);
 u32 wire_settle(const struct wire_memory *mem);
+bool wire_untouched(const struct wire_memory *mem);
 bool wire_frames_in_order(const struct wire_memory *mem, u32 frames);
 bool wire_rest_untouched(const struct wire_memory *mem, u32 frames);
 bool wire_canaries_intact(const struct wire_memory *mem);

@@ -162,6 +162,22 @@ void wire_announce(const struct wire_memory *mem, const char *bdf)
 	fflush(stdout);
 }
 
+/* Whether nobody wrote anything since all pages were taken from the memfd. */
+bool wire_untouched(const struct wire_memory *mem)
+{
+	const u64 *words = (const void *)mem->header;
+	u64 i;
+
+	for (i = 0; i < mem->size / sizeof(*words); i++) {
+		if (READ_ONCE(words[i])) {
+			ksft_print_msg("memfd was written to at %#lx\n", i * sizeof(*words));
+			return false;
+		}
+	}
+
+	return true;
+}
+
 /* How many frames there are when no more come. */
 u32 wire_settle(const struct wire_memory *mem)
 {
