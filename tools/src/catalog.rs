@@ -1385,6 +1385,26 @@ pub const TESTS: &[VmTest] = &[
         timeout: Duration::from_secs(180),
         judge: Some(judges::dropped_witness),
     },
+    VmTest {
+        name: "witness-unaware",
+        about: "a device that would go on is stopped, for the next kernel knows no devices",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage { kernel: Variant::Unaware, commands: &[Do::Need("sleep 2")], ..Stage::MAIN },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::stops_for_unaware),
+    },
     stopped_first!("witness-second-off", "intel_iommu=off"),
     stopped_first!("witness-second-sm-off", "intel_iommu=on,sm_off"),
     stopped_first!("witness-second-liveupdate-off", "liveupdate=off"),
