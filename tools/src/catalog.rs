@@ -1053,6 +1053,25 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "iommufd-refused",
+        about: "a device below a bridge, whose DMA is not its own for the IOMMU, cannot go on",
+        pitfalls: &[],
+        machine: Machine {
+            slots: &[Slot::Conventional(Device { model: "e1000", backend: Backend::None })],
+            ..Machine::PLAIN
+        },
+        stages: &[Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:02:01.0"),
+                Do::Test("iommu/iommufd_liveupdate_kexec_test --refused /dev/vfio/devices/vfio0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(120),
+        judge: None,
+    },
+    VmTest {
         name: "iommufd-kexec",
         about: "a memfd, an iommufd that maps it and a device that is attached survive a kexec",
         pitfalls: &["h", "w"],

@@ -9,7 +9,11 @@
  * finishes the session.
  *
  * With --stage 1, the path of the device's cdev follows.
+ *
+ * With --refused, and such a path, there is no kexec: the device is one whose DMA
+ * cannot go on, so that only memfd and iommufd are preserved.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,29 +76,65 @@ static long nr_pinned(void)
 	return acquired - released;
 }
 
+#define NR_ATTACH_CASES	4
+
+/* Everything is attached and mapped, and nothing preserved. */
+static void attach(int *device, int *iommufd, int *memfd, __u32 *ioas_id)
+{
+	__u32 dev_id, hwpt_id;
+
+	*device = open_path(cdev_path);
+	*iommufd = open_path("/dev/iommu");
+	*memfd = memfd_sealed(MEMFD_SIZE, 0, SEALS);
+	if (*device < 0 || *iommufd < 0 || *memfd < 0)
+		ksft_exit_skip("no %s, /dev/iommu or memfd\n", cdev_path);
+
+	require(device_bind(*device, *iommufd, &dev_id), 0, "device is bound to the iommufd");
+	require(ioas_alloc(*iommufd, ioas_id) ?:
+		hwpt_alloc(*iommufd, dev_id, *ioas_id, &hwpt_id) ?:
+		device_attach_to(*device, hwpt_id), 0, "device is attached to an HWPT");
+	require(map_file(*iommufd, *ioas_id, *memfd), 0, "memfd is mapped");
+	require(hwpt_mark(*iommufd, hwpt_id, 0x1234), 0, "HWPT is marked");
+}
+
+static void refused(int luo)
+{
+	int session, device, iommufd, memfd;
+	__u32 ioas_id;
+
+	ksft_set_plan(NR_ATTACH_CASES + 7);
+	attach(&device, &iommufd, &memfd, &ioas_id);
+
+	session = luo_create_session(luo, SESSION);
+	require_fd(session, "session is created");
+	require(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), 0, "memfd is preserved");
+	require(luo_session_preserve_fd(session, iommufd, IOMMUFD_TOKEN), 0,
+		"iommufd is preserved");
+	require(luo_session_preserve_fd(session, device, DEVICE_TOKEN), -EOPNOTSUPP,
+		"device is refused");
+	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), -EBUSY, "mappings stay");
+	require(device_detach(device), 0, "device can be detached");
+	close(session);
+	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), 0,
+		"mappings can be taken away when the session is closed");
+
+	close(device);
+	close(iommufd);
+	ksft_finished();
+}
+
 static void stage_1(int luo)
 {
 	int session, device, iommufd, memfd;
-	__u32 dev_id, ioas_id, hwpt_id;
+	__u32 ioas_id;
 	char *memory;
 
-	ksft_set_plan(9);
-	device = open_path(cdev_path);
-	iommufd = open_path("/dev/iommu");
-	memfd = memfd_sealed(MEMFD_SIZE, 0, SEALS);
-	if (device < 0 || iommufd < 0 || memfd < 0)
-		ksft_exit_skip("no %s, /dev/iommu or memfd\n", cdev_path);
+	ksft_set_plan(NR_ATTACH_CASES + 5);
+	attach(&device, &iommufd, &memfd, &ioas_id);
 	memory = mmap(NULL, MEMFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (memory == MAP_FAILED)
 		fail_exit("mmap");
 	memcpy(memory + MEMFD_SIZE - sizeof(MARK), MARK, sizeof(MARK));
-
-	require(device_bind(device, iommufd, &dev_id), 0, "device is bound to the iommufd");
-	require(ioas_alloc(iommufd, &ioas_id) ?:
-		hwpt_alloc(iommufd, dev_id, ioas_id, &hwpt_id) ?:
-		device_attach_to(device, hwpt_id), 0, "device is attached to an HWPT");
-	require(map_file(iommufd, ioas_id, memfd), 0, "memfd is mapped");
-	require(hwpt_mark(iommufd, hwpt_id, 0x1234), 0, "HWPT is marked");
 
 	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
 	session = luo_create_session(luo, SESSION);
@@ -166,16 +206,24 @@ static void stage_2(int luo, int state_session)
 int main(int argc, char *argv[])
 {
 	int luo, state_session;
+	bool is_refused;
 
 	ksft_print_header();
-	if (argc < 3 || strcmp(argv[1], "--stage") || (*argv[2] == '1' && argc < 4))
-		ksft_exit_fail_msg("Usage: %s --stage 1 /dev/vfio/devices/vfioX, or --stage 2\n",
+	is_refused = argc == 3 && !strcmp(argv[1], "--refused");
+	if (!is_refused &&
+	    (argc < 3 || strcmp(argv[1], "--stage") || (*argv[2] == '1' && argc < 4)))
+		ksft_exit_fail_msg("Usage: %s --stage 1 CDEV, --stage 2, or --refused CDEV\n",
 				   argv[0]);
 
 	luo = luo_open_device();
 	if (luo < 0)
 		ksft_exit_skip("open(%s): %m (booted with liveupdate=on?)\n", LUO_DEVICE);
 
+	if (is_refused) {
+		cdev_path = argv[2];
+		refused(luo);
+		return 0;
+	}
 	if (*argv[2] == '1') {
 		cdev_path = argv[3];
 		stage_1(luo);
