@@ -52,11 +52,16 @@ const fn witness_behind(iommu: &'static str) -> Machine {
 /// Has the device at this address go on doing DMA.
 macro_rules! preserve_running {
     ($bdf:literal) => {
+        preserve_running!($bdf, "")
+    };
+    ($bdf:literal, $options:literal) => {
         Stage {
             commands: &[
                 Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
                 Do::Test(concat!(
                     "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running ",
+                    $options,
+                    " ",
                     $bdf
                 )),
             ],
@@ -68,11 +73,16 @@ macro_rules! preserve_running {
 /// Takes it back.
 macro_rules! retrieve_running {
     ($bdf:literal) => {
+        retrieve_running!($bdf, "")
+    };
+    ($bdf:literal, $options:literal) => {
         Stage {
             commands: &[
                 Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
                 Do::Test(concat!(
                     "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running ",
+                    $options,
+                    " ",
                     $bdf
                 )),
                 Do::Need("vfio/scripts/cleanup.sh"),
@@ -1344,30 +1354,35 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: WITNESS,
         stages: &[
-            Stage {
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test(
-                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running --rate 100 \
-                         0000:01:00.0",
-                    ),
-                ],
-                ..Stage::MAIN
-            },
-            Stage {
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test(
-                        "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running --rate 100 \
-                         --pressure 0000:01:00.0",
-                    ),
-                    Do::Need("vfio/scripts/cleanup.sh"),
-                ],
-                ..Stage::MAIN
-            },
+            preserve_running!("0000:01:00.0", "--rate 100"),
+            retrieve_running!("0000:01:00.0", "--rate 100 --pressure"),
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::running_into_holes),
+    },
+    VmTest {
+        name: "attack-closed",
+        about: "a device goes on while all its files are closed, and is stopped with its session",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            preserve_running!("0000:01:00.0"),
+            retrieve_running!("0000:01:00.0", "--end close"),
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::ended_witness),
+    },
+    VmTest {
+        name: "witness-removed",
+        about: "a device that goes on is removed before it is bound to anything, and comes back stopped",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            preserve_running!("0000:01:00.0"),
+            retrieve_running!("0000:01:00.0", "--end remove"),
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::ended_witness),
     },
     VmTest {
         name: "attack-outside",
@@ -1410,15 +1425,7 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: WITNESS,
         stages: &[
-            Stage {
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test(
-                        "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running 0000:01:00.0",
-                    ),
-                ],
-                ..Stage::MAIN
-            },
+            preserve_running!("0000:01:00.0"),
             Stage { kernel: Variant::Unaware, commands: &[Do::Need("sleep 2")], ..Stage::MAIN },
         ],
         timeout: Duration::from_secs(180),

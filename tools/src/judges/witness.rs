@@ -168,6 +168,27 @@ pub fn running_into_holes(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
+/// A device that goes on through the kexec and while its files are retrieved, until that ends without
+/// it being bound to anything: nothing is written then.
+pub fn ended_witness(evidence: &Evidence) -> Vec<Case> {
+    let bdf = device(evidence).unwrap_or_default();
+    let end_of = |phase| evidence.end_of(2, phase);
+    let times = (end_of("start"), end_of("run"), end_of("end"));
+    let (Some(witness), (Some(start), Some(run), Some(end))) =
+        (Witness::of(evidence, 0, bdf), times)
+    else {
+        return vec![nothing_to_look_at()];
+    };
+    let after = witness.writes.iter().filter(|(at, _)| *at > end).count();
+    let mut cases = dropped_witness(evidence);
+    cases.extend([
+        witness.wrote_between("until the end", start, run),
+        iommu::unhindered(evidence, bdf, start, end),
+        Case::check("nothing is written after the end", after == 0, || format!("{after} frames")),
+    ]);
+    cases
+}
+
 /// A device that goes on through the kexec, and that nobody retrieves: until the administrator drops
 /// its session, translation goes on, too.
 pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
@@ -605,6 +626,20 @@ mod tests {
         let fault = "sid 0x100 fault 5 addr 0x0 write 1";
         evidence.trace.push(seen(21.0, "vtd_dmar_fault", fault));
         assert_eq!(failed(running_into_holes, &evidence), [FEW, "the IOMMU blocks nothing of "]);
+    }
+
+    #[test]
+    fn nothing_is_to_be_written_after_the_end() {
+        let mut evidence = running();
+        assert_eq!(ended_witness(&evidence).len(), 1);
+        for (at, phase) in [(20.2, "start"), (27.0, "run"), (27.1, "end")] {
+            evidence.output.push(line(at, &format!("LU-PHASE {phase} 1 1")));
+        }
+        assert_eq!(failed(ended_witness, &evidence), ["nothing is written after the end"]);
+        evidence.trace.retain(|event| event.at < 27.05);
+        assert!(failed(ended_witness, &evidence).is_empty());
+        evidence.trace.retain(|event| event.at < 20.3);
+        assert_eq!(failed(ended_witness, &evidence), [FEW]);
     }
 
     #[test]

@@ -25,10 +25,11 @@
  *
  * With --running, the HWPT of the device is marked, and the iommufd preserved,
  * too. So the device goes on, and is given more frames in stage 2, until it is
- * bound to the iommufd that is retrieved.
+ * bound to the iommufd that is retrieved, or comes to another --end.
  */
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -67,9 +68,12 @@
 #define NR_PRESERVE_CASES	3
 #define NR_FIRST_FRAMES_CASES	2
 #define NR_MARK_CASES		2
-#define NR_RETRIEVE_CASES	10
+#define NR_MEMFD_CASES		5
+#define NR_BIND_CASES		5
 #define NR_RUNNING_CASES	4
 #define NR_PRESSURE_CASES	4
+#define NR_CLOSE_CASES		10
+#define NR_REMOVE_CASES		12
 #define NR_FRAME_CASES		4
 
 struct nic {
@@ -299,21 +303,45 @@ static void write_to_holes(void)
 	check(wire_untouched(&nic.mem), "%s: nothing is in the holes", nic.bdf);
 }
 
-/*
- * Have the device receive more frames than it did before, and then no more. Only
- * the iommufd that is retrieved gets at it, and sets it up anew.
- */
-static void retrieve_iommufd(int session_fd, int device_fd, u32 frames)
+/* Retrieve the iommufd, which changes nothing yet for the device. */
+static int retrieve_iommufd(int session_fd, u32 frames)
 {
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
-	int iommufd;
+	int iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
 
-	iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
 	require_call(iommufd, "%s: iommufd is retrieved", nic.bdf);
 	if (pressure)
 		press();
 	check(igb_rx_wait(&nic.mem.rx, frames + FIRST_FRAMES),
 	      "%s: more frames arrive", nic.bdf);
+	return iommufd;
+}
+
+static int retrieve_device(int session_fd)
+{
+	int device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+
+	require_call(device_fd, "%s: device is retrieved", nic.bdf);
+	return device_fd;
+}
+
+static void finish(int session_fd, int state_session_fd)
+{
+	int ret = luo_session_finish(session_fd);
+
+	require_call(ret, "session is finished");
+	check(!close(session_fd), "session is closed");
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+}
+
+/*
+ * Have the device receive more frames than it did before, and then no more. Only
+ * the iommufd that is retrieved gets at it, and sets it up anew.
+ */
+static void move_to_iommufd(int iommufd, int device_fd)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
 	wire_feed(0);
 	check_frames(&nic);
 	if (pressure)
@@ -328,13 +356,138 @@ static void retrieve_iommufd(int session_fd, int device_fd, u32 frames)
 	nic.iommu->ioas_id = alloc.out_ioas_id;
 }
 
-static void stage_2(int luo_fd, int state_session_fd)
+/* Go on with the device, as one does. */
+static void end_by_binding(int session_fd, int state_session_fd, u32 frames)
 {
-	int session_fd, device_fd, stage, ret;
-	u32 frames;
+	int device_fd, ret;
 	u64 start;
 
-	ksft_set_plan(NR_RETRIEVE_CASES + NR_FRAME_CASES + (running ? NR_RUNNING_CASES : 0) +
+	device_fd = retrieve_device(session_fd);
+	nic.iommu = iommu_init(MODE_IOMMUFD);
+	if (running)
+		move_to_iommufd(retrieve_iommufd(session_fd, frames), device_fd);
+	start = now_ns();
+	ret = __vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL);
+	require_call(ret, "%s: device is bound to an iommufd", nic.bdf);
+	printf("LU-PHASE bind %lu %lu\n", start, now_ns() - start);
+	nic.device = vfio_pci_device_init_bound(nic.bdf, nic.iommu, device_fd);
+
+	finish(session_fd, state_session_fd);
+	if (!running) {
+		wire_feed(0);
+		check_frames(&nic);
+	}
+	nic_close(&nic);
+}
+
+/* Leave the device alone for a while, between two lines that say so. */
+static void go_on(void)
+{
+	u64 start = now_ns();
+
+	printf("LU-PHASE start %lu 0\n", start);
+	fflush(stdout);
+	sleep(2);
+	printf("LU-PHASE run %lu %lu\n", start, now_ns() - start);
+	fflush(stdout);
+}
+
+/* Whatever was freed may be anybody's now, while frames are still sent. */
+static void check_nobody_is_hit(void)
+{
+	u64 *own = own_pages();
+
+	sleep(2);
+	check(own_pages_intact(own), "memory of others is intact");
+}
+
+static bool is_mastering(const char *bdf)
+{
+	char config[PCI_COMMAND + 3];
+
+	VFIO_ASSERT_EQ(sysfs_read(bdf, "config", config, sizeof(config)), 0);
+	return config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
+/* Nobody wants any of it. The session is last, and ends all that was retrieved. */
+static void end_by_closing(int session_fd, int state_session_fd, u32 frames)
+{
+	int device_fd, iommufd;
+	u64 start;
+
+	device_fd = retrieve_device(session_fd);
+	iommufd = retrieve_iommufd(session_fd, frames);
+	check(!munmap(nic.mem.header, nic.mem.size) && !close(nic.mem.fd) &&
+	      !close(iommufd) && !close(device_fd), "%s: its files are closed", nic.bdf);
+	go_on();
+	check_nobody_is_hit();
+	check(is_mastering(nic.bdf), "%s: device still can do DMA", nic.bdf);
+
+	start = now_ns();
+	check(!close(session_fd), "session is closed");
+	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
+	check_nobody_is_hit();
+	check(!is_mastering(nic.bdf), "%s: device can do no DMA", nic.bdf);
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+	wire_feed(0);
+}
+
+/* The device goes away once its iommufd is retrieved. It is not what it was if it comes back. */
+static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
+{
+	char path[PATH_MAX];
+	u64 start;
+	int iommufd;
+
+	iommufd = retrieve_iommufd(session_fd, frames);
+	go_on();
+	start = now_ns();
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", nic.bdf);
+	check(!sysfs_write(path, "1") && access(path, F_OK), "%s: device is removed", nic.bdf);
+	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
+	frames = igb_rx_frames(&nic.mem.rx);
+	check_nobody_is_hit();
+	check(igb_rx_frames(&nic.mem.rx) == frames, "%s: no more frames arrive", nic.bdf);
+
+	check(!sysfs_write("/sys/bus/pci/rescan", "1") && !access(path, F_OK),
+	      "%s: device is found again", nic.bdf);
+	check(!is_mastering(nic.bdf), "%s: device can do no DMA", nic.bdf);
+	check(!close(iommufd), "%s: iommufd is closed", nic.bdf);
+	finish(session_fd, state_session_fd);
+	check(igb_rx_frames(&nic.mem.rx) == frames, "%s: no frame came since", nic.bdf);
+	wire_feed(0);
+}
+
+static const struct end {
+	const char *name;
+	void (*run)(int session_fd, int state_session_fd, u32 frames);
+	int nr_cases;
+} ends[] = {
+	{ "bind", end_by_binding, NR_BIND_CASES + NR_FRAME_CASES },
+	{ "close", end_by_closing, NR_CLOSE_CASES },
+	{ "remove", end_by_removing, NR_REMOVE_CASES },
+};
+
+static const struct end *end = &ends[0];
+
+static const struct end *end_called(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ends); i++)
+		if (!strcmp(ends[i].name, name))
+			return &ends[i];
+	ksft_exit_fail_msg("no end is called %s\n", name);
+}
+
+static void stage_2(int luo_fd, int state_session_fd)
+{
+	int session_fd, stage;
+	u32 frames;
+
+	ksft_set_plan(NR_MEMFD_CASES + end->nr_cases +
+		      (running && end->run == end_by_binding ? NR_RUNNING_CASES : 0) +
 		      (pressure ? NR_PRESSURE_CASES : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
@@ -350,30 +503,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	frames = igb_rx_frames(&nic.mem.rx);
 	check(wire_frames_in_order(&nic.mem, frames),
 	      "%s: %u frames came through the kexec in order", nic.bdf, frames);
-
-	device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
-	require_call(device_fd, "%s: device is retrieved", nic.bdf);
-	nic.iommu = iommu_init(MODE_IOMMUFD);
-	if (running)
-		retrieve_iommufd(session_fd, device_fd, frames);
-	start = now_ns();
-	ret = __vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL);
-	require_call(ret, "%s: device is bound to an iommufd", nic.bdf);
-	printf("LU-PHASE bind %lu %lu\n", start, now_ns() - start);
-	nic.device = vfio_pci_device_init_bound(nic.bdf, nic.iommu, device_fd);
-
-	ret = luo_session_finish(session_fd);
-	require_call(ret, "session is finished");
-	check(!close(session_fd), "session is closed");
-	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
-	      "state session is finished");
-
-	if (!running) {
-		wire_feed(0);
-		check_frames(&nic);
-	}
-
-	nic_close(&nic);
+	end->run(session_fd, state_session_fd, frames);
 	ksft_finished();
 }
 
@@ -408,6 +538,8 @@ static void usage(FILE *stream, const char *name)
 		"  -s, --stage 2       retrieve the device, after the kexec\n"
 		"  -R, --running       have the device go on, in both stages alike\n"
 		"  -p, --pressure      in stage 2, have it go on while memory is moved and punched\n"
+		"  -e, --end HOW       in stage 2, \"bind\" the device, as is done without this,\n"
+		"                      \"close\" its files, or \"remove\" it, while it goes on\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
 		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n"
@@ -422,6 +554,7 @@ int main(int argc, char *argv[])
 		{ "stage",	required_argument,	NULL, 's' },
 		{ "running",	no_argument,		NULL, 'R' },
 		{ "pressure",	no_argument,		NULL, 'p' },
+		{ "end",	required_argument,	NULL, 'e' },
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "other",	required_argument,	NULL, 'o' },
@@ -432,7 +565,7 @@ int main(int argc, char *argv[])
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpr:b:o:a:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpe:r:b:o:a:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -445,6 +578,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'p':
 			pressure = true;
+			break;
+		case 'e':
+			end = end_called(optarg);
 			break;
 		case 'r':
 			rate = atoi(optarg);
