@@ -8,7 +8,7 @@ use crate::damage::{Damage, Part};
 use crate::judges;
 use crate::kernel::Variant;
 use crate::machine::{Backend, Device, Machine, Slot};
-use crate::vm::{Do, Stage, VmTest};
+use crate::vm::{Do, End, Stage, VmTest};
 
 /// An `igb`, alone behind its root port.
 const IGB: Machine = Machine { slots: &[plain("igb")], ..Machine::PLAIN };
@@ -1332,19 +1332,7 @@ pub const TESTS: &[VmTest] = &[
             ],
             ..TWO_WITNESSES
         },
-        stages: &[
-            attack!("--aim=0xfeeffff0"),
-            Stage {
-                commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test(
-                        "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running 0000:01:00.0",
-                    ),
-                    Do::Need("vfio/scripts/cleanup.sh"),
-                ],
-                ..Stage::MAIN
-            },
-        ],
+        stages: &[attack!("--aim=0xfeeffff0"), retrieve_running!("0000:01:00.0")],
         timeout: Duration::from_secs(180),
         judge: Some(judges::running_beside_interrupts),
     },
@@ -1418,6 +1406,31 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::dropped_witness),
+    },
+    VmTest {
+        name: "witness-kdump",
+        about: "a device goes on, nobody retrieves it, and the crash kernel of the next one works as ever",
+        pitfalls: &[],
+        machine: WITNESS,
+        stages: &[
+            preserve_running!("0000:01:00.0"),
+            Stage {
+                cmdline: "crashkernel=512M unknown_nmi_panic",
+                commands: &[Do::Need("sleep 1")],
+                end: End::Panic,
+                ..Stage::MAIN
+            },
+            Stage {
+                cmdline: "kho=off",
+                commands: &[
+                    Do::Test("head -c 4 /proc/vmcore | grep -q ELF"),
+                    Do::Test("dd if=/proc/vmcore of=/dev/null bs=1M count=256"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::crashed_witness),
     },
     VmTest {
         name: "witness-unaware",

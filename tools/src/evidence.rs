@@ -125,6 +125,17 @@ impl Evidence {
         boot.phases.iter().find(|end| end.name == phase).map(|end| end.at)
     }
 
+    /// Whether a line of the console is one of a kernel that was to panic, after it was.
+    pub fn is_of_panic(&self, line: &Line) -> bool {
+        let mut asked = self.output.iter().filter(|said| said.text == "LU-PANIC");
+        asked.any(|asked| {
+            let after = |other: &&Line| other.at > asked.at;
+            let boots = |other: &&Line| message(&other.text).starts_with(FIRST_WORDS);
+            let next = self.console.iter().filter(after).find(boots);
+            line.at > asked.at && next.is_none_or(|next| line.at < next.at)
+        })
+    }
+
     /// What went wrong in the VM itself, in the init's words.
     pub fn errors(&self) -> Vec<&str> {
         self.output.iter().filter_map(|line| line.text.strip_prefix("LU-ERROR ")).collect()
@@ -170,6 +181,25 @@ mod tests {
 
     fn line(at: f64, text: &str) -> Line {
         Line { at, text: text.to_owned() }
+    }
+
+    #[test]
+    fn words_of_a_panic_end_with_the_next_kernel() {
+        let evidence = Evidence {
+            console: vec![
+                line(1.0, "[    0.0] Linux version 7.3.4"),
+                line(5.0, "[    4.0] Kernel panic"),
+                line(6.0, "[    0.0] Linux version 7.3.4"),
+                line(7.0, "[    1.0] Kernel panic"),
+            ],
+            output: vec![line(4.0, "LU-PANIC")],
+            ..Evidence::default()
+        };
+        let is_of_panic = |line: &Line| evidence.is_of_panic(line);
+        assert_eq!(
+            evidence.console.iter().map(is_of_panic).collect::<Vec<_>>(),
+            [false, true, false, false]
+        );
     }
 
     #[test]

@@ -17,9 +17,9 @@ pub use reads::{idle_reads, stopped_reads};
 pub use registers::{registers, unused};
 pub use translation::stopped_first;
 pub use witness::{
-    dropped_witness, ended_witness, idle_witness, outside, running_beside_bystander,
-    running_beside_interrupts, running_beside_refused, running_into_holes, running_witness,
-    stopped_witness,
+    crashed_witness, dropped_witness, ended_witness, idle_witness, outside,
+    running_beside_bystander, running_beside_interrupts, running_beside_refused,
+    running_into_holes, running_witness, stopped_witness,
 };
 
 /// Suites that must have run: one that silently vanished from the build is a failure.

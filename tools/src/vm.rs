@@ -46,6 +46,25 @@ pub enum Do {
     Test(&'static str),
 }
 
+/// How a boot that is not the last one ends.
+#[derive(Clone, Copy)]
+pub enum End {
+    /// The kernel is live-updated to the next one.
+    LiveUpdate,
+    /// It panics, and the next one is its crash kernel.
+    Panic,
+}
+
+impl End {
+    /// The function of the init that does it.
+    const fn function(self) -> &'static str {
+        match self {
+            Self::LiveUpdate => "live_update",
+            Self::Panic => "panic",
+        }
+    }
+}
+
 /// One boot of a test.
 #[derive(Clone, Copy)]
 pub struct Stage {
@@ -55,6 +74,8 @@ pub struct Stage {
     pub kernel: Variant,
     /// What is run, in this order.
     pub commands: &'static [Do],
+    /// How it ends, unless it is the last one.
+    pub end: End,
     /// What QEMU's human monitor is told when this kernel jumps into the next one.
     pub at_jump: &'static [&'static str],
     /// What is changed then of what this kernel hands over.
@@ -63,8 +84,14 @@ pub struct Stage {
 
 impl Stage {
     /// A boot of the main kernel that does nothing.
-    pub const MAIN: Self =
-        Self { cmdline: "", kernel: Variant::Main, commands: &[], at_jump: &[], damage: &[] };
+    pub const MAIN: Self = Self {
+        cmdline: "",
+        kernel: Variant::Main,
+        commands: &[],
+        end: End::LiveUpdate,
+        at_jump: &[],
+        damage: &[],
+    };
 
     /// Whether Live Update is on: the command line turns it off, or the kernel may not.
     fn has_live_update(&self) -> bool {
@@ -200,13 +227,18 @@ fn booted(built: &Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
 impl Job {
     /// The shell script of each stage, for `tools/vm/init` to read.
     fn scripts(&self) -> Vec<String> {
-        let stages = self.commands().into_iter().zip(1..);
-        stages.map(|(commands, number)| script(&commands, number < self.kernels.len())).collect()
+        let last = self.kernels.len() - 1;
+        let stages = self.commands().into_iter().zip(self.test.stages).enumerate();
+        stages
+            .map(|(index, (commands, stage))| {
+                script(&commands, (index < last).then_some(stage.end))
+            })
+            .collect()
     }
 }
 
 /// The shell script of a stage.
-fn script(commands: &[Do], updates: bool) -> String {
+fn script(commands: &[Do], end: Option<End>) -> String {
     let mut text = String::from("cd /selftests\n");
     for command in commands {
         let (line, after) = match command {
@@ -215,8 +247,8 @@ fn script(commands: &[Do], updates: bool) -> String {
         };
         text.push_str(&format!("run '{}'{after}\n", line.replace('\'', r"'\''")));
     }
-    if updates {
-        text.push_str("live_update\n");
+    if let Some(end) = end {
+        text.push_str(&format!("{}\n", end.function()));
     }
     text
 }
@@ -466,6 +498,7 @@ fn no_splat(evidence: &Evidence, splats: &Matcher) -> Case {
     let found: Vec<&str> = evidence
         .console
         .iter()
+        .filter(|line| !evidence.is_of_panic(line))
         .map(|line| line.text.as_str())
         .filter(|line| splats.is_splat(line))
         .collect();
@@ -517,7 +550,7 @@ mod tests {
     fn script_quotes_and_ends_early_where_a_need_is_not_met() {
         let commands = &[Do::Need("echo 'a'"), Do::Test("b")];
         assert_eq!(
-            script(commands, true),
+            script(commands, Some(End::LiveUpdate)),
             "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
         );
     }

@@ -206,6 +206,30 @@ pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
+/// A device that goes on through the kexec, and whose second kernel panics before anybody retrieves it:
+/// the crash kernel translates for it what that kernel did, as it does without a live update.
+pub fn crashed_witness(evidence: &Evidence) -> Vec<Case> {
+    /// What a crash kernel says when it goes on with what it finds in an IOMMU.
+    const COPIED: [&str; 2] =
+        ["Copied translation tables from previous kernel", "Copied IR table for"];
+    let bdf = device(evidence).unwrap_or_default();
+    let times = (evidence.end_of(2, "boot"), evidence.end_of(3, "boot"));
+    let (Some(second), Some(third)) = times else {
+        return vec![nothing_to_look_at()];
+    };
+    let mut cases = dropped_witness(evidence);
+    cases.push(iommu::unhindered(evidence, bdf, second, third));
+    cases.extend(COPIED.map(|words| {
+        let mut said = evidence.console.iter().filter(|line| line.text.contains(words));
+        Case::check(
+            format!("the crash kernel says: {words}"),
+            said.any(|line| line.at > second),
+            || "it does not".into(),
+        )
+    }));
+    cases
+}
+
 /// A device that the first kernel stopped, and something set off again while no kernel looked, is
 /// blocked until the next kernel is up, and none of its frames is found in memory.
 fn blocked_bystander(evidence: &Evidence, wire: usize, bdf: &str) -> Vec<Case> {
@@ -640,6 +664,26 @@ mod tests {
         assert!(failed(ended_witness, &evidence).is_empty());
         evidence.trace.retain(|event| event.at < 20.3);
         assert_eq!(failed(ended_witness, &evidence), [FEW]);
+    }
+
+    #[test]
+    fn crash_kernel_has_to_go_on_with_what_it_finds() {
+        let mut evidence = running();
+        assert_eq!(crashed_witness(&evidence).len(), 1);
+        for (at, text) in [(35.0, "LU-STAGE 3 7.3.4"), (35.1, "LU-PHASE boot 1 1")] {
+            evidence.output.push(line(at, text));
+        }
+        assert_eq!(failed(crashed_witness, &evidence).len(), 2);
+        for text in [
+            "Copied translation tables from previous kernel for dmar0",
+            "Copied IR table for dmar0 from previous kernel",
+        ] {
+            evidence.console.push(line(33.0, text));
+        }
+        assert!(failed(crashed_witness, &evidence).is_empty());
+        let fault = "sid 0x100 fault 5 addr 0x0 write 1";
+        evidence.trace.push(seen(34.0, "vtd_dmar_fault", fault));
+        assert_eq!(failed(crashed_witness, &evidence), ["the IOMMU blocks nothing of "]);
     }
 
     #[test]
