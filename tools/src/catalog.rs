@@ -75,7 +75,7 @@ macro_rules! retrieve_running {
     ($bdf:literal) => {
         retrieve_running!($bdf, "")
     };
-    ($bdf:literal, $options:literal) => {
+    ($bdf:literal, $options:literal $(, $after:expr)?) => {
         Stage {
             commands: &[
                 Do::Need(concat!("vfio/scripts/setup.sh ", $bdf)),
@@ -86,18 +86,20 @@ macro_rules! retrieve_running {
                     $bdf
                 )),
                 Do::Need("vfio/scripts/cleanup.sh"),
+                $(Do::Test($after),)?
             ],
             ..Stage::MAIN
         }
     };
 }
 
-/// A device that goes on doing DMA through the kexec, as numbered frames witness.
+/// A device that goes on doing DMA through the kexec, as numbered frames witness. In the end, all
+/// groups have default domains of one type, as the command line says.
 macro_rules! goes_on {
     ($name:literal, $about:literal, $machine:expr) => {
-        goes_on!($name, $about, $machine, "0000:01:00.0", "")
+        goes_on!($name, $about, $machine, "0000:01:00.0", "", "DMA-FQ")
     };
-    ($name:literal, $about:literal, $machine:expr, $bdf:literal, $cmdline:literal) => {
+    ($name:literal, $about:literal, $machine:expr, $bdf:literal, $cmdline:literal, $type:literal) => {
         VmTest {
             name: $name,
             about: concat!("an igb goes on writing frames through the kexec: ", $about),
@@ -105,7 +107,14 @@ macro_rules! goes_on {
             machine: $machine,
             stages: &[
                 preserve_running!($bdf),
-                Stage { cmdline: $cmdline, ..retrieve_running!($bdf) },
+                Stage {
+                    cmdline: $cmdline,
+                    ..retrieve_running!(
+                        $bdf,
+                        "",
+                        concat!("test \"$(sort -u /sys/kernel/iommu_groups/*/type)\" = ", $type)
+                    )
+                },
             ],
             timeout: Duration::from_secs(180),
             judge: Some(judges::running_witness),
@@ -1254,12 +1263,16 @@ pub const TESTS: &[VmTest] = &[
         "in scalable mode, second stage with three levels, where the next kernel has iommu=pt",
         witness_behind("intremap=on,scalable-mode=on,aw-bits=39"),
         "0000:01:00.0",
-        "iommu=pt"
+        "iommu=pt",
+        "identity"
     ),
     goes_on!(
         "witness-first-stage",
-        "in scalable mode, first stage",
-        witness_behind("intremap=on,scalable-mode=on,fsts=on")
+        "in scalable mode, first stage, where the next kernel has intel_iommu=strict",
+        witness_behind("intremap=on,scalable-mode=on,fsts=on"),
+        "0000:01:00.0",
+        "intel_iommu=strict",
+        "DMA"
     ),
     goes_on!("witness-legacy", "in legacy mode", witness_behind("intremap=on,scalable-mode=off")),
     goes_on!(
@@ -1280,7 +1293,8 @@ pub const TESTS: &[VmTest] = &[
             ..WITNESS
         },
         "0000:03:00.0",
-        ""
+        "",
+        "DMA-FQ"
     ),
     goes_on!(
         "witness-switch-legacy",
@@ -1290,7 +1304,8 @@ pub const TESTS: &[VmTest] = &[
             ..witness_behind("intremap=on,scalable-mode=off")
         },
         "0000:03:00.0",
-        ""
+        "",
+        "DMA-FQ"
     ),
     VmTest {
         name: "witness-bystander",
@@ -1544,6 +1559,35 @@ pub const TESTS: &[VmTest] = &[
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::stopped_reads),
+    },
+    VmTest {
+        name: "witness-reads-running",
+        about: "the same by a controller that goes on: all reads complete, some while no kernel runs",
+        pitfalls: &[],
+        machine: SLOW_NVME,
+        stages: &[
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_reads_test --stage 1 --running 0000:01:00.0",
+                    ),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+                    Do::Test(
+                        "vfio/vfio_pci_liveupdate_reads_test --stage 2 --running 0000:01:00.0",
+                    ),
+                    Do::Need("vfio/scripts/cleanup.sh"),
+                ],
+                ..Stage::MAIN
+            },
+        ],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_reads),
     },
     VmTest {
         name: "vfio-fail-nth",

@@ -13,7 +13,7 @@ mod registers;
 mod translation;
 mod witness;
 
-pub use reads::{idle_reads, stopped_reads};
+pub use reads::{idle_reads, running_reads, stopped_reads};
 pub use registers::{registers, unused};
 pub use translation::stopped_first;
 pub use witness::{

@@ -62,6 +62,30 @@ pub fn stopped_reads(evidence: &Evidence) -> Vec<Case> {
     ]
 }
 
+/// The device goes on through the kexec: all reads complete, some of them while no kernel runs.
+pub fn running_reads(evidence: &Evidence) -> Vec<Case> {
+    /// The fewest that show a device at work.
+    const FEWEST: usize = 20;
+    let (Some(reads), Some((last, first))) = (Reads::of(evidence), evidence.silence(1)) else {
+        return vec![nothing_to_look_at()];
+    };
+    let between = reads.completions.iter().filter(|at| (last..first).contains(*at)).count();
+    vec![
+        reads.completed_once(),
+        Case::check("what QEMU saw complete is what the VM found", reads.agree(EVER), || {
+            format!("QEMU saw {}, the VM found {}", reads.completions.len(), reads.found)
+        }),
+        Case::check("all reads complete", reads.found == reads.started, || {
+            format!("the VM found {} of {}", reads.found, reads.started)
+        }),
+        Case::check(
+            format!("at least {FEWEST} complete between the kernels"),
+            between >= FEWEST,
+            || format!("QEMU saw {between}"),
+        ),
+    ]
+}
+
 fn nothing_to_look_at() -> Case {
     Case::failed("reads", "there are no reads or no complete live update to look at")
 }
@@ -152,6 +176,28 @@ mod tests {
     fn reads_complete_or_stop_as_they_should() {
         assert_eq!(failed(idle_reads, &seen(8)), [0; 0]);
         assert_eq!(failed(stopped_reads, &seen(4)), [0; 0]);
+    }
+
+    #[test]
+    fn reads_of_a_device_that_goes_on_complete_between_the_kernels() {
+        let mut evidence = seen(0);
+        let reads = (0..40).map(|read| Event {
+            at: 3.0 + 0.1 * f64::from(read),
+            name: "pci_nvme_enqueue_req_completion".into(),
+            args: format!("cid {} cqid {QUEUE} dw0 0x0 dw1 0x0 status 0x0", read + 1),
+        });
+        evidence.trace.extend(reads);
+        evidence.output[1].text = "LU-READS 0000:01:00.0 40 40".into();
+        assert_eq!(failed(running_reads, &evidence), [0]);
+        let boot = Line { at: 8.0, text: "[    0.0] Linux version 7.3.4".into() };
+        evidence.console.push(boot);
+        assert_eq!(failed(running_reads, &evidence), [0; 0]);
+        evidence.console[1].at = 6.0;
+        assert_eq!(failed(running_reads, &evidence), [3]);
+        evidence.trace.pop();
+        assert_eq!(failed(running_reads, &evidence), [1, 3]);
+        evidence.output[1].text = "LU-READS 0000:01:00.0 39 40".into();
+        assert_eq!(failed(running_reads, &evidence), [2, 3]);
     }
 
     #[test]

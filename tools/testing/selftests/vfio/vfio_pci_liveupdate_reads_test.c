@@ -13,6 +13,9 @@
  *
  *	LU-READS <address> <completed> <started>
  *
+ * With --running, the HWPT of the device is marked, and the iommufd preserved,
+ * too, so that the device goes on all the time.
+ *
  * Whether all reads were to complete is for whoever reads this line to judge.
  * Here it is checked that those which did have brought the right data, each
  * once. A read that did not may have brought its data, too, or some of it, if
@@ -32,6 +35,8 @@
 #define MEMFD_TOKEN		0x100
 #define DEVICE_TOKEN		0x200
 #define STATE_TOKEN		0x300
+#define IOMMUFD_TOKEN		0x400
+#define HWPT_TOKEN		0x500
 
 #define BLOCK_SIZE		512
 #define NR_READS		512
@@ -42,7 +47,9 @@
 
 #define NR_START_CASES		3
 #define NR_PRESERVE_CASES	3
+#define NR_MARK_CASES		2
 #define NR_RETRIEVE_CASES	8
+#define NR_IOMMUFD_CASES	2
 #define NR_READ_CASES		2
 
 static const char *bdf;
@@ -50,6 +57,7 @@ static struct iommu *iommu;
 static struct vfio_pci_device *device;
 static struct test_memory mem;
 static bool done[NR_READS];
+static bool running;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 static char state_session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -158,7 +166,7 @@ static void stage_1(int luo_fd)
 {
 	int session_fd, ret;
 
-	ksft_set_plan(NR_START_CASES + NR_PRESERVE_CASES);
+	ksft_set_plan(NR_START_CASES + NR_PRESERVE_CASES + (running ? NR_MARK_CASES : 0));
 
 	device_open();
 	start_reads();
@@ -168,6 +176,11 @@ static void stage_1(int luo_fd)
 	require_call(session_fd, "session %s is created", session_name);
 	ret = luo_session_preserve_fd(session_fd, mem.fd, MEMFD_TOKEN);
 	require_call(ret, "%s: memfd is preserved", bdf);
+	if (running) {
+		require_call(mark_hwpt(iommu, HWPT_TOKEN), "%s: HWPT is marked", bdf);
+		ret = luo_session_preserve_fd(session_fd, iommu->iommufd, IOMMUFD_TOKEN);
+		require_call(ret, "%s: iommufd is preserved", bdf);
+	}
 	ret = luo_session_preserve_fd(session_fd, device->fd, DEVICE_TOKEN);
 	require_call(ret, "%s: device is preserved", bdf);
 
@@ -178,9 +191,9 @@ static void stage_1(int luo_fd)
 
 static void stage_2(int luo_fd, int state_session_fd)
 {
-	int session_fd, device_fd, stage, ret;
+	int session_fd, device_fd, iommufd, stage, ret;
 
-	ksft_set_plan(NR_RETRIEVE_CASES + NR_READ_CASES);
+	ksft_set_plan(NR_RETRIEVE_CASES + NR_READ_CASES + (running ? NR_IOMMUFD_CASES : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	require(stage == 2, "state file says stage %d", stage);
@@ -197,8 +210,13 @@ static void stage_2(int luo_fd, int state_session_fd)
 	device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
 	require_call(device_fd, "%s: device is retrieved", bdf);
 	iommu = iommu_init(MODE_IOMMUFD);
+	if (running) {
+		iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
+		require_call(iommufd, "%s: iommufd is retrieved", bdf);
+		require_call(move_to_iommufd(iommu, iommufd), "%s: there is a new IOAS", bdf);
+	}
 	ret = __vfio_device_bind_iommufd(device_fd, iommu->iommufd, NULL);
-	require_call(ret, "%s: device is bound to a new iommufd", bdf);
+	require_call(ret, "%s: device is bound to an iommufd", bdf);
 	device = vfio_pci_device_init_bound(bdf, iommu, device_fd);
 
 	ret = luo_session_finish(session_fd);
@@ -233,11 +251,12 @@ static void run(int stage)
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
-		"Usage: %s --idle | --stage 1|2 segment:bus:device.function\n"
+		"Usage: %s --idle | --stage 1|2 [--running] segment:bus:device.function\n"
 		"\n"
 		"  -i, --idle       wait for the reads, without a kexec\n"
 		"  -s, --stage 1    preserve the device, before the kexec\n"
-		"  -s, --stage 2    retrieve the device, after the kexec\n",
+		"  -s, --stage 2    retrieve the device, after the kexec\n"
+		"  -R, --running    have the device go on, in both stages alike\n",
 		name);
 }
 
@@ -246,6 +265,7 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "idle",	no_argument,		NULL, 'i' },
 		{ "stage",	required_argument,	NULL, 's' },
+		{ "running",	no_argument,		NULL, 'R' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
@@ -253,13 +273,16 @@ int main(int argc, char *argv[])
 	int stage = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "is:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "is:Rh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			is_idle = true;
 			break;
 		case 's':
 			stage = atoi(optarg);
+			break;
+		case 'R':
+			running = true;
 			break;
 		case 'h':
 			usage(stdout, argv[0]);

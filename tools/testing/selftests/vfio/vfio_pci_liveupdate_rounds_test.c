@@ -16,12 +16,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <linux/filter.h>
-#include <linux/iommufd.h>
 #include <linux/kernel.h>
 #include <linux/limits.h>
 #include <linux/sizes.h>
@@ -277,15 +275,6 @@ int main(int argc, char *argv[])
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
-	struct iommu_hwpt_liveupdate_mark_preserve mark = {
-		.size = sizeof(mark),
-		.hwpt_token = HWPT_TOKEN,
-	};
-	struct iommu_ioas_map_file map = {
-		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE,
-		.length = SZ_64K,
-	};
 	int luo_fd, memfd, opt, timeout = SETTLE_TIMEOUT_S;
 	long rounds = DEFAULT_ROUNDS, done;
 	struct vfio_pci_device *device;
@@ -321,15 +310,12 @@ int main(int argc, char *argv[])
 	memfd = memfd_create("rounds", MFD_ALLOW_SEALING);
 	VFIO_ASSERT_GE(memfd, 0);
 	VFIO_ASSERT_EQ(ftruncate(memfd, SZ_64K), 0);
-	VFIO_ASSERT_EQ(fcntl(memfd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), 0);
+	VFIO_ASSERT_EQ(fcntl(memfd, F_ADD_SEALS, MAPPED_SEALS), 0);
 	VFIO_ASSERT_NE(mmap(NULL, SZ_64K, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_POPULATE, memfd, 0), MAP_FAILED);
 
-	map.ioas_id = iommu->ioas_id;
-	map.fd = memfd;
-	ioctl_assert(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &map);
-	mark.hwpt_id = iommu->ioas_id;
-	ioctl_assert(iommu->iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
+	VFIO_ASSERT_EQ(map_file(iommu, memfd, IOVA_BASE, SZ_64K), 0);
+	VFIO_ASSERT_EQ(mark_hwpt(iommu, HWPT_TOKEN), 0);
 
 	ksft_set_plan(5);
 

@@ -34,10 +34,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include <linux/iommufd.h>
 #include <linux/sizes.h>
 
 #include <libliveupdate.h>
@@ -160,16 +158,9 @@ static void idle(int seconds)
 /* Have the page table of the device, and all that is in it, stay as it is. */
 static void preserve_iommufd(const struct nic *nic, int session_fd)
 {
-	struct iommu_hwpt_liveupdate_mark_preserve mark = {
-		.size = sizeof(mark),
-		/* The one that the device got when it was attached to the IOAS */
-		.hwpt_id = nic->iommu->ioas_id,
-		.hwpt_token = HWPT_TOKEN,
-	};
 	int ret;
 
-	ret = ioctl(nic->iommu->iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
-	require_call(ret, "%s: HWPT is marked", nic->bdf);
+	require_call(mark_hwpt(nic->iommu, HWPT_TOKEN), "%s: HWPT is marked", nic->bdf);
 	ret = luo_session_preserve_fd(session_fd, nic->iommu->iommufd, IOMMUFD_TOKEN);
 	require_call(ret, "%s: iommufd is preserved", nic->bdf);
 }
@@ -338,10 +329,8 @@ static void finish(int session_fd, int state_session_fd)
  * Have the device receive more frames than it did before, and then no more. Only
  * the iommufd that is retrieved gets at it, and sets it up anew.
  */
-static void move_to_iommufd(int iommufd, int device_fd)
+static void end_passage(int iommufd, int device_fd)
 {
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
-
 	wire_feed(0);
 	check_frames(&nic);
 	if (pressure)
@@ -349,11 +338,7 @@ static void move_to_iommufd(int iommufd, int device_fd)
 
 	check(__vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL) == -EPERM,
 	      "%s: device is not bound to a foreign iommufd", nic.bdf);
-	close(nic.iommu->iommufd);
-	nic.iommu->iommufd = iommufd;
-	require(!ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc), "%s: there is a new IOAS",
-		nic.bdf);
-	nic.iommu->ioas_id = alloc.out_ioas_id;
+	require_call(move_to_iommufd(nic.iommu, iommufd), "%s: there is a new IOAS", nic.bdf);
 }
 
 /* Go on with the device, as one does. */
@@ -365,7 +350,7 @@ static void end_by_binding(int session_fd, int state_session_fd, u32 frames)
 	device_fd = retrieve_device(session_fd);
 	nic.iommu = iommu_init(MODE_IOMMUFD);
 	if (running)
-		move_to_iommufd(retrieve_iommufd(session_fd, frames), device_fd);
+		end_passage(retrieve_iommufd(session_fd, frames), device_fd);
 	start = now_ns();
 	ret = __vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL);
 	require_call(ret, "%s: device is bound to an iommufd", nic.bdf);

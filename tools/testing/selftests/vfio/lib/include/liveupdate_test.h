@@ -213,6 +213,8 @@ bool memory_retrieved(struct test_memory *mem);
 int memory_map_dma(struct test_memory *mem, struct vfio_pci_device *device);
 int memory_map_file(struct test_memory *mem, struct vfio_pci_device *device);
 int map_file(struct iommu *iommu, int fd, u64 iova, u64 size);
+int mark_hwpt(struct iommu *iommu, u64 token);
+int move_to_iommufd(struct iommu *iommu, int iommufd);
 struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device);
 u64 memory_dma_sum(const struct test_memory *mem);
 bool data_intact(const struct test_memory *mem);

@@ -191,6 +191,32 @@ int map_file(struct iommu *iommu, int fd, u64 iova, u64 size)
 	return ioctl(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
 }
 
+/* Have the HWPT that a device got when it was attached to the IOAS be preserved. */
+int mark_hwpt(struct iommu *iommu, u64 token)
+{
+	struct iommu_hwpt_liveupdate_mark_preserve mark = {
+		.size = sizeof(mark),
+		.hwpt_id = iommu->ioas_id,
+		.hwpt_token = token,
+	};
+
+	return ioctl(iommu->iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark) ? -errno : 0;
+}
+
+/* Go on with another iommufd, which has nothing mapped. */
+int move_to_iommufd(struct iommu *iommu, int iommufd)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+	if (ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc))
+		return -errno;
+
+	close(iommu->iommufd);
+	iommu->iommufd = iommufd;
+	iommu->ioas_id = alloc.out_ioas_id;
+	return 0;
+}
+
 /* The receive ring and its buffers, once the memfd is mapped. */
 struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device)
 {
