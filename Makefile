@@ -6,7 +6,7 @@
 
 LU := ./tools/enter lu
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-debug legend check tree build patches install-into uninstall-from shell clean
+.PHONY: help run test test-full test-debug bench bench-full legend check tree build patches install-into uninstall-from shell clean
 
 # Read by tools/enter, which passes them on.
 export J KSRC
@@ -19,6 +19,8 @@ help:
 ##   make test [T=name]     everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name
 ##   make test-full         the same, and what only repeats other tests with other properties
 ##   make test-debug [T=name]   the VM tests, or those that T= names, on debug kernels only
+##   make bench             what a live update costs, in instructions: figures, JSON and a plot
+##   make bench-full        the same, up to a TiB that is mapped in small pages
 ##   make legend            what each VM test shows, and which pitfalls it covers
 ##   make check             formatting, clippy, checkpatch, rustdoc, layering, the patch series per commit
 ##   make tree              the patched kernel tree alone (FORCE=1 drops commits not in patches/)
@@ -44,6 +46,12 @@ test-full:
 
 test-debug:
 	@$(LU) test --debug $(T)
+
+bench:
+	@$(LU) bench
+
+bench-full:
+	@$(LU) bench --full
 
 legend:
 	@$(LU) legend

@@ -17,13 +17,14 @@ pub use reads::{idle_reads, running_reads, stopped_reads};
 pub use registers::{registers, unused};
 pub use translation::stopped_first;
 pub use witness::{
-    crashed_witness, dropped_witness, ended_witness, idle_witness, outside,
+    crashed_witness, dropped_witness, ended_witness, idle_witness, longest_gap, outside,
     running_beside_bystander, running_beside_interrupts, running_beside_refused,
     running_into_holes, running_witness, stopped_witness,
 };
 
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
+    "iommu_liveupdate",
     "pci_liveupdate",
     "rust_doctests_kernel",
     "rust_liveupdate_abi",

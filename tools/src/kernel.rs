@@ -41,12 +41,14 @@ pub enum Variant {
     DebugModules,
     /// Without what this project adds, as far as it is an option: does live updates of memory only.
     Unaware,
+    /// Without checks, as hosts run it: what is counted is what it costs there.
+    Bench,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Main, Self::Debug, Self::Modules, Self::DebugModules, Self::Unaware];
+    pub const ALL: [Self; 6] =
+        [Self::Main, Self::Debug, Self::Modules, Self::DebugModules, Self::Unaware, Self::Bench];
 
     /// Its name, on the command line, in the cache and in what `uname -r` says.
     pub const fn name(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Variant {
             Self::Modules => "modules",
             Self::DebugModules => "debug+modules",
             Self::Unaware => "unaware",
+            Self::Bench => "bench",
         }
     }
 
@@ -90,6 +93,7 @@ impl Variant {
             Self::Modules => &["tools/vm/modules.config"],
             Self::DebugModules => &["tools/vm/debug.config", "tools/vm/modules.config"],
             Self::Unaware => &["tools/vm/unaware.config"],
+            Self::Bench => &["tools/vm/bench.config"],
         }
     }
 }

@@ -80,7 +80,7 @@ impl Slot {
     }
 }
 
-/// A test's machine: a q35 with two processors, VT-d and these devices.
+/// A test's machine: a q35 with VT-d and these devices.
 #[derive(Clone, Copy)]
 pub struct Machine {
     /// Memory, as QEMU's `-m` takes it.
@@ -93,6 +93,8 @@ pub struct Machine {
     pub traces: &'static [&'static str],
     /// Whether its memory can be changed from outside.
     pub is_open: bool,
+    /// Whether it has one processor, for which each instruction takes a nanosecond.
+    pub counts_instructions: bool,
 }
 
 /// What makes memory that can be changed from outside, and what QEMU calls its file.
@@ -106,6 +108,7 @@ impl Machine {
         slots: &[],
         traces: &[],
         is_open: false,
+        counts_instructions: false,
     };
 
     /// Whether the harness feeds one of its devices.
@@ -140,7 +143,9 @@ impl Machine {
     ) -> Result<Command> {
         let at = |name: &str| dir.join(name).display().to_string();
         let mut qemu = Command::new(QEMU);
-        qemu.args(["-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max", "-smp", "2"])
+        let processors = if self.counts_instructions { "1" } else { "2" };
+        qemu.args(["-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max"])
+            .args(["-smp", processors])
             .args(["-m", self.memory, "-nodefaults", "-no-reboot", "-display", "none", "-S"])
             .args(["-run-with", "exit-with-parent=on"])
             .args([
@@ -165,6 +170,9 @@ impl Machine {
             .args(["-append", cmdline]);
         for event in self.traces {
             qemu.args(["-trace", event]);
+        }
+        if self.counts_instructions {
+            qemu.args(["-icount", "shift=0,sleep=off"]);
         }
         if self.is_open {
             let memory = format!("{MEMORY_TYPE},id=open,size={}", self.memory);

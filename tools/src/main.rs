@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod catalog;
 mod checks;
 mod config_space;
@@ -94,6 +95,12 @@ enum Task {
         #[arg(long, requires = "names")]
         next_kernel: Option<PathBuf>,
     },
+    /// Measure what a live update costs.
+    Bench {
+        /// Measure what takes a quarter of an hour and more, too.
+        #[arg(long)]
+        full: bool,
+    },
     /// Say what each VM test shows, and which pitfalls it covers.
     Legend,
     /// Regenerate patches/ from the commits in the tree.
@@ -130,6 +137,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Test { names, kernel, next_kernel, .. } => {
             suite::run_vm_tests(&ctx, &names, kernel, next_kernel)
         }
+        Task::Bench { full } => bench::run(&ctx, full),
         Task::Legend => {
             legend::print();
             Ok(true)

@@ -43,6 +43,8 @@ mod exports;
 #[expect(unsafe_code, reason = "C boundary")]
 mod ffi;
 mod tables;
+#[cfg(CONFIG_IOMMU_LIVEUPDATE_KUNIT_TEST)]
+mod tests;
 
 /// What messages begin with.
 const __LOG_PREFIX: &[u8] = b"iommu_liveupdate\0";

@@ -248,7 +248,6 @@ fn blocked_bystander(evidence: &Evidence, wire: usize, bdf: &str) -> Vec<Case> {
 
 /// The longest time between two DMA writes of the device at `bdf`, which is at the end of the wire
 /// of this number, from one moment to another. A figure.
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing compares figures of several runs yet"))]
 pub fn longest_gap(evidence: &Evidence, wire: usize, bdf: &str, from: f64, to: f64) -> Option<f64> {
     Witness::of(evidence, wire, bdf)?.longest_gap(from, to)
 }

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a live update of devices that go on costs.
+ *
+ * Stage 1 runs before a kexec: it attaches each device to an HWPT of an iommufd of
+ * its own, maps one memfd many times, and preserves all of it. Stage 2 runs after
+ * it and takes it back. Each line
+ *
+ *	LU-COUNT <what> <cycles>
+ *
+ * is what one step took for all devices, by the time stamp counter. In a virtual
+ * machine that counts one cycle per instruction, that is how many there were. When
+ * the kernels did the rest can be told from two times:
+ *
+ *	LU-TSC <cycles>		in the log of the kernel, at the end of stage 1
+ *	LU-COUNT booted <cycles>	with --now, for the next kernel to begin with
+ *
+ * There is nothing to pass or to fail but each step by itself.
+ */
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libliveupdate.h>
+
+#include "iommufd_liveupdate_common.h"
+
+#define SESSION		"iommufd-bench"
+#define STATE_SESSION	"iommufd-bench-state"
+
+#define STATE_TOKEN	1
+#define MEMFD_TOKEN	2
+#define IOMMUFD_TOKEN	0x100
+#define DEVICE_TOKEN	0x200
+
+/* Is mapped as often as it takes. */
+#define PART_SIZE	(256 * SZ_1M)
+
+#define MAX_DEVICES	64
+
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+static int nr_devices;
+static int devices[MAX_DEVICES], iommufds[MAX_DEVICES];
+static __u32 hwpts[MAX_DEVICES], ioass[MAX_DEVICES];
+
+static __u64 start;
+
+static __u64 cycles(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+static void begin(void)
+{
+	start = cycles();
+}
+
+static void end(const char *what)
+{
+	printf("LU-COUNT %s %llu\n", what, cycles() - start);
+	fflush(stdout);
+}
+
+static void must(int ret, const char *what)
+{
+	if (ret < 0)
+		ksft_exit_fail_msg("%s: %s\n", what, strerror(-ret));
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		fail_exit("%s", path);
+	close(fd);
+}
+
+/* How many pages IOMMUs have for tables */
+static long nr_tables(void)
+{
+	char line[128];
+	long count = 0;
+	FILE *file;
+
+	/* Processors keep counts of their own until somebody asks. */
+	write_file("/proc/sys/vm/stat_refresh", "1");
+	file = fopen("/proc/vmstat", "r");
+	if (!file)
+		fail_exit("/proc/vmstat");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "nr_iommu_pages %ld", &count) == 1)
+			break;
+	fclose(file);
+	return count;
+}
+
+static void attach(int i, const char *path)
+{
+	__u32 dev_id;
+
+	devices[i] = open_path(path);
+	must(devices[i], path);
+	iommufds[i] = open_path("/dev/iommu");
+	must(iommufds[i], "/dev/iommu");
+	must(device_bind(devices[i], iommufds[i], &dev_id), "bind");
+	must(ioas_alloc(iommufds[i], &ioass[i]), "IOAS");
+	must(hwpt_alloc(iommufds[i], dev_id, ioass[i], &hwpts[i]), "HWPT");
+	must(device_attach_to(devices[i], hwpts[i]), "attach");
+}
+
+static void map(int memfd, __u64 size)
+{
+	__u64 at;
+	int i;
+
+	for (i = 0; i < nr_devices; i++)
+		for (at = 0; at < size; at += PART_SIZE)
+			must(map_file_at(iommufds[i], ioass[i], memfd, 0, PART_SIZE, IOVA + at),
+			     "map");
+}
+
+static void stage_1(int luo, __u64 size, bool huge, bool marked)
+{
+	int session, memfd, i;
+	char time[64];
+	long tables;
+
+	write_file(SHMEM_HUGE, huge ? "always" : "never");
+	memfd = memfd_sealed(PART_SIZE, 0, SEALS);
+	must(memfd, "memfd");
+	if (fallocate(memfd, 0, 0, PART_SIZE))
+		fail_exit("fallocate");
+
+	tables = nr_tables();
+	begin();
+	map(memfd, size);
+	end("map");
+	printf("LU-COUNT tables %ld\n", nr_tables() - tables);
+
+	begin();
+	for (i = 0; i < nr_devices && marked; i++)
+		must(hwpt_mark(iommufds[i], hwpts[i], 1), "mark");
+	end("mark");
+
+	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
+	session = luo_create_session(luo, SESSION);
+	must(session, "session");
+	begin();
+	must(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), "preserve memfd");
+	end("preserve-memfd");
+	if (marked) {
+		begin();
+		for (i = 0; i < nr_devices; i++)
+			must(luo_session_preserve_fd(session, iommufds[i], IOMMUFD_TOKEN + i),
+			     "preserve iommufd");
+		end("preserve-iommufd");
+		begin();
+		for (i = 0; i < nr_devices; i++)
+			must(luo_session_preserve_fd(session, devices[i], DEVICE_TOKEN + i),
+			     "preserve device");
+		end("preserve-device");
+	}
+	close(luo);
+
+	snprintf(time, sizeof(time), "LU-TSC %llu\n", cycles());
+	write_file("/dev/kmsg", time);
+	daemonize_and_wait();
+}
+
+static void stage_2(int luo, bool marked)
+{
+	int session, stage, state_session, i;
+	__u32 dev_id;
+
+	state_session = luo_retrieve_session(luo, STATE_SESSION);
+	must(state_session, "state session");
+	restore_and_read_stage(state_session, STATE_TOKEN, &stage);
+	session = luo_retrieve_session(luo, SESSION);
+	must(session, "session");
+
+	begin();
+	must(luo_session_retrieve_fd(session, MEMFD_TOKEN), "retrieve memfd");
+	end("retrieve-memfd");
+	if (marked) {
+		begin();
+		for (i = 0; i < nr_devices; i++) {
+			iommufds[i] = luo_session_retrieve_fd(session, IOMMUFD_TOKEN + i);
+			must(iommufds[i], "retrieve iommufd");
+		}
+		end("retrieve-iommufd");
+		begin();
+		for (i = 0; i < nr_devices; i++) {
+			devices[i] = luo_session_retrieve_fd(session, DEVICE_TOKEN + i);
+			must(devices[i], "retrieve device");
+		}
+		end("retrieve-device");
+		for (i = 0; i < nr_devices; i++)
+			must(device_bind(devices[i], iommufds[i], &dev_id), "bind");
+	}
+	begin();
+	must(luo_session_finish(session), "finish");
+	end("finish");
+	must(luo_session_finish(state_session), "finish");
+}
+
+static void usage(FILE *stream, const char *name)
+{
+	fprintf(stream,
+		"Usage: %s --stage 1 [--size GIB] [--huge] [--unmarked] CDEV...\n"
+		"       %s --stage 2 [--unmarked] DEVICES\n"
+		"       %s --now\n"
+		"\n"
+		"  -s, --stage 1   preserve what is attached to these devices, before the kexec\n"
+		"  -s, --stage 2   take it back, after the kexec: so many devices\n"
+		"  -g, --size GIB  how much each device has mapped (1)\n"
+		"  -H, --huge      have it mapped in pages of 2 MiB, not of 4 KiB\n"
+		"  -u, --unmarked  preserve the memfd only, to compare with that\n"
+		"  -n, --now       say the time\n",
+		name, name, name);
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct option options[] = {
+		{ "stage",	required_argument,	NULL, 's' },
+		{ "size",	required_argument,	NULL, 'g' },
+		{ "huge",	no_argument,		NULL, 'H' },
+		{ "unmarked",	no_argument,		NULL, 'u' },
+		{ "now",	no_argument,		NULL, 'n' },
+		{ "help",	no_argument,		NULL, 'h' },
+		{}
+	};
+	bool huge = false, marked = true;
+	int stage = 0, opt, luo, i;
+	__u64 size = SZ_1G;
+
+	while ((opt = getopt_long(argc, argv, "s:g:Hunh", options, NULL)) != -1) {
+		switch (opt) {
+		case 's':
+			stage = atoi(optarg);
+			break;
+		case 'g':
+			size = strtoull(optarg, NULL, 0) * SZ_1G;
+			break;
+		case 'H':
+			huge = true;
+			break;
+		case 'u':
+			marked = false;
+			break;
+		case 'n':
+			printf("LU-COUNT booted %llu\n", (unsigned long long)cycles());
+			return KSFT_PASS;
+		case 'h':
+			usage(stdout, argv[0]);
+			return KSFT_PASS;
+		default:
+			usage(stderr, argv[0]);
+			return KSFT_FAIL;
+		}
+	}
+	if (stage < 1 || stage > 2 || !size || optind == argc || argc - optind > MAX_DEVICES) {
+		usage(stderr, argv[0]);
+		return KSFT_FAIL;
+	}
+
+	luo = luo_open_device();
+	if (luo < 0)
+		ksft_exit_skip("open(%s): %m (booted with liveupdate=on?)\n", LUO_DEVICE);
+
+	if (stage == 1) {
+		nr_devices = argc - optind;
+		for (i = 0; i < nr_devices; i++)
+			attach(i, argv[optind + i]);
+		stage_1(luo, size, huge, marked);
+	} else {
+		nr_devices = atoi(argv[optind]);
+		if (nr_devices < 1 || nr_devices > MAX_DEVICES)
+			ksft_exit_fail_msg("so many devices cannot be\n");
+		stage_2(luo, marked);
+	}
+	return KSFT_PASS;
+}
