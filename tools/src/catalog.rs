@@ -1091,6 +1091,31 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
+        name: "iommufd-refused-group",
+        about: "a device that another one shares its IOMMU group with cannot go on",
+        pitfalls: &[],
+        machine: Machine {
+            slots: &[Slot::Functions(
+                &[Device { model: "virtio-net-pci", backend: Backend::None }; 2],
+            )],
+            ..Machine::PLAIN
+        },
+        stages: &[Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:01:00.1"),
+                Do::Need(
+                    "test /sys/bus/pci/devices/0000:01:00.0/iommu_group -ef \
+                     /sys/bus/pci/devices/0000:01:00.1/iommu_group",
+                ),
+                Do::Test("iommu/iommufd_liveupdate_kexec_test --refused /dev/vfio/devices/vfio0"),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }],
+        timeout: Duration::from_secs(120),
+        judge: None,
+    },
+    VmTest {
         name: "iommufd-kexec",
         about: "a memfd, an iommufd that maps it and a device that is attached survive a kexec",
         pitfalls: &["h", "w"],
@@ -1369,8 +1394,8 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: WITNESS,
         stages: &[
-            preserve_running!("0000:01:00.0"),
-            retrieve_running!("0000:01:00.0", "--end close"),
+            preserve_running!("0000:01:00.0", "--rate 100"),
+            retrieve_running!("0000:01:00.0", "--rate 100 --end close"),
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::ended_witness),
@@ -1381,8 +1406,8 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: WITNESS,
         stages: &[
-            preserve_running!("0000:01:00.0"),
-            retrieve_running!("0000:01:00.0", "--end remove"),
+            preserve_running!("0000:01:00.0", "--rate 100"),
+            retrieve_running!("0000:01:00.0", "--rate 100 --end remove"),
         ],
         timeout: Duration::from_secs(180),
         judge: Some(judges::ended_witness),

@@ -59,6 +59,8 @@ pub enum Slot {
     Device(Device),
     /// A switch with these devices, each behind a downstream port.
     Switch(&'static [Device]),
+    /// The functions of one device. Nothing keeps them from each other, so that they are one group.
+    Functions(&'static [Device]),
     /// A bridge to conventional PCI, with a device below it.
     Conventional(Device),
     /// A device whose root port is not on the first root bus, but on that of an expander: root port
@@ -74,7 +76,7 @@ impl Slot {
             Self::Device(device) | Self::Conventional(device) | Self::Expander(device) => {
                 std::slice::from_ref(device)
             }
-            Self::Switch(devices) => devices,
+            Self::Switch(devices) | Self::Functions(devices) => devices,
             Self::Empty(_) => &[],
         }
     }
@@ -120,9 +122,9 @@ impl Machine {
     /// buses.
     pub fn wires(&self) -> Vec<String> {
         let named = self.slots.iter().zip(1..).flat_map(|(slot, n): (&Slot, usize)| {
-            let is_switch = matches!(slot, Slot::Switch(_));
+            let has_several = matches!(slot, Slot::Switch(_) | Slot::Functions(_));
             slot.devices().iter().zip(1..).map(move |(device, m): (&Device, usize)| {
-                (device, if is_switch { format!("{n}.{m}") } else { n.to_string() })
+                (device, if has_several { format!("{n}.{m}") } else { n.to_string() })
             })
         });
         named.filter(|(device, _)| device.backend == Backend::Wire).map(|(_, id)| id).collect()
@@ -195,6 +197,13 @@ impl Machine {
                 Slot::Device(device) | Slot::Expander(device) => {
                     add(&mut qemu, dir, device, &n.to_string(), &format!("rp{n}"))?
                 }
+                Slot::Functions(devices) => {
+                    for (device, function) in devices.iter().zip(0..) {
+                        let bus = format!("rp{n},multifunction=on,addr=0.{function}");
+                        let id = format!("{n}.{}", function + 1);
+                        add(&mut qemu, dir, device, &id, &bus)?;
+                    }
+                }
                 Slot::Conventional(device) => {
                     qemu.args(["-device", &format!("pcie-pci-bridge,id=pci{n},bus=rp{n}")]);
                     // Requests come from device 0 for the IOMMU, whichever it is.
@@ -225,7 +234,7 @@ impl Machine {
         models.extend(self.devices().map(|device| device.model));
         for slot in self.slots {
             match slot {
-                Slot::Device(_) | Slot::Empty(_) => {}
+                Slot::Device(_) | Slot::Functions(_) | Slot::Empty(_) => {}
                 Slot::Switch(_) => models.extend(["x3130-upstream", "xio3130-downstream"]),
                 Slot::Conventional(_) => models.push("pcie-pci-bridge"),
                 Slot::Expander(_) => models.push("pxb-pcie"),
