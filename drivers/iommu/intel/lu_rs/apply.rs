@@ -284,6 +284,7 @@ pub(crate) fn shutdown(unit: Unit<'_>) -> bool {
     );
     unit.flush_all();
     unit.block_irqs();
+    unit.report_faults();
     unit.stop_page_requests();
     true
 }

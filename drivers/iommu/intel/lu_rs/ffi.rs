@@ -191,6 +191,12 @@ impl<'a> Unit<'a> {
         }
     }
 
+    /// Reports the faults that the unit recorded until now. In any context.
+    pub(crate) fn report_faults(self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::intel_liveupdate_report_faults(self.as_raw()) };
+    }
+
     /// Has the unit write no page requests to memory. In any context.
     pub(crate) fn stop_page_requests(self) {
         // SAFETY: By the type invariants.

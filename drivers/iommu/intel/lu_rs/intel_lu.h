@@ -95,6 +95,7 @@ int intel_liveupdate_set_did(struct iommu_domain *domain,
 void intel_liveupdate_flush_cache(struct intel_iommu *iommu, void *addr, int size);
 void intel_liveupdate_flush_all(struct intel_iommu *iommu);
 void intel_liveupdate_flush_irtes(struct intel_iommu *iommu);
+void intel_liveupdate_report_faults(struct intel_iommu *iommu);
 void intel_liveupdate_stop_page_requests(struct intel_iommu *iommu);
 int intel_liveupdate_describe_domain(struct iommu_domain *domain,
 				     struct iommu_domain_ser *ser);

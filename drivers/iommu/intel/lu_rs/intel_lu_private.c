@@ -180,6 +180,12 @@ void intel_liveupdate_flush_irtes(struct intel_iommu *iommu)
 	qi_global_iec(iommu);
 }
 
+/* In any context. What is left would be taken for a fault of the next kernel's. */
+void intel_liveupdate_report_faults(struct intel_iommu *iommu)
+{
+	dmar_fault(iommu->irq, iommu);
+}
+
 /* In any context. */
 void intel_liveupdate_stop_page_requests(struct intel_iommu *iommu)
 {

@@ -324,10 +324,12 @@ impl<'a> CoreDevice<'a> {
         !empty
     }
 
-    /// Resets the device, if user space did not bind it to an iommufd.
+    /// Stops and resets the device, if user space did not bind it to an iommufd.
     pub(crate) fn reset_unless_open(self) {
         self.with_open(|open| {
             if !open {
+                stop(self.pci());
+
                 // Tries, for the lock of the device is taken before that of the set.
                 //
                 // SAFETY: `pci()` is a device.
@@ -526,12 +528,15 @@ pub(crate) fn is_open(device: &pci::Device) -> bool {
     })
 }
 
-/// Stops and resets a device that nobody has opened.
-pub(crate) fn reset(device: &pci::Device) {
-    // First, so that the reset does not restore it.
-    //
+/// Keeps a device from doing DMA, to begin with: a reset restores what it finds.
+fn stop(device: &pci::Device) {
     // SAFETY: `device` is a device.
     unsafe { bindings::pci_clear_master(lu_pci::as_raw(device)) };
+}
+
+/// Stops and resets a device that nobody has opened.
+pub(crate) fn reset(device: &pci::Device) {
+    stop(device);
 
     // SAFETY: `device` is a device.
     let result = unsafe { bindings::pci_reset_function(lu_pci::as_raw(device)) };
