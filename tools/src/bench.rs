@@ -96,7 +96,11 @@ impl Point {
         let stage = Stage { kernel: Variant::Bench, ..Stage::MAIN };
         let stages = vec![
             Stage { commands: Vec::leak(first), ..stage },
-            Stage { commands: Vec::leak(second), cmdline: "initcall_debug log_buf_len=4M", ..stage },
+            Stage {
+                commands: Vec::leak(second),
+                cmdline: "initcall_debug log_buf_len=4M",
+                ..stage
+            },
         ];
         let slot = Slot::Device(Device { model: "igb", backend: Backend::None });
         Box::leak(Box::new(VmTest {

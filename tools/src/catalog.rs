@@ -1453,9 +1453,10 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: WITNESS,
         stages: &[
-            preserve_running!("0000:01:00.0"),
+            Stage { cmdline: "kho_scratch=128M,768M,256M", ..preserve_running!("0000:01:00.0") },
             Stage {
-                cmdline: "crashkernel=512M unknown_nmi_panic",
+                // A kernel that is handed memory has no other early on than the scratch areas.
+                cmdline: "crashkernel=512M,high crashkernel=0,low unknown_nmi_panic",
                 commands: &[Do::Need("sleep 1")],
                 end: End::Panic,
                 ..Stage::MAIN

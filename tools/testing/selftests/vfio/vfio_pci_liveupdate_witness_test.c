@@ -71,7 +71,7 @@
 #define NR_RUNNING_CASES	4
 #define NR_PRESSURE_CASES	4
 #define NR_CLOSE_CASES		10
-#define NR_REMOVE_CASES		12
+#define NR_REMOVE_CASES		11
 #define NR_FRAME_CASES		4
 
 struct nic {
@@ -439,7 +439,9 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	      "%s: device is found again", nic.bdf);
 	check(!is_mastering(nic.bdf), "%s: device can do no DMA", nic.bdf);
 	check(!close(iommufd), "%s: iommufd is closed", nic.bdf);
-	finish(session_fd, state_session_fd);
+	check(!close(session_fd), "session is closed");
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
 	check(igb_rx_frames(&nic.mem.rx) == frames, "%s: no frame came since", nic.bdf);
 	wire_feed(0);
 }
