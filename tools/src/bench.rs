@@ -211,7 +211,7 @@ fn tables(ctx: &Context, built: &Built) -> Result<[u64; 3]> {
         stages: const {
             &[Stage {
                 kernel: Variant::Bench,
-                cmdline: "kunit.enable=1 kunit.filter_glob=iommu_liveupdate",
+                cmdline: "kunit.enable=1 kunit.autorun=1 kunit.filter_glob=iommu_liveupdate",
                 commands: &[Do::Need("true")],
                 ..Stage::MAIN
             }]

@@ -1380,7 +1380,7 @@ pub const TESTS: &[VmTest] = &[
         name: "attack-holes",
         about: "a device that goes on writes to pages that its memfd lost, and that nobody else got",
         pitfalls: &[],
-        machine: WITNESS,
+        machine: Machine { memory: "2G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --pressure"),
@@ -1392,7 +1392,7 @@ pub const TESTS: &[VmTest] = &[
         name: "attack-closed",
         about: "a device goes on while all its files are closed, and is stopped with its session",
         pitfalls: &[],
-        machine: WITNESS,
+        machine: Machine { memory: "2G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --end close"),
@@ -1404,7 +1404,7 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-removed",
         about: "a device that goes on is removed before it is bound to anything, and comes back stopped",
         pitfalls: &[],
-        machine: WITNESS,
+        machine: Machine { memory: "2G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --end remove"),

@@ -232,32 +232,40 @@ static void stage_1(int luo_fd)
 	daemonize_and_wait();
 }
 
-/* Pages that the kernel may have got from elsewhere, and that nobody else has. */
-#define OWN_SIZE		((u64)SZ_256M)
+/*
+ * Nearly all pages that are free, so that those are among them which should not
+ * be. Each has a few words in it: frames begin where some of these are.
+ */
+#define OWN_STEP		512
+#define OWN_MARGIN		((u64)SZ_64M)
 
-static u64 *own_pages(void)
+static u64 own_size;
+
+static char *own_pages(void)
 {
-	u64 *own = mmap(NULL, OWN_SIZE, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	u64 i;
+	char *own;
+	u64 at;
 
+	own_size = (u64)sysconf(_SC_AVPHYS_PAGES) * SZ_4K - OWN_MARGIN;
+	own = mmap(NULL, own_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	VFIO_ASSERT_NE(own, MAP_FAILED);
-	for (i = 0; i < OWN_SIZE / sizeof(*own); i++)
-		own[i] = pattern(OWN_SIZE, i);
+	VFIO_ASSERT_EQ(madvise(own, own_size, MADV_NOHUGEPAGE), 0);
+	for (at = 0; at < own_size; at += OWN_STEP)
+		*(u64 *)(own + at) = pattern(own_size, at);
 	return own;
 }
 
-static bool own_pages_intact(u64 *own)
+static bool own_pages_intact(char *own)
 {
-	u64 i;
+	u64 at;
 
-	for (i = 0; i < OWN_SIZE / sizeof(*own); i++) {
-		if (own[i] != pattern(OWN_SIZE, i)) {
-			ksft_print_msg("own page %#lx was written to\n", i * sizeof(*own));
+	for (at = 0; at < own_size; at += OWN_STEP) {
+		if (*(u64 *)(own + at) != pattern(own_size, at)) {
+			ksft_print_msg("own page was written to at %#lx of %#lx\n", at, own_size);
 			return false;
 		}
 	}
-	return !munmap(own, OWN_SIZE);
+	return !munmap(own, own_size);
 }
 
 /* Have the kernel move and reclaim what it can, while the device goes on. */
@@ -279,7 +287,7 @@ static void press(void)
 static void write_to_holes(void)
 {
 	u64 start = now_ns();
-	u64 *own;
+	char *own;
 
 	check(!fallocate(nic.mem.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 			 nic.mem.size),
@@ -380,7 +388,7 @@ static void go_on(void)
 /* Whatever was freed may be anybody's now, while frames are still sent. */
 static void check_nobody_is_hit(void)
 {
-	u64 *own = own_pages();
+	char *own = own_pages();
 
 	sleep(2);
 	check(own_pages_intact(own), "memory of others is intact");
