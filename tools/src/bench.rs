@@ -62,8 +62,13 @@ const POINTS: [Point; 11] = [
 /// What takes a quarter of an hour, and two GiB of tables.
 const FULL: [Point; 2] = [Point { gib: 256, ..SMALL }, Point { gib: 1024, ..SMALL }];
 
-/// The step of the boot that finds IOMMUs, takes tables over and attaches devices.
-const IOMMU_INIT: &str = "pci_iommu_init";
+/// What the second kernel says when it knows what memory it has, what was handed over included. Until
+/// then it waits for nothing, as it does later: waiting counts, too.
+const MEMORY: &str = "Memory: ";
+
+/// What it says before it looks at what an IOMMU has, and after.
+const UNIT: [&str; 2] =
+    ["DMAR: dmar0: Using Queued invalidation", "pci 0000:00:00.0: Adding to iommu"];
 
 impl Point {
     fn name(&self) -> String {
@@ -89,7 +94,8 @@ impl Point {
         let first = vec![Do::Need(setup), Do::Test(text(preserve))];
         let second = vec![
             Do::Need("iommu/iommufd_liveupdate_bench --now"),
-            Do::Need(text(format!("dmesg | grep \"initcall {IOMMU_INIT}+\""))),
+            Do::Need("mount -t tracefs trace /sys/kernel/tracing"),
+            Do::Need("cat /sys/kernel/tracing/trace"),
             Do::Need(setup),
             Do::Test(text(retrieve)),
         ];
@@ -98,7 +104,7 @@ impl Point {
             Stage { commands: Vec::leak(first), ..stage },
             Stage {
                 commands: Vec::leak(second),
-                cmdline: "initcall_debug log_buf_len=4M",
+                cmdline: "trace_event=iommu:attach_device_to_domain trace_clock=x86-tsc",
                 ..stage
             },
         ];
@@ -161,37 +167,72 @@ fn evidence(ctx: &Context, built: &Built, job: &Job) -> Result<Evidence> {
 fn counts(evidence: &Evidence) -> Result<Counts> {
     let mut counts = Counts::new();
     for line in &evidence.output {
-        let words: Vec<&str> = line.text.split_whitespace().collect();
-        match words[..] {
-            ["LU-COUNT", what, count] => {
-                counts.insert(what.to_owned(), count.parse()?);
-            }
-            [.., "initcall", what, "returned", _, "after", took, "usecs"] => {
-                let what = what.split('+').next().unwrap_or(what);
-                counts.insert(what.to_owned(), took.parse::<u64>()? * 1000);
-            }
-            _ => {}
+        if let ["LU-COUNT", what, count] = line.text.split(' ').collect::<Vec<_>>()[..] {
+            counts.insert(what.to_owned(), count.parse()?);
         }
     }
-    let (tsc, noted) = evidence
-        .console
-        .iter()
-        .find_map(|line| {
-            Some((message(&line.text).strip_prefix("LU-TSC ")?, nanoseconds(&line.text)?))
-        })
-        .context("the first kernel never said its time")?;
-    let jumped = evidence
-        .console
-        .iter()
-        .find(|line| message(&line.text).starts_with(STARTING_NEW_KERNEL))
-        .and_then(|line| nanoseconds(&line.text))
-        .context("the first kernel never ended")?;
-    let booted = counts.remove("booted").context("the second kernel never booted")?;
-    let jump = tsc.trim().parse::<u64>()? + (jumped - noted);
-    ensure!(booted > jump, "the second kernel booted before the first one ended");
-    counts.insert("shutdown".to_owned(), jumped - noted);
-    counts.insert("boot".to_owned(), booted - jump);
+    let first = Log::of(evidence, 0)?;
+    let second = Log::of(evidence, 1)?;
+    let jump = first.said(STARTING_NEW_KERNEL)?;
+    let took = |from: u64, to: u64| to.checked_sub(from).context("something ended before it began");
+    counts.insert("shutdown".to_owned(), took(first.tsc, jump)?);
+    counts.insert("boot-memory".to_owned(), took(jump, second.said(MEMORY)?)?);
+    counts.insert("boot-unit".to_owned(), took(second.said(UNIT[0])?, second.said(UNIT[1])?)?);
+    counts.insert("boot-attach".to_owned(), attaching(evidence)?);
+    counts.insert("boot".to_owned(), took(jump, second.tsc)?);
     Ok(counts)
+}
+
+/// What a kernel said, and when, by the time stamp counter.
+struct Log<'a> {
+    lines: Vec<(u64, &'a str)>,
+    /// When it was asked for the time.
+    tsc: u64,
+}
+
+impl<'a> Log<'a> {
+    /// The log of the kernel with this number, from 0 on.
+    fn of(evidence: &'a Evidence, number: usize) -> Result<Self> {
+        /// What begins each.
+        const FIRST: &str = "Linux version ";
+        let texts = evidence.console.iter().map(|line| line.text.as_str());
+        let lines: Vec<(u64, &str)> =
+            texts.filter_map(|text| Some((nanoseconds(text)?, message(text)))).collect();
+        let starts = lines.iter().enumerate().filter(|(_, (_, text))| text.starts_with(FIRST));
+        let starts: Vec<usize> = starts.map(|(index, _)| index).collect();
+        let start = *starts.get(number).with_context(|| format!("kernel {number} never ran"))?;
+        let end = starts.get(number + 1).copied().unwrap_or(lines.len());
+        let lines = lines[start..end].to_vec();
+        let time = lines.iter().find_map(|(at, text)| Some((*at, text.strip_prefix("LU-TSC ")?)));
+        let (at, tsc) = time.with_context(|| format!("kernel {number} never said the time"))?;
+        let tsc: u64 = tsc.trim().parse()?;
+        let by_tsc = |(then, text): (u64, &'a str)| ((tsc + then).saturating_sub(at), text);
+        Ok(Self { lines: lines.into_iter().map(by_tsc).collect(), tsc })
+    }
+
+    /// When the kernel said something that begins so.
+    fn said(&self, words: &str) -> Result<u64> {
+        let line = self.lines.iter().find(|(_, text)| text.starts_with(words));
+        line.map(|(at, _)| *at).with_context(|| format!("no kernel said `{words}`"))
+    }
+}
+
+/// What the second kernel takes to attach the devices of a run to their first domain, from when it
+/// had attached the one before.
+fn attaching(evidence: &Evidence) -> Result<u64> {
+    let events: Vec<(u64, &str)> = evidence
+        .output
+        .iter()
+        .filter_map(|line| {
+            let (before, device) =
+                line.text.split_once(": attach_device_to_domain: IOMMU: device=")?;
+            Some((before.split_whitespace().last()?.parse().ok()?, device))
+        })
+        .collect();
+    let pairs = events.windows(2).filter(|pair| !pair[1].1.starts_with("0000:00:"));
+    let took: Vec<u64> = pairs.map(|pair| pair[1].0 - pair[0].0).collect();
+    ensure!(!took.is_empty(), "no device was attached to anything");
+    Ok(took.iter().sum())
 }
 
 /// What the clock of a kernel showed, from the start of a message.
@@ -260,30 +301,29 @@ impl Results {
 
     /// Figures that say something by themselves, each with what it is meant to be.
     fn figures(&self) -> Vec<(&'static str, Option<f64>, &'static str)> {
-        let unmarked = Point { marked: false, ..SMALL };
-        let restore = |point| Some(self.get(point, IOMMU_INIT)? - self.get(unmarked, IOMMU_INIT)?);
+        let attach = |point: Point| Some(self.get(point, "boot-attach")? / point.devices as f64);
         let [count, all, alone] = self.tables.map(|number| number as f64);
         let (tib, large) = (Point { gib: 1024, ..HUGE }, Point { gib: 64, ..SMALL });
-        let pages = 64.0 * 1024.0 * 256.0;
+        let pages = (64u64 << 30 >> 12) as f64;
         let proof = self.get(large, "preserve-iommufd").zip(self.get(large, "tables"));
         let proof = proof.map(|(took, tables)| (took - tables * all / count) / pages);
-        let mapping = self.get(large, "map").map(|took| took / pages);
         vec![
-            ("boot: restore a device that has 1 GiB", restore(HUGE), ""),
-            ("boot: restore a device that has 1 TiB", restore(tib), "the same within 10 %"),
+            ("boot: attach a device to 1 GiB again", attach(HUGE), ""),
+            ("boot: attach a device to 1 TiB again", attach(tib), "the same within 10 %"),
+            ("boot: attach one of eight devices", attach(Point { devices: 8, ..HUGE }), ""),
             (
-                "boot: restore one of eight devices",
-                restore(Point { devices: 8, ..HUGE }).map(|all| all / 8.0),
+                "boot: attach a device that nothing is known of",
+                attach(Point { marked: false, ..SMALL }),
                 "",
             ),
             (
-                "whole boot, per table that was preserved",
-                self.marginal("boot", large, SMALL, "tables"),
+                "boot: find memory, per table that was preserved",
+                self.marginal("boot-memory", large, SMALL, "tables"),
                 "at most 150",
             ),
             ("preserve a table", Some(all / count), "at most 1.5 times what KHO takes"),
             ("preserve a page with KHO", Some(alone / count), ""),
-            ("map a page of 4 KiB", mapping, ""),
+            ("map a page of 4 KiB", self.get(large, "map").map(|took| took / pages), ""),
             ("prove that it belongs to a preserved memfd", proof, "beside mapping it"),
         ]
     }
@@ -334,8 +374,8 @@ impl Results {
         const LINES: [(&str, RGBColor); 5] = [
             ("map", BLACK),
             ("preserve-iommufd", BLUE),
-            (IOMMU_INIT, RED),
-            ("boot", MAGENTA),
+            ("boot-attach", RED),
+            ("boot-memory", MAGENTA),
             ("finish", GREEN),
         ];
         let mut points: Vec<&(Point, Counts)> =
@@ -375,15 +415,28 @@ mod tests {
     }
 
     fn measured() -> Evidence {
+        let trace = |at: u64, device| {
+            line(&format!(
+                "  swapper/0-1 [000] .....  {at}: attach_device_to_domain: IOMMU: device={device}"
+            ))
+        };
         Evidence {
             console: vec![
+                line("[    0.000000] Linux version 7.3.4"),
                 line("[    2.000100] LU-TSC 5000000000"),
                 line("[    2.500200] kexec_core: Starting new kernel"),
+                line("[    0.000000] Linux version 7.3.4"),
+                line("[    0.100000] Memory: 1K/2K available"),
+                line("[    0.200000] DMAR: dmar0: Using Queued invalidation"),
+                line("[    0.200300] pci 0000:00:00.0: Adding to iommu group 0"),
+                line("[    0.600000] LU-TSC 6200000000"),
             ],
             output: vec![
                 line("LU-COUNT map 17"),
-                line("[    1.0] initcall pci_iommu_init+0x0/0x40 returned 0 after 123 usecs"),
-                line("LU-COUNT booted 6000000000"),
+                trace(100, "0000:00:00.0"),
+                trace(150, "0000:00:01.0"),
+                trace(1150, "0000:01:00.0"),
+                trace(2160, "0000:02:00.0"),
             ],
             ..Evidence::default()
         }
@@ -392,20 +445,26 @@ mod tests {
     #[test]
     fn counts_are_of_programs_and_of_kernels() {
         let counts = counts(&measured()).expect("counts");
-        let expected =
-            [("boot", 499_900_000), ("map", 17), (IOMMU_INIT, 123_000), ("shutdown", 500_100_000)];
+        let expected = [
+            ("boot", 699_900_000),
+            ("boot-attach", 2010),
+            ("boot-memory", 199_900_000),
+            ("boot-unit", 300_000),
+            ("map", 17),
+            ("shutdown", 500_100_000),
+        ];
         assert_eq!(counts, expected.map(|(what, count)| (what.to_owned(), count)).into());
     }
 
     #[test]
     fn what_was_not_said_is_an_error() {
-        for missing in 0..2 {
+        for missing in 0..measured().console.len() {
             let mut evidence = measured();
             evidence.console.remove(missing);
-            assert!(counts(&evidence).is_err());
+            assert!(counts(&evidence).is_err(), "{missing}");
         }
         let mut evidence = measured();
-        evidence.output.pop();
+        evidence.output.truncate(3);
         assert!(counts(&evidence).is_err());
     }
 

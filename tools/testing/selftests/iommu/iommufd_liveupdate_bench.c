@@ -10,10 +10,11 @@
  *
  * is what one step took for all devices, by the time stamp counter. In a virtual
  * machine that counts one cycle per instruction, that is how many there were. When
- * the kernels did the rest can be told from two times:
+ * the kernels did what, by their logs, can be told from a line in them
  *
- *	LU-TSC <cycles>		in the log of the kernel, at the end of stage 1
- *	LU-COUNT booted <cycles>	with --now, for the next kernel to begin with
+ *	LU-TSC <cycles>
+ *
+ * at the end of stage 1, and with --now, for the next kernel to begin with.
  *
  * There is nothing to pass or to fail but each step by itself.
  */
@@ -79,6 +80,15 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
+/* Have the log say which cycles its times are. */
+static void log_time(void)
+{
+	char time[64];
+
+	snprintf(time, sizeof(time), "LU-TSC %llu\n", (unsigned long long)cycles());
+	write_file("/dev/kmsg", time);
+}
+
 /* How many pages IOMMUs have for tables */
 static long nr_tables(void)
 {
@@ -126,7 +136,6 @@ static void map(int memfd, __u64 size)
 static void stage_1(int luo, __u64 size, bool huge, bool marked)
 {
 	int session, memfd, i;
-	char time[64];
 	long tables;
 
 	write_file(SHMEM_HUGE, huge ? "always" : "never");
@@ -166,8 +175,7 @@ static void stage_1(int luo, __u64 size, bool huge, bool marked)
 	}
 	close(luo);
 
-	snprintf(time, sizeof(time), "LU-TSC %llu\n", cycles());
-	write_file("/dev/kmsg", time);
+	log_time();
 	daemonize_and_wait();
 }
 
@@ -219,7 +227,7 @@ static void usage(FILE *stream, const char *name)
 		"  -g, --size GIB  how much each device has mapped (1)\n"
 		"  -H, --huge      have it mapped in pages of 2 MiB, not of 4 KiB\n"
 		"  -u, --unmarked  preserve the memfd only, to compare with that\n"
-		"  -n, --now       say the time\n",
+		"  -n, --now       have the log say the time\n",
 		name, name, name);
 }
 
@@ -253,7 +261,7 @@ int main(int argc, char *argv[])
 			marked = false;
 			break;
 		case 'n':
-			printf("LU-COUNT booted %llu\n", (unsigned long long)cycles());
+			log_time();
 			return KSFT_PASS;
 		case 'h':
 			usage(stdout, argv[0]);
