@@ -16,7 +16,7 @@ use plotters::prelude::*;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::evidence::{Evidence, STARTING_NEW_KERNEL};
+use crate::evidence::{Evidence, FIRST_WORDS, STARTING_NEW_KERNEL};
 use crate::job::Job;
 use crate::judges;
 use crate::kernel::{self, Built, Variant};
@@ -83,9 +83,10 @@ impl Point {
         let text = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
         let flags = [(self.huge, " --huge"), (!self.marked, " --unmarked")];
         let flag = |at: usize| if flags[at].0 { flags[at].1 } else { "" };
-        let bdfs: String = (1..=self.devices).map(|bus| format!(" 0000:{bus:02x}:00.0")).collect();
-        let cdevs: String =
-            (0..self.devices).map(|number| format!(" /dev/vfio/devices/vfio{number}")).collect();
+        let bdfs = (1..=self.devices).map(|bus| format!(" 0000:{bus:02x}:00.0"));
+        let bdfs = bdfs.collect::<Vec<_>>().concat();
+        let cdevs = (0..self.devices).map(|number| format!(" /dev/vfio/devices/vfio{number}"));
+        let cdevs = cdevs.collect::<Vec<_>>().concat();
         let bench = "iommu/iommufd_liveupdate_bench";
         let setup = text(format!("vfio/scripts/setup.sh{bdfs}"));
         let preserve =
@@ -99,12 +100,12 @@ impl Point {
             Do::Need(setup),
             Do::Test(text(retrieve)),
         ];
-        let stage = Stage { kernel: Variant::Bench, ..Stage::MAIN };
+        let stage = Stage { kernel: Variant::Bench, cmdline: "nokaslr", ..Stage::MAIN };
         let stages = vec![
             Stage { commands: Vec::leak(first), ..stage },
             Stage {
                 commands: Vec::leak(second),
-                cmdline: "trace_event=iommu:attach_device_to_domain trace_clock=x86-tsc",
+                cmdline: "nokaslr trace_event=iommu:attach_device_to_domain trace_clock=x86-tsc",
                 ..stage
             },
         ];
@@ -193,12 +194,11 @@ struct Log<'a> {
 impl<'a> Log<'a> {
     /// The log of the kernel with this number, from 0 on.
     fn of(evidence: &'a Evidence, number: usize) -> Result<Self> {
-        /// What begins each.
-        const FIRST: &str = "Linux version ";
         let texts = evidence.console.iter().map(|line| line.text.as_str());
         let lines: Vec<(u64, &str)> =
             texts.filter_map(|text| Some((nanoseconds(text)?, message(text)))).collect();
-        let starts = lines.iter().enumerate().filter(|(_, (_, text))| text.starts_with(FIRST));
+        let starts =
+            lines.iter().enumerate().filter(|(_, (_, text))| text.starts_with(FIRST_WORDS));
         let starts: Vec<usize> = starts.map(|(index, _)| index).collect();
         let start = *starts.get(number).with_context(|| format!("kernel {number} never ran"))?;
         let end = starts.get(number + 1).copied().unwrap_or(lines.len());

@@ -12,7 +12,7 @@ use crate::wire::Attempt;
 pub const STARTING_NEW_KERNEL: &str = "kexec_core: Starting new kernel";
 
 /// The first words of any kernel.
-const FIRST_WORDS: &str = "Linux version ";
+pub const FIRST_WORDS: &str = "Linux version ";
 
 /// Everything that was seen of one run, in host time.
 #[derive(Default)]

@@ -97,7 +97,7 @@ static void attach(int *device, int *iommufd, int *memfd, __u32 *ioas_id)
 	require(hwpt_mark(*iommufd, hwpt_id, 0x1234), 0, "HWPT is marked");
 }
 
-static void refused(int luo)
+static void without_device(int luo)
 {
 	int session, device, iommufd, memfd;
 	__u32 ioas_id;
@@ -221,7 +221,7 @@ int main(int argc, char *argv[])
 
 	if (is_refused) {
 		cdev_path = argv[2];
-		refused(luo);
+		without_device(luo);
 		return 0;
 	}
 	if (*argv[2] == '1') {
