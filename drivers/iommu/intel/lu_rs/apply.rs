@@ -267,7 +267,8 @@ pub(crate) fn keep_device(
 
 /// Leaves a unit to the next kernel, with what is kept of it. Returns whether it is.
 ///
-/// Runs on the last processor, with interrupts off: locks nothing and allocates nothing.
+/// Runs on the last processor, with interrupts off: neither sleeps nor allocates. Takes only locks
+/// that are held with interrupts off, which no processor was stopped with.
 pub(crate) fn shutdown(unit: Unit<'_>) -> bool {
     let Some(kept) = unit.kept::<Kept>() else {
         return false;
