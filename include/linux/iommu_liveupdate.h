@@ -68,6 +68,7 @@ void iommu_unpreserve_domain(struct iommu_domain *domain);
 int iommu_preserve_device(struct iommu_domain *domain, struct device *dev,
 			  u64 dma_owner_token);
 void iommu_unpreserve_device(struct iommu_domain *domain, struct device *dev);
+bool iommu_liveupdate_is_group_whole(struct device *dev);
 int iommu_liveupdate_finish_device(struct device *dev);
 void iommu_liveupdate_transfer_domain(u64 handle, void *owner);
 

@@ -81,6 +81,12 @@ static inline bool pci_liveupdate_adopts_acs(struct pci_dev *dev)
 	return dev->liveupdate && __pci_liveupdate_adopts_acs(dev);
 }
 
+/* ATS that was enabled stays so */
+static inline bool pci_liveupdate_adopts_ats(const struct pci_dev *dev)
+{
+	return dev->liveupdate && dev->ats_enabled;
+}
+
 static inline bool pci_liveupdate_adopts_ari(struct pci_dev *bridge)
 {
 	return bridge && bridge->liveupdate &&
@@ -185,6 +191,11 @@ static inline bool pci_liveupdate_probed(struct pci_dev *dev, int where,
 }
 
 static inline bool pci_liveupdate_adopts_acs(struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_adopts_ats(const struct pci_dev *dev)
 {
 	return false;
 }

@@ -53,6 +53,7 @@ const fmode_t RUST_CONST_HELPER_VFIO_DEVICE_FMODE = FMODE_PREAD | FMODE_PWRITE;
 #endif
 
 #ifdef CONFIG_INTEL_IOMMU_LIVEUPDATE
+#include <linux/pci-ats.h>
 #include "../../drivers/iommu/intel/iommu.h"
 #include "../../drivers/iommu/intel/pasid.h"
 #include "../../drivers/iommu/intel/lu_rs/intel_lu.h"

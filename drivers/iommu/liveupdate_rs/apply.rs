@@ -96,6 +96,13 @@ pub(crate) fn unpreserve_device(domain: Domain, device: Device) -> Result {
     IOMMUS.outgoing()?.lock().unpreserve_device(domain, device)
 }
 
+/// Returns whether a device does not go on, or all in its IOMMU group do.
+pub(crate) fn is_group_whole(device: Device) -> bool {
+    IOMMUS
+        .outgoing()
+        .map_or(true, |outgoing| outgoing.lock().is_group_whole(device))
+}
+
 /// Has what goes on doing DMA keep its translations when IOMMUs are shut down.
 pub(crate) fn prepare_kexec() {
     // There is none if nothing is preserved.

@@ -156,6 +156,22 @@ pub(crate) unsafe extern "C" fn iommu_unpreserve_device(
     }
 }
 
+/// Returns whether a device does not go on, or all in its IOMMU group do, with the same domain. May
+/// sleep.
+///
+/// To be asked when all is preserved that will be: an IOMMU group has one domain, and one owner.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_is_group_whole(
+    dev: *mut bindings::device,
+) -> bool {
+    // SAFETY: By function requirement.
+    unsafe { Device::new(dev) }.is_none_or(apply::is_group_whole)
+}
+
 /// Ends the passage of a device: nobody owns its DMA for what the previous kernel said. May sleep.
 ///
 /// The domain that it had is freed with the last device of it. Does nothing for other devices.

@@ -17,7 +17,10 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    ffi::c_void,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     liveupdate::{
         iommu::{
             Format,
@@ -223,10 +226,24 @@ impl Device {
         unsafe { ops.as_ref() }.ok_or(ENODEV)
     }
 
-    /// Checks that all that the device shares its IOMMU group with may go along.
+    /// Checks that the IOMMU group of the device is one that may go along.
     pub(crate) fn check_group(self, domain: Domain) -> Result {
         // SAFETY: By the type invariants.
         to_result(unsafe { bindings::iommu_liveupdate_check_group(self.as_raw(), domain.as_raw()) })
+    }
+
+    /// Returns whether something holds for each device in the IOMMU group of this one.
+    ///
+    /// The lock of the group is held while `f` is called.
+    pub(crate) fn all_in_group<F: FnMut(Self) -> bool>(self, mut f: F) -> bool {
+        // SAFETY: By the type invariants. Does not change while the device is there.
+        let group = unsafe { (*self.as_raw()).iommu_group };
+
+        // SAFETY: A device with an IOMMU has a group. `refuses` gets what it is for.
+        let refused = unsafe {
+            bindings::iommu_group_for_each_dev(group, (&raw mut f).cast(), Some(refuses::<F>))
+        };
+        refused == 0
     }
 
     /// Has the IOMMU of the device preserved.
@@ -328,6 +345,23 @@ impl Device {
         // SAFETY: By the type invariants.
         to_result(unsafe { bindings::iommu_liveupdate_release_group(self.as_raw()) })
     }
+}
+
+/// Returns whether a function does not return `true` for a device.
+///
+/// # Safety
+///
+/// `dev` is a device, and `f` points to the function, which nobody else has.
+unsafe extern "C" fn refuses<F: FnMut(Device) -> bool>(
+    dev: *mut bindings::device,
+    f: *mut c_void,
+) -> c_int {
+    // SAFETY: By function requirement.
+    let f = unsafe { &mut *f.cast::<F>() };
+
+    // SAFETY: By function requirement.
+    let holds = unsafe { Device::new(dev) }.is_some_and(f);
+    (!holds).into()
 }
 
 /// A table that is there while it is walked.

@@ -16,8 +16,9 @@
 //!
 //! - What a domain maps, beyond its tables: that memory is preserved by who owns it.
 //! - Domains that are nested, shared with a process, or have an I/O page fault handler.
-//! - Attachments of PASIDs, and devices with ATS: they are refused.
-//! - Groups with several devices, ports and bridges not counted: they are refused.
+//! - Attachments of PASIDs: they are refused.
+//! - A part of an IOMMU group: what is in one goes on together, or not at all. Ports and bridges are
+//!   not counted, and set up again.
 //!
 //! # Life of a domain
 //!

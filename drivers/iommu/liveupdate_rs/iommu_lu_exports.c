@@ -10,5 +10,6 @@ EXPORT_SYMBOL_GPL(iommu_preserve_domain);
 EXPORT_SYMBOL_GPL(iommu_unpreserve_domain);
 EXPORT_SYMBOL_GPL(iommu_preserve_device);
 EXPORT_SYMBOL_GPL(iommu_unpreserve_device);
+EXPORT_SYMBOL_GPL(iommu_liveupdate_is_group_whole);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_finish_device);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_transfer_domain);

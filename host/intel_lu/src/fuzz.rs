@@ -35,9 +35,10 @@ pub fn fuzz_intel(bytes: &[u8]) -> bool {
     let Ok((device, rest)) = RawDeviceSer::read_from_prefix(rest) else {
         return false;
     };
-    let Ok((entry, _)) = <[u64; PASID_ENTRY_WORDS]>::read_from_prefix(rest) else {
+    let Ok((entry, rest)) = <[u64; PASID_ENTRY_WORDS]>::read_from_prefix(rest) else {
         return false;
     };
+    let ats = rest.first().is_some_and(|byte| byte & 1 != 0);
     let (Ok(domain), Ok(device)) = (Domain::try_from(&domain), Device::try_from(&device)) else {
         return false;
     };
@@ -45,12 +46,14 @@ pub fn fuzz_intel(bytes: &[u8]) -> bool {
     let attachment = Attachment {
         domain,
         did: device.did,
+        ats,
     };
+    let tt = u64::from(ats) << 2;
     let (top, did) = (domain.top().phys(), u64::from(device.did));
 
     let legacy = attachment.check_legacy([entry[0], entry[1]]).is_ok();
     if legacy {
-        assert_eq!(entry[0], top | 1);
+        assert_eq!(entry[0], top | tt | 1);
         assert_eq!(entry[1], (did << 8) | (u64::from(domain.level()) - 1));
     }
 
@@ -66,12 +69,14 @@ pub fn fuzz_intel(bytes: &[u8]) -> bool {
     }
 
     let scalable = device.pasids.is_some_and(|pasids| {
-        let accepted = check_scalable(&pasids, [entry[0], entry[1], entry[2], entry[3]]).is_ok();
+        let words = [entry[0], entry[1], entry[2], entry[3]];
+        let accepted = check_scalable(&pasids, ats, words).is_ok();
 
         if accepted {
             let pages: u64 = 1 << pasids.order;
 
             assert_eq!(entry[0] & !0xfff, pasids.table.phys());
+            assert_eq!(entry[0] & 4 != 0, ats);
             assert_eq!(directory_pages(entry[0]).count() as u64, pages);
         }
         accepted

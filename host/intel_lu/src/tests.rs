@@ -61,6 +61,7 @@ fn attachment(format: u32, level: u32, features: u32) -> Attachment {
     Attachment {
         domain: Domain::try_from(&raw).unwrap(),
         did: DID,
+        ats: false,
     }
 }
 
@@ -119,16 +120,24 @@ fn tables_are_named_only_by_entries_that_are_present() {
 
 #[test]
 fn legacy_entry_has_to_be_what_the_driver_writes() {
-    for level in 2..=4 {
-        let attachment = attachment(1, level, 0);
-        let entry = [TOP | 1, (u64::from(DID) << 8) | u64::from(level - 1)];
+    for (level, ats) in (2..=4).flat_map(|level| [(level, false), (level, true)]) {
+        let attachment = Attachment {
+            ats,
+            ..attachment(1, level, 0)
+        };
+        let translation = u64::from(ats) << 2;
+        let entry = [
+            TOP | translation | 1,
+            (u64::from(DID) << 8) | u64::from(level - 1),
+        ];
 
         assert!(unnoticed(entry, |entry| attachment.check_legacy(entry)).is_empty());
 
         let err = |entry| attachment.check_legacy(entry).unwrap_err();
         assert_eq!(err([entry[0] & !1, entry[1]]), Mismatch::Absent);
         assert_eq!(err([entry[0] ^ 0x1000, entry[1]]), Mismatch::Pointer);
-        assert_eq!(err([entry[0] | (1 << 2), entry[1]]), Mismatch::Shape);
+        assert_eq!(err([entry[0] ^ (1 << 2), entry[1]]), Mismatch::Shape);
+        assert_eq!(err([entry[0] ^ (1 << 3), entry[1]]), Mismatch::Shape);
         assert_eq!(err([entry[0], entry[1] ^ 1]), Mismatch::Shape);
         assert_eq!(err([entry[0], entry[1] ^ 0x100]), Mismatch::Tag);
         assert_eq!(err([entry[0] | 2, entry[1]]), Mismatch::Bits);
@@ -214,16 +223,17 @@ fn entry_of_the_other_stage_is_noticed() {
 
 #[test]
 fn scalable_entry_has_to_be_what_the_driver_writes() {
-    for order in 0..=5 {
+    for (order, ats) in (0..=5).flat_map(|order| [(order, false), (order, true)]) {
         let directory = PasidDirectory {
             table: Table::try_from(TOP).unwrap(),
             order,
         };
-        let entry = [TOP | (u64::from(order + 2) << 9) | 1, 0, 0, 0];
+        let low = TOP | (u64::from(order + 2) << 9) | (u64::from(ats) << 2) | 1;
+        let entry = [low, 0, 0, 0];
 
         // PASIDE is what the device can do.
         assert_eq!(
-            unnoticed(entry, |entry| check_scalable(&directory, entry)),
+            unnoticed(entry, |entry| check_scalable(&directory, ats, entry)),
             [(0, ScalableLow::PASIDS_SHIFT)]
         );
 
@@ -231,12 +241,13 @@ fn scalable_entry_has_to_be_what_the_driver_writes() {
             let mut entry = entry;
 
             entry[word] ^= flip;
-            check_scalable(&directory, entry).unwrap_err()
+            check_scalable(&directory, ats, entry).unwrap_err()
         };
         assert_eq!(err(0, 1), Mismatch::Absent);
         assert_eq!(err(0, 0x1000), Mismatch::Pointer);
         assert_eq!(err(0, 1 << 9), Mismatch::Directory);
         assert_eq!(err(1, 1), Mismatch::Directory);
+        assert_eq!(err(0, 1 << 2), Mismatch::Bits);
         assert_eq!(err(0, 1 << 4), Mismatch::Bits);
         assert_eq!(err(3, 1), Mismatch::Bits);
     }
@@ -267,8 +278,6 @@ fn only_page_requests_are_taken_from_an_entry() {
 const ATTACHED: Traits = Traits {
     attached: true,
     is_subdevice: false,
-    has_aliases: false,
-    has_ats: false,
     has_faults: false,
     beside_reserved: false,
 };
@@ -287,8 +296,6 @@ fn each_trait_is_a_reason_of_its_own() {
     let mut reasons = HashSet::new();
     for change in [
         (|traits| traits.is_subdevice = true) as fn(&mut Traits),
-        |traits| traits.has_aliases = true,
-        |traits| traits.has_ats = true,
         |traits| traits.has_faults = true,
         |traits| traits.beside_reserved = true,
     ] {

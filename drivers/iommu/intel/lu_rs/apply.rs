@@ -35,7 +35,11 @@ use kernel::{
             RawHwSer,
             Unit as UnitRecord, //
         },
-        kho, pci as lu_pci,
+        kho,
+        pci::{
+            self as lu_pci,
+            RawAddress, //
+        },
     },
     new_mutex, pci,
     prelude::*,
@@ -75,6 +79,8 @@ pub(crate) struct Kept {
 /// A device whose entries were adopted.
 struct Adopted {
     bdf: u16,
+    /// Other numbers under which it does DMA, and has entries of its own.
+    aliases: KVec<u16>,
     attachment: Attachment,
     pasids: Option<PasidDirectory>,
     /// The driver has the PASID directory.
@@ -102,6 +108,21 @@ impl Kept {
         let bdf = usize::from(bdf);
 
         self.bdfs[bdf / 64].load(Relaxed) & (1 << (bdf % 64)) != 0
+    }
+
+    /// Only one processor does this at a time.
+    fn keep_device(&self, bdf: u16) {
+        let bdf = usize::from(bdf);
+        let bits = &self.bdfs[bdf / 64];
+
+        bits.store(bits.load(Relaxed) | 1 << (bdf % 64), Relaxed);
+    }
+}
+
+impl Adopted {
+    /// Returns whether it has an entry under a number.
+    fn has_entry(&self, bdf: u16) -> bool {
+        self.bdf == bdf || self.aliases.contains(&bdf)
     }
 }
 
@@ -243,8 +264,8 @@ pub(crate) fn keep_device(
     let kept = kept(unit)?;
 
     // What the next kernel would not adopt is better not left to it.
-    let tables = Tables::Own;
-    check_device(unit, &root, device.bdf(), raw_device, raw_domain, tables).map_err(
+    let ats = device.has_ats();
+    let checked = check_device(unit, &root, raw_device, raw_domain, ats, Tables::Own).map_err(
         |unusable| {
             pr_err!("a device lost the translation that was preserved: {unusable}\n");
             EINVAL
@@ -257,9 +278,10 @@ pub(crate) fn keep_device(
         to.store(*bits, Relaxed);
     }
 
-    let bdf = usize::from(device.bdf());
-    let bits = &kept.bdfs[bdf / 64];
-    bits.store(bits.load(Relaxed) | 1 << (bdf % 64), Relaxed);
+    kept.keep_device(device.bdf());
+    for alias in &checked.aliases {
+        kept.keep_device(*alias);
+    }
 
     kept.leaves.store(true, Relaxed);
     Ok(())
@@ -456,7 +478,7 @@ fn try_adopt(unit: Unit<'_>, phys: u64, raw: &RawHwSer) -> Result<bool> {
     let mut devices = KVec::new();
     adopt_devices(unit, phys, &root, &mut devices);
 
-    let is_adopted = |bdf| devices.iter().any(|device| device.bdf == bdf);
+    let is_adopted = |bdf| devices.iter().any(|device| device.has_entry(bdf));
     if clear(unit, &root, |_| true, is_adopted) {
         pr_warn!("IOMMU at {token:#x} had entries that nobody takes over: cleared\n");
         cleared = true;
@@ -501,23 +523,62 @@ fn adopt_devices(unit: Unit<'_>, phys: u64, root: &TablePage, devices: &mut KVec
     }
 }
 
+/// A device that has the entries that its record says.
+struct Checked {
+    record: DeviceRecord,
+    attachment: Attachment,
+    /// Other numbers under which it has entries of its own.
+    aliases: KVec<u16>,
+}
+
 /// Checks that a device has the entries that its record says.
 fn check_device(
     unit: Unit<'_>,
     root: &TablePage,
-    bdf: u16,
     raw: &RawDeviceSer,
     raw_domain: &RawDomainSer,
+    ats: bool,
     tables: Tables,
-) -> Result<(DeviceRecord, Attachment), Unusable> {
+) -> Result<Checked, Unusable> {
     let record = DeviceRecord::try_from(raw)?;
     let attachment = Attachment {
         domain: DomainRecord::try_from(raw_domain)?,
         did: record.did,
+        ats,
     };
+    let pasids = record.pasids.as_ref();
+    let bdf = record.address.bdf();
 
-    check_entries(unit, root, bdf, &attachment, record.pasids.as_ref(), tables)?;
-    Ok((record, attachment))
+    check_entries(unit, root, bdf, &attachment, pasids, tables)?;
+
+    // In legacy mode, other numbers are not those of what may translate.
+    let scalable = unit.is_scalable();
+    let other = Attachment {
+        ats: ats && scalable,
+        ..attachment
+    };
+    let mut aliases = KVec::new();
+
+    for alias in ffi::aliases_of(record.address, scalable)? {
+        match check_entries(unit, root, alias, &other, pasids, tables) {
+            Ok(()) => aliases.push(alias, GFP_KERNEL).map_err(Error::from)?,
+            // It is in the same IOMMU group, and has its own record, or is not to have an entry.
+            Err(_) if is_device(record.address.domain(), alias) => (),
+            Err(unusable) => return Err(unusable),
+        }
+    }
+    Ok(Checked {
+        record,
+        attachment,
+        aliases,
+    })
+}
+
+/// Returns whether there is a device with this number.
+fn is_device(domain: u32, bdf: u16) -> bool {
+    RawAddress { domain, bdf }
+        .try_into()
+        .is_ok_and(|address| lu_pci::find(address).is_some())
 }
 
 fn adopt_device(
@@ -527,9 +588,13 @@ fn adopt_device(
     raw_domain: &RawDomainSer,
     devices: &mut KVec<Adopted>,
 ) -> Result<(), Unusable> {
-    let bdf = DeviceRecord::try_from(raw)?.address.bdf();
-    let tables = Tables::HandedOver;
-    let (record, attachment) = check_device(unit, root, bdf, raw, raw_domain, tables)?;
+    let ats = ffi::went_on_with_ats(DeviceRecord::try_from(raw)?.address);
+    let Checked {
+        record,
+        attachment,
+        aliases,
+    } = check_device(unit, root, raw, raw_domain, ats, Tables::HandedOver)?;
+    let bdf = record.address.bdf();
 
     if record.address.domain() != u32::from(unit.segment()) {
         return Err(Unusable::Conflict);
@@ -558,6 +623,7 @@ fn adopt_device(
         .push(
             Adopted {
                 bdf,
+                aliases,
                 attachment,
                 pasids: record.pasids,
                 directory_taken: false,
@@ -611,7 +677,7 @@ fn check_entries(
     }
 
     let pasids = pasids.ok_or(Mismatch::Directory)?;
-    plan::check_scalable(pasids, table.entry(place.word))?;
+    plan::check_scalable(pasids, attachment.ats, table.entry(place.word))?;
 
     let directory = tables.at(pasids.table.phys(), pasids.order)?;
     let first = plan::pasid_table(directory.load(0)).ok_or(Mismatch::Absent)?;
@@ -676,10 +742,14 @@ pub(crate) fn attach(device: &Device<'_>, domain: &RawDomainSer, did: u16) -> Op
         let now = Attachment {
             domain: DomainRecord::try_from(domain)?,
             did,
+            ats: device.has_ats(),
         };
 
         if !now.domain.is_same_as(&attachment.domain) || now.did != attachment.did {
             return Err(Mismatch::Pointer.into());
+        }
+        if now.ats != attachment.ats {
+            return Err(Mismatch::Shape.into());
         }
         let root = unit.root().ok_or(Mismatch::Absent)?;
 

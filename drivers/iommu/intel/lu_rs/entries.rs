@@ -151,6 +151,9 @@ pub(crate) const PASID_ENTRY_WORDS: usize = 8;
 /// What TT has for a device without a translation cache: `CONTEXT_TT_MULTI_LEVEL`.
 pub(crate) const SECOND_STAGE_UNTRANSLATED: u64 = 0;
 
+/// What TT has for a device with one: `CONTEXT_TT_DEV_IOTLB`.
+pub(crate) const SECOND_STAGE_AND_ATS: u64 = 1;
+
 /// What PGTT has for the first stage alone: `PASID_ENTRY_PGTT_FL_ONLY`.
 pub(crate) const FIRST_STAGE_ONLY: u64 = 1;
 

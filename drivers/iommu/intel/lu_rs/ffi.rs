@@ -19,6 +19,10 @@ use core::{
 use kernel::{
     bindings,
     error::to_result,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     liveupdate::{
         iommu::{
             RawDeviceSer,
@@ -26,7 +30,10 @@ use kernel::{
             RawHwSer,
             Unit as UnitRecord, //
         },
-        pci as lu_pci,
+        pci::{
+            self as lu_pci,
+            Address, //
+        },
     },
     page::PAGE_SIZE,
     pci,
@@ -138,7 +145,7 @@ impl<'a> Unit<'a> {
     /// Makes what was written to a part of a table visible to the unit. In any context.
     fn flush_cache(self, at: NonNull<u64>, words: usize) {
         // CAST: lossless, not more than a table.
-        let size = (words * size_of::<u64>()) as kernel::ffi::c_int;
+        let size = (words * size_of::<u64>()) as c_int;
 
         // SAFETY: By the type invariants; the words are a part of a table.
         unsafe { bindings::intel_liveupdate_flush_cache(self.as_raw(), at.as_ptr().cast(), size) };
@@ -415,6 +422,11 @@ impl<'a> Device<'a> {
         self.look.bdf
     }
 
+    /// Returns whether it may translate by itself.
+    pub(crate) fn has_ats(&self) -> bool {
+        self.look.has_ats
+    }
+
     /// Returns the tag of its translations.
     pub(crate) fn did(&self) -> u16 {
         self.look.did
@@ -430,8 +442,6 @@ impl<'a> Device<'a> {
         Traits {
             attached: self.look.attached,
             is_subdevice: self.look.is_subdevice,
-            has_aliases: self.look.has_aliases,
-            has_ats: self.look.has_ats,
             has_faults: self.look.has_faults,
             beside_reserved,
         }
@@ -443,6 +453,82 @@ impl<'a> Device<'a> {
         let table = NonNull::new(self.look.pasid_dir.cast()).map(TablePage)?;
 
         Some((table, self.look.max_pasid))
+    }
+}
+
+/// Returns the numbers under which the driver has entries for the DMA of a device, but for its own.
+///
+/// In scalable mode it has none under the numbers of bridges above a device. If there is no device at
+/// the address, there are none.
+pub(crate) fn aliases_of(address: Address, scalable: bool) -> Result<KVec<u16>> {
+    let Some(device) = lu_pci::find(address) else {
+        return Ok(KVec::new());
+    };
+    let mut aliases = Aliases {
+        device: &device,
+        scalable,
+        found: Ok(KVec::new()),
+    };
+
+    // SAFETY: It is a device. `visit` gets what it is for.
+    unsafe {
+        bindings::pci_for_each_dma_alias(
+            lu_pci::as_raw(&device),
+            Some(Aliases::visit),
+            (&raw mut aliases).cast(),
+        )
+    };
+    aliases.found
+}
+
+/// Returns whether the device at an address, if there is one, has ATS enabled since before it was handed
+/// over.
+pub(crate) fn went_on_with_ats(address: Address) -> bool {
+    let Some(device) = lu_pci::find(address) else {
+        return false;
+    };
+
+    // SAFETY: It is a device.
+    unsafe { bindings::pci_ats_supported(lu_pci::as_raw(&device)) }
+}
+
+/// What [`aliases_of`] is at.
+struct Aliases<'a> {
+    device: &'a pci::Device,
+    scalable: bool,
+    found: Result<KVec<u16>>,
+}
+
+impl Aliases<'_> {
+    /// Adds a number, which is that of `pdev`: the device, or a bridge above it.
+    fn add(&mut self, pdev: *mut bindings::pci_dev, alias: u16) {
+        let is_bridges = pdev != lu_pci::as_raw(self.device);
+
+        if alias == lu_pci::address(self.device).bdf() || is_bridges && self.scalable {
+            return;
+        }
+        if let Err(err) = self
+            .found
+            .as_mut()
+            .map_or(Ok(()), |found| found.push(alias, GFP_KERNEL))
+        {
+            self.found = Err(err.into());
+        }
+    }
+
+    /// Calls [`add`](Self::add).
+    ///
+    /// # Safety
+    ///
+    /// `aliases` points to one of these, which nobody else has.
+    unsafe extern "C" fn visit(
+        pdev: *mut bindings::pci_dev,
+        alias: u16,
+        aliases: *mut c_void,
+    ) -> c_int {
+        // SAFETY: By function requirement.
+        unsafe { &mut *aliases.cast::<Self>() }.add(pdev, alias);
+        0
     }
 }
 

@@ -58,8 +58,7 @@ static inline u64 intel_liveupdate_free_irte(void)
  * @bdf:             The bus number (high byte), device and function number.
  * @attached:        It is attached to the domain asked for, and to that only.
  * @is_subdevice:    Another device does its DMA.
- * @has_aliases:     It does DMA under other numbers, too.
- * @has_ats:         It can translate by itself.
+ * @has_ats:         It may translate by itself.
  * @has_faults:      Its page faults are handled.
  * @did:             The domain ID, if it is attached.
  * @pasid_dir:       The PASID directory, or NULL in legacy mode.
@@ -70,7 +69,6 @@ struct intel_liveupdate_device {
 	u16 bdf;
 	bool attached;
 	bool is_subdevice;
-	bool has_aliases;
 	bool has_ats;
 	bool has_faults;
 	u16 did;

@@ -28,11 +28,6 @@ const struct iommu_liveupdate_ops intel_liveupdate_ops = {
 	.block_device		= intel_liveupdate_block_device,
 };
 
-static int has_alias(struct pci_dev *pdev, u16 alias, void *data)
-{
-	return alias != pci_dev_id(data);
-}
-
 /* Whether firmware wants memory mapped for anything behind @iommu */
 bool intel_liveupdate_has_reserved(struct intel_iommu *iommu)
 {
@@ -53,14 +48,12 @@ void intel_liveupdate_look_at(struct device *dev, struct iommu_domain *domain,
 			      struct intel_liveupdate_device *to)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
-	struct pci_dev *pdev = to_pci_dev(dev);
 
 	*to = (struct intel_liveupdate_device) {
 		.iommu = info->iommu,
 		.bdf = PCI_DEVID(info->bus, info->devfn),
 		.attached = info->domain && &info->domain->domain == domain,
 		.is_subdevice = dev_is_real_dma_subdevice(dev),
-		.has_aliases = pci_for_each_dma_alias(pdev, has_alias, pdev),
 		.has_ats = info->ats_supported,
 		.has_faults = info->iopf_refcount || info->pri_enabled,
 	};

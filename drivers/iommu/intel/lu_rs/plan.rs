@@ -14,6 +14,7 @@ use super::entries::{
     ScalableLow,
     FIRST_STAGE_ONLY,
     PASID_ENTRY_WORDS,
+    SECOND_STAGE_AND_ATS,
     SECOND_STAGE_ONLY,
     SECOND_STAGE_UNTRANSLATED, //
 };
@@ -174,6 +175,8 @@ pub(crate) struct Attachment {
     pub(crate) domain: Domain,
     /// The tag.
     pub(crate) did: u16,
+    /// The device may translate by itself (ATS).
+    pub(crate) ats: bool,
 }
 
 impl Attachment {
@@ -192,8 +195,14 @@ impl Attachment {
         if !low.present().into_bool() {
             return Err(Mismatch::Absent);
         }
+        let translation = if self.ats {
+            SECOND_STAGE_AND_ATS
+        } else {
+            SECOND_STAGE_UNTRANSLATED
+        };
+
         if self.domain.format() != Format::SecondStage
-            || low.translation().get() != SECOND_STAGE_UNTRANSLATED
+            || low.translation().get() != translation
             || high.width().get() != self.width()
         {
             return Err(Mismatch::Shape);
@@ -205,7 +214,8 @@ impl Attachment {
             return Err(Mismatch::Tag);
         }
 
-        let low_rest = entry[0] & !(LegacyLow::FRAME_MASK | LegacyLow::PRESENT_MASK);
+        let low_rest = entry[0]
+            & !(LegacyLow::FRAME_MASK | LegacyLow::TRANSLATION_MASK | LegacyLow::PRESENT_MASK);
         let high_rest = entry[1] & !(LegacyHigh::DID_MASK | LegacyHigh::WIDTH_MASK);
         if low_rest != 0 || high_rest != 0 {
             return Err(Mismatch::Bits);
@@ -276,8 +286,13 @@ impl Attachment {
     }
 }
 
-/// Checks a context entry in scalable mode, which leads to a PASID directory.
-pub(crate) fn check_scalable(directory: &PasidDirectory, entry: [u64; 4]) -> Result<(), Mismatch> {
+/// Checks a context entry in scalable mode, which leads to a PASID directory, of a device with ATS or
+/// without.
+pub(crate) fn check_scalable(
+    directory: &PasidDirectory,
+    ats: bool,
+    entry: [u64; 4],
+) -> Result<(), Mismatch> {
     let (low, high) = (
         ScalableLow::from_raw(entry[0]),
         ScalableHigh::from_raw(entry[1]),
@@ -298,8 +313,12 @@ pub(crate) fn check_scalable(directory: &PasidDirectory, entry: [u64; 4]) -> Res
         & !(ScalableLow::FRAME_MASK
             | ScalableLow::SIZE_MASK
             | ScalableLow::PASIDS_MASK
+            | ScalableLow::DEVICE_TLB_MASK
             | ScalableLow::PRESENT_MASK);
-    if low_rest != 0 || entry[1..].iter().any(|word| *word != 0) {
+    if low.device_tlb().into_bool() != ats
+        || low_rest != 0
+        || entry[1..].iter().any(|word| *word != 0)
+    {
         return Err(Mismatch::Bits);
     }
     Ok(())
@@ -312,10 +331,6 @@ pub(crate) struct Traits {
     pub(crate) attached: bool,
     /// Another device does DMA in its place.
     pub(crate) is_subdevice: bool,
-    /// It does DMA by other numbers, too.
-    pub(crate) has_aliases: bool,
-    /// It can translate by itself.
-    pub(crate) has_ats: bool,
     /// It has pages requested.
     pub(crate) has_faults: bool,
     /// Something behind the same unit needs what firmware mapped.
@@ -338,8 +353,6 @@ pub(crate) fn preserve(traits: &Traits) -> Result<(), Refusal> {
     }
     [
         (traits.is_subdevice, "another device does its DMA"),
-        (traits.has_aliases, "it does DMA under other numbers, too"),
-        (traits.has_ats, "it can translate by itself (ATS)"),
         (traits.has_faults, "its page faults are handled"),
         (
             traits.beside_reserved,

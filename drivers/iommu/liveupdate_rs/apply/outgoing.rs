@@ -253,7 +253,7 @@ impl Outgoing {
             if let Some(pci) = device.pci() {
                 dev_warn_ratelimited!(
                     pci,
-                    "its DMA cannot go on: its IOMMU group has other devices, PASIDs or a reset: {err:?}\n"
+                    "its DMA cannot go on: nobody owns its IOMMU group, or that has PASIDs or a reset: {err:?}\n"
                 );
             }
         })?;
@@ -304,6 +304,20 @@ impl Outgoing {
         self.put_iommu(device);
         self.count_devices(domain, -1);
         Ok(())
+    }
+
+    /// Returns whether a device does not go on, or all in its IOMMU group do, with the same domain.
+    ///
+    /// Ports and bridges do no DMA of their own, and are not counted.
+    pub(super) fn is_group_whole(&self, device: Device) -> bool {
+        let goes_on = |device| self.devices.iter().find(|entry| entry.device == device);
+
+        goes_on(device).is_none_or(|entry| {
+            device.all_in_group(|other| {
+                other.pci().is_some_and(lu_pci::is_bridge)
+                    || goes_on(other).is_some_and(|other| other.domain == entry.domain)
+            })
+        })
     }
 
     fn count_devices(&mut self, domain: Domain, by: i32) {

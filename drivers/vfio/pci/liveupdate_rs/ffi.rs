@@ -407,6 +407,7 @@ impl<'a> CoreDevice<'a> {
             ioeventfds: ioeventfds != 0,
             dma_bufs: self.has_dma_bufs(),
             in_d0: power == bindings::PCI_D0,
+            leaves_group: leaves_group(self.pci()),
         }
     }
 
@@ -498,6 +499,19 @@ pub(crate) fn finish(device: &pci::Device) {
 
     // SAFETY: `device` is a device.
     unsafe { bindings::pci_liveupdate_finish(lu_pci::as_raw(device)) };
+}
+
+/// Returns whether a device goes on doing DMA, and something in its IOMMU group does not.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+fn leaves_group(device: &pci::Device) -> bool {
+    // SAFETY: It is a device.
+    !unsafe { bindings::iommu_liveupdate_is_group_whole(raw_device(device.as_ref())) }
+}
+
+/// Returns whether a device goes on doing DMA, and something in its IOMMU group does not: it does not.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+fn leaves_group(_device: &pci::Device) -> bool {
+    false
 }
 
 /// Ends the translation of a device that the previous kernel handed over.

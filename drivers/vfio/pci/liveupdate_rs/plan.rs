@@ -64,6 +64,8 @@ pub(crate) struct Activity {
     pub(crate) dma_bufs: bool,
     /// It is in power state D0, in which alone it can be stopped and reset.
     pub(crate) in_d0: bool,
+    /// It goes on doing DMA, and something that it shares an IOMMU group with does not.
+    pub(crate) leaves_group: bool,
 }
 
 /// Why a device is not preserved, or does not get through a kexec.
@@ -81,6 +83,8 @@ pub(crate) enum Refusal {
     DmaBufs,
     /// The device is not in D0.
     PowerState,
+    /// Something in its IOMMU group does not go on.
+    Group,
 }
 
 impl Refusal {
@@ -93,6 +97,7 @@ impl Refusal {
             Self::Interrupts => "interrupts are enabled, disable them with VFIO_DEVICE_SET_IRQS",
             Self::Ioeventfds => "eventfds are connected, remove them with VFIO_DEVICE_IOEVENTFD",
             Self::PowerState => "it is not in D0, have it leave its low power state",
+            Self::Group => "its IOMMU group has another device, preserve that with the same HWPT",
         }
     }
 }
@@ -109,6 +114,8 @@ pub(crate) fn freeze(activity: Activity) -> Result<(), Refusal> {
         Err(Refusal::DmaBufs)
     } else if !activity.in_d0 {
         Err(Refusal::PowerState)
+    } else if activity.leaves_group {
+        Err(Refusal::Group)
     } else {
         Ok(())
     }

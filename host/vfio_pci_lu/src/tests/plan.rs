@@ -80,7 +80,7 @@ fn preserves_a_device_that_stays_and_that_nobody_else_can_reach() {
 
 #[test]
 fn freezes_a_quiet_device_in_d0_and_no_other() {
-    for bits in 0..1 << 5 {
+    for bits in 0..1 << 6 {
         let bit = |n: u32| bits & (1 << n) != 0;
         let activity = Activity {
             going_away: bit(0),
@@ -88,15 +88,17 @@ fn freezes_a_quiet_device_in_d0_and_no_other() {
             ioeventfds: bit(2),
             dma_bufs: bit(3),
             in_d0: !bit(4),
+            leaves_group: bit(5),
         };
 
         // The first that user space, or the administrator, has to do something about.
-        let expected = match (0..5).find(|&n| bit(n)) {
+        let expected = match (0..6).find(|&n| bit(n)) {
             Some(0) => Err(Refusal::GoingAway),
             Some(1) => Err(Refusal::Interrupts),
             Some(2) => Err(Refusal::Ioeventfds),
             Some(3) => Err(Refusal::DmaBufs),
-            Some(_) => Err(Refusal::PowerState),
+            Some(4) => Err(Refusal::PowerState),
+            Some(_) => Err(Refusal::Group),
             None => Ok(()),
         };
 
@@ -113,6 +115,7 @@ fn explains_each_refusal() {
         (Refusal::Ioeventfds, "VFIO_DEVICE_IOEVENTFD"),
         (Refusal::DmaBufs, "close the dma-bufs"),
         (Refusal::PowerState, "D0"),
+        (Refusal::Group, "preserve that"),
     ] {
         assert!(refusal.explain().contains(remedy), "{refusal:?}");
     }
