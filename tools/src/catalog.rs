@@ -30,9 +30,12 @@ const FED_IGB: Machine = Machine {
     ..Machine::PLAIN
 };
 
-/// The same at the end of a wire for numbered frames, and what its IOMMU does.
+/// An `igb` at the end of a wire for numbered frames.
+const WIRED_IGB: Device = Device { model: "igb", backend: Backend::Wire };
+
+/// One of these, and what its IOMMU does.
 const WITNESS: Machine = Machine {
-    slots: &[Slot::Device(Device { model: "igb", backend: Backend::Wire })],
+    slots: &[Slot::Device(WIRED_IGB)],
     traces: &[
         "pci_cfg_write",
         "igb_rx_desc_buff_write",
@@ -121,6 +124,36 @@ macro_rules! goes_on {
         }
     };
 }
+
+/// Two of them in one IOMMU group, below a switch.
+const GROUP: &[Stage] = &[
+    Stage {
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+            Do::Need(
+                "test /sys/bus/pci/devices/0000:03:00.0/iommu_group -ef \
+                 /sys/bus/pci/devices/0000:04:00.0/iommu_group",
+            ),
+            Do::Need("load_next"),
+            Do::Test(
+                "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running --rate=100 \
+                 --partner=0000:04:00.0 0000:03:00.0",
+            ),
+        ],
+        ..Stage::MAIN
+    },
+    Stage {
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+            Do::Test(
+                "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running --rate=100 \
+                 --partner=0000:04:00.0 0000:03:00.0",
+            ),
+            Do::Need("vfio/scripts/cleanup.sh"),
+        ],
+        ..Stage::MAIN
+    },
+];
 
 /// Two such devices.
 const TWO_WITNESSES: Machine = Machine { slots: &[WITNESS.slots[0]; 2], ..WITNESS };
@@ -316,6 +349,31 @@ const IOMMUFD: &[Stage] = &[
         commands: &[
             Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
             Do::Test("iommu/iommufd_liveupdate_kexec_test --stage 2"),
+            Do::Need("vfio/scripts/cleanup.sh"),
+        ],
+        ..Stage::MAIN
+    },
+];
+
+/// A NIC that translates by itself if the IOMMU lets it.
+const ATS_NIC: Slot = plain("virtio-net-pci,ats=on,iommu_platform=on,disable-legacy=on");
+
+/// It goes through a live update with a memfd and an iommufd.
+const ATS: &[Stage] = &[
+    Stage {
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+            Do::Test(
+                "iommu/iommufd_liveupdate_kexec_test --stage 1 --ats=0000:01:00.0 \
+                 /dev/vfio/devices/vfio0",
+            ),
+        ],
+        ..Stage::MAIN
+    },
+    Stage {
+        commands: &[
+            Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
+            Do::Test("iommu/iommufd_liveupdate_kexec_test --stage 2 --ats=0000:01:00.0"),
             Do::Need("vfio/scripts/cleanup.sh"),
         ],
         ..Stage::MAIN
@@ -1072,46 +1130,28 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
-        name: "iommufd-refused",
-        about: "a device below a bridge, whose DMA is not its own for the IOMMU, cannot go on",
+        name: "iommufd-ats",
+        about: "a device that goes on has ATS enabled all the time",
         pitfalls: &[],
         machine: Machine {
-            slots: &[Slot::Conventional(Device { model: "e1000", backend: Backend::None })],
+            slots: &[ATS_NIC],
+            iommu: "intremap=on,scalable-mode=on,device-iotlb=on",
             ..Machine::PLAIN
         },
-        stages: &[Stage {
-            commands: &[
-                Do::Need("vfio/scripts/setup.sh 0000:02:01.0"),
-                Do::Test("iommu/iommufd_liveupdate_kexec_test --refused /dev/vfio/devices/vfio0"),
-                Do::Need("vfio/scripts/cleanup.sh"),
-            ],
-            ..Stage::MAIN
-        }],
+        stages: ATS,
         timeout: Duration::from_secs(120),
         judge: None,
     },
     VmTest {
-        name: "iommufd-refused-group",
-        about: "a device that another one shares its IOMMU group with cannot go on",
+        name: "iommufd-ats-legacy",
+        about: "the same in legacy mode",
         pitfalls: &[],
         machine: Machine {
-            slots: &[Slot::Functions(
-                &[Device { model: "virtio-net-pci", backend: Backend::None }; 2],
-            )],
+            slots: &[ATS_NIC],
+            iommu: "intremap=on,scalable-mode=off,device-iotlb=on",
             ..Machine::PLAIN
         },
-        stages: &[Stage {
-            commands: &[
-                Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:01:00.1"),
-                Do::Need(
-                    "test /sys/bus/pci/devices/0000:01:00.0/iommu_group -ef \
-                     /sys/bus/pci/devices/0000:01:00.1/iommu_group",
-                ),
-                Do::Test("iommu/iommufd_liveupdate_kexec_test --refused /dev/vfio/devices/vfio0"),
-                Do::Need("vfio/scripts/cleanup.sh"),
-            ],
-            ..Stage::MAIN
-        }],
+        stages: ATS,
         timeout: Duration::from_secs(120),
         judge: None,
     },
@@ -1313,10 +1353,7 @@ pub const TESTS: &[VmTest] = &[
     goes_on!(
         "witness-switch",
         "it is below a switch",
-        Machine {
-            slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::Wire }])],
-            ..WITNESS
-        },
+        Machine { slots: &[Slot::Switch(&[WIRED_IGB])], ..WITNESS },
         "0000:03:00.0",
         "",
         "DMA-FQ"
@@ -1325,13 +1362,55 @@ pub const TESTS: &[VmTest] = &[
         "witness-switch-legacy",
         "it is below a switch, in legacy mode",
         Machine {
-            slots: &[Slot::Switch(&[Device { model: "igb", backend: Backend::Wire }])],
+            slots: &[Slot::Switch(&[WIRED_IGB])],
             ..witness_behind("intremap=on,scalable-mode=off")
         },
         "0000:03:00.0",
         "",
         "DMA-FQ"
     ),
+    VmTest {
+        name: "witness-group",
+        about: "two igbs of one IOMMU group go on, both or none",
+        pitfalls: &[],
+        machine: Machine { slots: &[Slot::Group(&[WIRED_IGB; 2])], ..WITNESS },
+        stages: GROUP,
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_with_partner),
+    },
+    VmTest {
+        name: "witness-group-legacy",
+        about: "the same in legacy mode",
+        pitfalls: &[],
+        machine: Machine {
+            slots: &[Slot::Group(&[WIRED_IGB; 2])],
+            ..witness_behind("intremap=on,scalable-mode=off")
+        },
+        stages: GROUP,
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_with_partner),
+    },
+    VmTest {
+        name: "witness-bridge",
+        about: "an e1000 below a bridge goes on, whose DMA is device 0's for the IOMMU, in legacy mode",
+        pitfalls: &[],
+        machine: Machine {
+            slots: &[Slot::Conventional(Device { model: "e1000", backend: Backend::Wire })],
+            traces: &[
+                "pci_cfg_write",
+                "vtd_iotlb_page_hit",
+                "vtd_iotlb_page_update",
+                "vtd_dmar_fault",
+                "vtd_dmar_enable",
+                "vtd_reg_dmar_root",
+                "vtd_ir_enable",
+            ],
+            ..witness_behind("intremap=on,scalable-mode=off")
+        },
+        stages: &[preserve_running!("0000:02:01.0"), retrieve_running!("0000:02:01.0")],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::running_below_bridge),
+    },
     VmTest {
         name: "witness-bystander",
         about: "the same, and a second igb, not preserved and set off from outside, reaches no memory",

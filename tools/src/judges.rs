@@ -18,8 +18,9 @@ pub use registers::{registers, unused};
 pub use translation::stopped_first;
 pub use witness::{
     crashed_witness, dropped_witness, ended_witness, idle_witness, longest_gap, outside,
-    running_beside_bystander, running_beside_interrupts, running_beside_refused,
-    running_into_holes, running_witness, stopped_witness,
+    running_below_bridge, running_beside_bystander, running_beside_interrupts,
+    running_beside_refused, running_into_holes, running_with_partner, running_witness,
+    stopped_witness,
 };
 
 /// Suites that must have run: one that silently vanished from the build is a failure.

@@ -59,8 +59,9 @@ pub enum Slot {
     Device(Device),
     /// A switch with these devices, each behind a downstream port.
     Switch(&'static [Device]),
-    /// The functions of one device. Nothing keeps them from each other, so that they are one group.
-    Functions(&'static [Device]),
+    /// The same, where the downstream ports are functions of one device: nothing keeps what is behind
+    /// them from each other, and all of it is one IOMMU group.
+    Group(&'static [Device]),
     /// A bridge to conventional PCI, with a device below it.
     Conventional(Device),
     /// A device whose root port is not on the first root bus, but on that of an expander: root port
@@ -76,7 +77,7 @@ impl Slot {
             Self::Device(device) | Self::Conventional(device) | Self::Expander(device) => {
                 std::slice::from_ref(device)
             }
-            Self::Switch(devices) | Self::Functions(devices) => devices,
+            Self::Switch(devices) | Self::Group(devices) => devices,
             Self::Empty(_) => &[],
         }
     }
@@ -122,7 +123,7 @@ impl Machine {
     /// buses.
     pub fn wires(&self) -> Vec<String> {
         let named = self.slots.iter().zip(1..).flat_map(|(slot, n): (&Slot, usize)| {
-            let has_several = matches!(slot, Slot::Switch(_) | Slot::Functions(_));
+            let has_several = matches!(slot, Slot::Switch(_) | Slot::Group(_));
             slot.devices().iter().zip(1..).map(move |(device, m): (&Device, usize)| {
                 (device, if has_several { format!("{n}.{m}") } else { n.to_string() })
             })
@@ -197,25 +198,22 @@ impl Machine {
                 Slot::Device(device) | Slot::Expander(device) => {
                     add(&mut qemu, dir, device, &n.to_string(), &format!("rp{n}"))?
                 }
-                Slot::Functions(devices) => {
-                    for (device, function) in devices.iter().zip(0..) {
-                        let bus = format!("rp{n},multifunction=on,addr=0.{function}");
-                        let id = format!("{n}.{}", function + 1);
-                        add(&mut qemu, dir, device, &id, &bus)?;
-                    }
-                }
                 Slot::Conventional(device) => {
                     qemu.args(["-device", &format!("pcie-pci-bridge,id=pci{n},bus=rp{n}")]);
                     // Requests come from device 0 for the IOMMU, whichever it is.
                     let bus = format!("pci{n},addr=1");
                     add(&mut qemu, dir, device, &n.to_string(), &bus)?;
                 }
-                Slot::Switch(devices) => {
+                Slot::Switch(devices) | Slot::Group(devices) => {
                     qemu.args(["-device", &format!("x3130-upstream,id=up{n},bus=rp{n}")]);
                     for (index, device) in devices.iter().enumerate() {
                         let m = index + 1;
+                        let at = match slot {
+                            Slot::Group(_) => format!("0.{index},multifunction=on"),
+                            _ => format!("{index:#x}"),
+                        };
                         let port = format!(
-                            "xio3130-downstream,id=down{n}.{m},bus=up{n},chassis={n},slot={m},addr={index:#x}"
+                            "xio3130-downstream,id=down{n}.{m},bus=up{n},chassis={n},slot={m},addr={at}"
                         );
                         qemu.args(["-device", &port]);
                         let id = format!("{n}.{m}");
@@ -231,11 +229,14 @@ impl Machine {
     pub fn check_supported(&self) -> Result<()> {
         let known = output(Command::new(QEMU).args(["-device", "help"]))?;
         let mut models = vec!["intel-iommu", "pcie-root-port"];
-        models.extend(self.devices().map(|device| device.model));
+        let names = self.devices().filter_map(|device| device.model.split(',').next());
+        models.extend(names);
         for slot in self.slots {
             match slot {
-                Slot::Device(_) | Slot::Functions(_) | Slot::Empty(_) => {}
-                Slot::Switch(_) => models.extend(["x3130-upstream", "xio3130-downstream"]),
+                Slot::Device(_) | Slot::Empty(_) => {}
+                Slot::Switch(_) | Slot::Group(_) => {
+                    models.extend(["x3130-upstream", "xio3130-downstream"])
+                }
                 Slot::Conventional(_) => models.push("pcie-pci-bridge"),
                 Slot::Expander(_) => models.push("pxb-pcie"),
             }

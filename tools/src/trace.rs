@@ -80,13 +80,20 @@ impl Event {
 }
 
 impl Event {
-    /// Where an `igb` is about to write a received frame to.
+    /// Where a NIC may be about to write a received frame to: an `igb` says so, and of an `e1000` each
+    /// access is known, for it is translated.
     pub fn received_to(&self) -> Option<u64> {
-        if self.name != "igb_rx_desc_buff_write" {
-            return None;
+        match self.name.as_str() {
+            "igb_rx_desc_buff_write" => {
+                let mut parts = self.args.split(", ");
+                address(parts.find_map(|part| part.strip_prefix("addr: "))?)
+            }
+            "vtd_iotlb_page_hit" | "vtd_iotlb_page_update" => {
+                let mut words = self.args.split(' ').skip_while(|word| *word != "iova");
+                address(words.nth(1)?)
+            }
+            _ => None,
         }
-        let mut parts = self.args.split(", ");
-        address(parts.find_map(|part| part.strip_prefix("addr: "))?)
     }
 
     /// The fault that this event tells of.

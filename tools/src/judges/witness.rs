@@ -59,8 +59,19 @@ pub fn running_witness(evidence: &Evidence) -> Vec<Case> {
 }
 
 fn running(evidence: &Evidence, in_time: bool) -> Vec<Case> {
-    let bdf = device(evidence).unwrap_or_default();
-    let witness = Witness::of(evidence, 0, bdf);
+    let times = (evidence.update_asked(1), evidence.end_of(2, "bind"));
+    let (Some(asked), Some(bound)) = times else {
+        return vec![nothing_to_look_at()];
+    };
+    let mut cases = went_on(evidence, 0, in_time);
+    cases.extend(iommu::translation_kept(evidence, asked, bound));
+    cases
+}
+
+/// The device at the end of the wire of this number goes on through the kexec, and is not hindered.
+fn went_on(evidence: &Evidence, wire: usize, in_time: bool) -> Vec<Case> {
+    let bdf = devices(evidence).nth(wire).unwrap_or_default();
+    let witness = Witness::of(evidence, wire, bdf);
     let times = (evidence.update_asked(1), evidence.silence(1), evidence.end_of(2, "bind"));
     let (Some(witness), (Some(asked), Some((last, first)), Some(bound))) = (witness, times) else {
         return vec![nothing_to_look_at()];
@@ -72,8 +83,29 @@ fn running(evidence: &Evidence, in_time: bool) -> Vec<Case> {
     if in_time {
         cases.extend(witness.kept_up(EVER));
     }
-    cases.extend(iommu::translation_kept(evidence, asked, bound));
     cases.push(iommu::unhindered(evidence, bdf, asked, bound));
+    cases
+}
+
+/// The same, while another device of its IOMMU group goes on, too.
+pub fn running_with_partner(evidence: &Evidence) -> Vec<Case> {
+    let mut cases = running_witness(evidence);
+    cases.extend(went_on(evidence, 1, true).into_iter().map(|mut case| {
+        case.name.insert_str(0, "the other device of its IOMMU group: ");
+        case
+    }));
+    cases
+}
+
+/// The same, where the device is below a bridge, as whose device 0 the IOMMU knows it.
+pub fn running_below_bridge(evidence: &Evidence) -> Vec<Case> {
+    let times = (evidence.update_asked(1), evidence.end_of(2, "bind"));
+    let bus = device(evidence).and_then(|bdf| bdf.split(':').next());
+    let (Some(bus), (Some(asked), Some(bound))) = (bus, times) else {
+        return vec![nothing_to_look_at()];
+    };
+    let mut cases = running_witness(evidence);
+    cases.push(iommu::unhindered(evidence, &format!("{bus}:00.0"), asked, bound));
     cases
 }
 

@@ -277,6 +277,37 @@ TEST_F(liveupdate, automatic_hwpts_can_go_along)
 	EXPECT_EQ(device_detach(self->device), -EBUSY);
 }
 
+TEST_F(liveupdate, devices_with_pasids_are_refused)
+{
+	__u32 hwpt_id;
+
+	/* PASIDs need such an HWPT, and so has what is attached without. */
+	ASSERT_EQ(hwpt_alloc_flags(self->iommufd, self->dev_id, self->ioas_id,
+				   IOMMU_HWPT_ALLOC_PASID, &hwpt_id), 0);
+	ASSERT_EQ(device_attach_to(self->device, hwpt_id), 0);
+	ASSERT_EQ(hwpt_mark(self->iommufd, hwpt_id, HWPT_TOKEN), 0);
+	ASSERT_EQ(preserve_memfd_and_iommufd(self), 0);
+
+	ASSERT_EQ(device_attach_pasid(self->device, 1, hwpt_id), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -EOPNOTSUPP);
+	ASSERT_EQ(device_detach(self->device), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -EOPNOTSUPP);
+	ASSERT_EQ(device_attach_to(self->device, hwpt_id), 0);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), -EOPNOTSUPP);
+	ASSERT_EQ(device_detach_pasid(self->device, 1), 0);
+
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
+	EXPECT_EQ(device_attach_pasid(self->device, 1, hwpt_id), -EBUSY);
+
+	ASSERT_EQ(close(self->session), 0);
+	EXPECT_EQ(device_attach_pasid(self->device, 1, hwpt_id), 0);
+	EXPECT_EQ(device_detach_pasid(self->device, 1), 0);
+	ASSERT_EQ(device_attach_to(self->device, self->hwpt_id), 0);
+	EXPECT_EQ(object_destroy(self->iommufd, hwpt_id), 0);
+	self->session = luo_create_session(self->luo, SESSION);
+	ASSERT_GE(self->session, 0);
+}
+
 TEST_F(liveupdate, iommufds_need_no_hwpt)
 {
 	int empty = open_path("/dev/iommu");

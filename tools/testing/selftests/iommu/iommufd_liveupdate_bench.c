@@ -89,25 +89,6 @@ static void log_time(void)
 	write_file("/dev/kmsg", time);
 }
 
-/* How many pages IOMMUs have for tables */
-static long nr_tables(void)
-{
-	char line[128];
-	long count = 0;
-	FILE *file;
-
-	/* Processors keep counts of their own until somebody asks. */
-	write_file("/proc/sys/vm/stat_refresh", "1");
-	file = fopen("/proc/vmstat", "r");
-	if (!file)
-		fail_exit("/proc/vmstat");
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "nr_iommu_pages %ld", &count) == 1)
-			break;
-	fclose(file);
-	return count;
-}
-
 static void attach(int i, const char *path)
 {
 	__u32 dev_id;
@@ -144,11 +125,11 @@ static void stage_1(int luo, __u64 size, bool huge, bool marked)
 	if (fallocate(memfd, 0, 0, PART_SIZE))
 		fail_exit("fallocate");
 
-	tables = nr_tables();
+	tables = vm_count("nr_iommu_pages");
 	begin();
 	map(memfd, size);
 	end("map");
-	printf("LU-COUNT tables %ld\n", nr_tables() - tables);
+	printf("LU-COUNT tables %ld\n", vm_count("nr_iommu_pages") - tables);
 
 	begin();
 	for (i = 0; i < nr_devices && marked; i++)

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <sys/ioctl.h>
@@ -89,6 +91,30 @@ static inline int device_detach(int device)
 	return call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
 
+/* The same for a PASID, and for what the device does with that */
+static inline int device_attach_pasid(int device, __u32 pasid, __u32 pt_id)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+		.flags = VFIO_DEVICE_ATTACH_PASID,
+		.pt_id = pt_id,
+		.pasid = pasid,
+	};
+
+	return call(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+}
+
+static inline int device_detach_pasid(int device, __u32 pasid)
+{
+	struct vfio_device_detach_iommufd_pt detach = {
+		.argsz = sizeof(detach),
+		.flags = VFIO_DEVICE_DETACH_PASID,
+		.pasid = pasid,
+	};
+
+	return call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
+}
+
 static inline int ioas_alloc(int iommufd, __u32 *ioas_id)
 {
 	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
@@ -98,10 +124,12 @@ static inline int ioas_alloc(int iommufd, __u32 *ioas_id)
 	return ret;
 }
 
-static inline int hwpt_alloc(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 *hwpt_id)
+static inline int hwpt_alloc_flags(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 flags,
+				   __u32 *hwpt_id)
 {
 	struct iommu_hwpt_alloc alloc = {
 		.size = sizeof(alloc),
+		.flags = flags,
 		.dev_id = dev_id,
 		.pt_id = ioas_id,
 	};
@@ -109,6 +137,11 @@ static inline int hwpt_alloc(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 *hw
 
 	*hwpt_id = alloc.out_hwpt_id;
 	return ret;
+}
+
+static inline int hwpt_alloc(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 *hwpt_id)
+{
+	return hwpt_alloc_flags(iommufd, dev_id, ioas_id, 0, hwpt_id);
 }
 
 static inline int object_destroy(int iommufd, __u32 id)
@@ -209,6 +242,31 @@ static inline int hwpt_unmark(int iommufd, __u32 hwpt_id)
 	};
 
 	return call(iommufd, IOMMU_HWPT_LIVEUPDATE_UNMARK_PRESERVE, &unmark);
+}
+
+/* What the kernel counts of memory, or -errno */
+static inline long vm_count(const char *name)
+{
+	long found = -ENOENT, value;
+	char line[128], counter[64];
+	FILE *file;
+	int fd;
+
+	/* Processors keep counts of their own until somebody asks. */
+	fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		return -errno;
+	close(fd);
+
+	file = fopen("/proc/vmstat", "r");
+	if (!file)
+		return -errno;
+	while (found < 0 && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%63s %ld", counter, &value) == 2 && !strcmp(counter, name))
+			found = value;
+	}
+	fclose(file);
+	return found;
 }
 
 #endif /* IOMMUFD_LIVEUPDATE_COMMON_H */

@@ -8,15 +8,17 @@
  * It retrieves all files, attaches the device to the retrieved iommufd again, and
  * finishes the session.
  *
- * With --stage 1, the path of the device's cdev follows.
- *
- * With --refused, and such a path, there is no kexec: the device is one whose DMA
- * cannot go on, so that only memfd and iommufd are preserved.
+ * In stage 1, the path of the device's cdev is needed. With --ats, in both, the
+ * device at this address has to have ATS enabled all the time, and can do DMA
+ * until it is attached in stage 2.
  */
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <linux/pci_regs.h>
 
 #include <libliveupdate.h>
 
@@ -34,6 +36,7 @@
 #define MARK		"kept by iommufd_liveupdate_kexec_test"
 
 static const char *cdev_path;
+static const char *ats_bdf;
 
 /* One test case. Later ones make no sense if it fails, so end there. */
 static void require(int ret, int expected, const char *name)
@@ -53,27 +56,68 @@ static void require_fd(int fd, const char *name)
 /* How many pages are kept from being moved or freed for those who write to them */
 static long nr_pinned(void)
 {
-	long acquired = 0, released = 0;
-	char line[128];
-	FILE *file;
+	return vm_count("nr_foll_pin_acquired") - vm_count("nr_foll_pin_released");
+}
+
+/* A register of the device at @ats_bdf that is so many bytes into configuration space */
+static __u32 config_read(int offset, int size)
+{
+	__u32 value = 0;
+	char path[64];
 	int fd;
 
-	/* Processors keep counts of their own until somebody asks. */
-	fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
-	if (fd < 0 || write(fd, "1", 1) != 1)
-		fail_exit("/proc/sys/vm/stat_refresh");
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", ats_bdf);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || pread(fd, &value, size, offset) != size)
+		fail_exit("%s", path);
 	close(fd);
+	return value;
+}
 
-	file = fopen("/proc/vmstat", "r");
-	if (!file)
-		fail_exit("/proc/vmstat");
-	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "nr_foll_pin_acquired %ld", &acquired) != 1 &&
-		    sscanf(line, "nr_foll_pin_released %ld", &released) != 1)
-			continue;
-	}
-	fclose(file);
-	return acquired - released;
+/* Whether it may translate by itself */
+static int has_ats(void)
+{
+	int at = PCI_CFG_SPACE_SIZE;
+	__u32 header;
+
+	do {
+		header = config_read(at, sizeof(header));
+		if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_ATS)
+			return config_read(at + PCI_ATS_CTRL, 2) & PCI_ATS_CTRL_ENABLE ? 0 : -EPERM;
+		at = PCI_EXT_CAP_NEXT(header);
+	} while (at);
+	return -ENODEV;
+}
+
+/* Whether it can do DMA */
+static int is_mastering(void)
+{
+	return config_read(PCI_COMMAND, 2) & PCI_COMMAND_MASTER ? 0 : -EPERM;
+}
+
+static int set_mastering(int device)
+{
+	struct vfio_region_info info = {
+		.argsz = sizeof(info),
+		.index = VFIO_PCI_CONFIG_REGION_INDEX,
+	};
+	__u16 command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	int ret = call(device, VFIO_DEVICE_GET_REGION_INFO, &info);
+
+	if (!ret && pwrite(device, &command, sizeof(command),
+			   info.offset + PCI_COMMAND) != sizeof(command))
+		ret = -errno;
+	return ret;
+}
+
+static void require_ats(const char *when)
+{
+	char name[64];
+
+	if (!ats_bdf)
+		return;
+	snprintf(name, sizeof(name), "device has ATS enabled %s", when);
+	require(has_ats(), 0, name);
 }
 
 #define NR_ATTACH_CASES	4
@@ -97,40 +141,17 @@ static void attach(int *device, int *iommufd, int *memfd, __u32 *ioas_id)
 	require(hwpt_mark(*iommufd, hwpt_id, 0x1234), 0, "HWPT is marked");
 }
 
-static void without_device(int luo)
-{
-	int session, device, iommufd, memfd;
-	__u32 ioas_id;
-
-	ksft_set_plan(NR_ATTACH_CASES + 7);
-	attach(&device, &iommufd, &memfd, &ioas_id);
-
-	session = luo_create_session(luo, SESSION);
-	require_fd(session, "session is created");
-	require(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), 0, "memfd is preserved");
-	require(luo_session_preserve_fd(session, iommufd, IOMMUFD_TOKEN), 0,
-		"iommufd is preserved");
-	require(luo_session_preserve_fd(session, device, DEVICE_TOKEN), -EOPNOTSUPP,
-		"device is refused");
-	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), -EBUSY, "mappings stay");
-	require(device_detach(device), 0, "device can be detached");
-	close(session);
-	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), 0,
-		"mappings can be taken away when the session is closed");
-
-	close(device);
-	close(iommufd);
-	ksft_finished();
-}
-
 static void stage_1(int luo)
 {
 	int session, device, iommufd, memfd;
 	__u32 ioas_id;
 	char *memory;
 
-	ksft_set_plan(NR_ATTACH_CASES + 5);
+	ksft_set_plan(NR_ATTACH_CASES + 5 + (ats_bdf ? 2 : 0));
 	attach(&device, &iommufd, &memfd, &ioas_id);
+	require_ats("when it is attached");
+	if (ats_bdf)
+		require(set_mastering(device) ?: is_mastering(), 0, "device can do DMA");
 	memory = mmap(NULL, MEMFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (memory == MAP_FAILED)
 		fail_exit("mmap");
@@ -158,9 +179,12 @@ static void stage_2(int luo, int state_session)
 	long others;
 	char *memory;
 
-	ksft_set_plan(15);
+	ksft_set_plan(15 + (ats_bdf ? 4 : 0));
 	restore_and_read_stage(state_session, STATE_TOKEN, &stage);
 	require(stage, 2, "it is stage 2");
+	require_ats("after the kexec");
+	if (ats_bdf)
+		require(is_mastering(), 0, "device can still do DMA");
 	session = luo_retrieve_session(luo, SESSION);
 	require_fd(session, "session is retrieved");
 	device = luo_session_retrieve_fd(session, DEVICE_TOKEN);
@@ -189,6 +213,7 @@ static void stage_2(int luo, int state_session)
 	require(device_bind(device, iommufd, &dev_id) ?:
 		hwpt_alloc(iommufd, dev_id, ioas_id, &hwpt_id) ?:
 		device_attach_to(device, hwpt_id), 0, "device is attached again");
+	require_ats("when it is attached again");
 
 	require(luo_session_finish(session), 0, "session is finished");
 	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE) ?:
@@ -200,32 +225,59 @@ static void stage_2(int luo, int state_session)
 	close(session);
 	close(device);
 	close(iommufd);
+	require_ats("when it is closed");
 	ksft_finished();
+}
+
+static void usage(FILE *stream, const char *name)
+{
+	fprintf(stream,
+		"Usage: %s --stage 1|2 [--ats=BDF] [/dev/vfio/devices/vfioX]\n"
+		"\n"
+		"  -s, --stage 1       preserve the device with this path, before the kexec\n"
+		"  -s, --stage 2       retrieve it, after the kexec\n"
+		"  -a, --ats=BDF       it is at this address, and has to have ATS enabled\n",
+		name);
 }
 
 int main(int argc, char *argv[])
 {
-	int luo, state_session;
-	bool is_refused;
+	static const struct option options[] = {
+		{ "stage",	required_argument,	NULL, 's' },
+		{ "ats",	required_argument,	NULL, 'a' },
+		{ "help",	no_argument,		NULL, 'h' },
+		{}
+	};
+	int luo, state_session, opt, stage = 0;
+
+	while ((opt = getopt_long(argc, argv, "s:a:h", options, NULL)) != -1) {
+		switch (opt) {
+		case 's':
+			stage = atoi(optarg);
+			break;
+		case 'a':
+			ats_bdf = optarg;
+			break;
+		case 'h':
+			usage(stdout, argv[0]);
+			return KSFT_PASS;
+		default:
+			usage(stderr, argv[0]);
+			return KSFT_FAIL;
+		}
+	}
+	if (stage < 1 || stage > 2 || argc - optind != 2 - stage) {
+		usage(stderr, argv[0]);
+		return KSFT_FAIL;
+	}
 
 	ksft_print_header();
-	is_refused = argc == 3 && !strcmp(argv[1], "--refused");
-	if (!is_refused &&
-	    (argc < 3 || strcmp(argv[1], "--stage") || (*argv[2] == '1' && argc < 4)))
-		ksft_exit_fail_msg("Usage: %s --stage 1 CDEV, --stage 2, or --refused CDEV\n",
-				   argv[0]);
-
 	luo = luo_open_device();
 	if (luo < 0)
 		ksft_exit_skip("open(%s): %m (booted with liveupdate=on?)\n", LUO_DEVICE);
 
-	if (is_refused) {
-		cdev_path = argv[2];
-		without_device(luo);
-		return 0;
-	}
-	if (*argv[2] == '1') {
-		cdev_path = argv[3];
+	if (stage == 1) {
+		cdev_path = argv[optind];
 		stage_1(luo);
 		return 0;
 	}

@@ -293,7 +293,7 @@ static void stay(int luo_fd)
 
 static void stage_1(int luo_fd)
 {
-	struct igb_rx rx;
+	struct nic_rx rx;
 	int session_fd;
 	struct leg *leg;
 
@@ -301,12 +301,12 @@ static void stage_1(int luo_fd)
 		leg->iommu = iommu_init(MODE_IOMMUFD);
 		leg->device = vfio_pci_device_init(leg->bdf, leg->iommu);
 		memory_create(&leg->mem, option.data_size,
-			      leg_receives(leg) ? IGB_RX_MEMORY : 0);
+			      leg_receives(leg) ? NIC_RX_MEMORY : 0);
 		identity_read(leg->device, &leg->mem.header->identity);
 		path_read(leg->bdf, &leg->mem.header->path);
 	}
 
-	if (option.rx && !igb_supported(legs->device))
+	if (option.rx && !nic_supported(legs->device))
 		ksft_exit_skip("--rx needs an Intel 82576 (8086:10c9), %s is none\n",
 			       legs->bdf);
 
@@ -329,7 +329,7 @@ static void stage_1(int luo_fd)
 
 		if (leg_receives(leg)) {
 			rx = memory_rx(&leg->mem, leg->device);
-			require(igb_rx_arm(leg->device, &rx) && igb_rx_wait(&rx, 1),
+			require(nic_rx_arm(leg->device, &rx) && nic_rx_wait(&rx, 1),
 				"%s: device receives frames from the wire",
 				leg->bdf);
 			continue;
@@ -350,21 +350,21 @@ static void stage_1(int luo_fd)
 static void rx_only(void)
 {
 	struct leg *leg = legs;
-	struct igb_rx rx;
+	struct nic_rx rx;
 
 	leg->iommu = iommu_init(MODE_IOMMUFD);
 	leg->device = vfio_pci_device_init(leg->bdf, leg->iommu);
 
-	if (!igb_supported(leg->device))
+	if (!nic_supported(leg->device))
 		ksft_exit_skip("--rx-only needs an Intel 82576 (8086:10c9), %s is none\n",
 			       leg->bdf);
 
 	ksft_set_plan(2);
-	memory_create(&leg->mem, SZ_64K, IGB_RX_MEMORY);
+	memory_create(&leg->mem, SZ_64K, NIC_RX_MEMORY);
 	require_call(memory_map_dma(&leg->mem, leg->device),
 		     "memfd is mapped at IOVA %#lx", IOVA_BASE);
 	rx = memory_rx(&leg->mem, leg->device);
-	require(igb_rx_arm(leg->device, &rx) && igb_rx_wait(&rx, 1),
+	require(nic_rx_arm(leg->device, &rx) && nic_rx_wait(&rx, 1),
 		"device receives frames from the wire");
 
 	vfio_pci_device_cleanup(leg->device);

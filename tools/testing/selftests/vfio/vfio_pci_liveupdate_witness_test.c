@@ -2,7 +2,7 @@
 /*
  * What a device writes while one kernel ends and the next begins.
  *
- * The device, an Intel 82576, is given all its receive descriptors once, in a
+ * The device, an Intel 82576 or 82540EM, is given all its receive descriptors once, in a
  * sealed memfd, and is left alone from then on. Somebody outside of the machine
  * sends numbered frames to it, from when this program prints
  *
@@ -26,6 +26,9 @@
  * With --running, the HWPT of the device is marked, and the iommufd preserved,
  * too. So the device goes on, and is given more frames in stage 2, until it is
  * bound to the iommufd that is retrieved, or comes to another --end.
+ *
+ * A --partner is another such device in the same IOMMU group. It shares the HWPT
+ * and the session of the device, and goes on as well.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -46,6 +49,9 @@
 #define STATE_TOKEN		0x300
 #define IOMMUFD_TOKEN		0x400
 #define HWPT_TOKEN		0x500
+
+/* By so much the tokens of a partner are greater. */
+#define PARTNER_TOKENS		0x1000
 
 /* So many frames are seen before anything else happens. */
 #define FIRST_FRAMES		20
@@ -73,15 +79,20 @@
 #define NR_CLOSE_CASES		10
 #define NR_REMOVE_CASES		11
 #define NR_FRAME_CASES		4
+#define NR_PARTNER_CASES	3
+#define NR_RETRIEVED_PARTNER_CASES	(6 + NR_FRAME_CASES)
 
 struct nic {
 	const char *bdf;
+	u64 tokens;
+	u64 wire;
 	struct iommu *iommu;
 	struct vfio_pci_device *device;
 	struct wire_memory mem;
 	u64 aim;
 };
 
+static struct nic partner = { .tokens = PARTNER_TOKENS, .wire = 1 };
 static struct nic nic, bystander, others[MAX_OTHERS];
 static int nr_others;
 static int rate = DEFAULT_RATE;
@@ -92,12 +103,12 @@ static u64 aim;
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 static char state_session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 
-static void nic_open(struct nic *nic)
+static void nic_open(struct nic *nic, struct iommu *iommu)
 {
-	nic->iommu = iommu_init(MODE_IOMMUFD);
-	nic->device = vfio_pci_device_init(nic->bdf, nic->iommu);
-	if (!igb_supported(nic->device))
-		ksft_exit_skip("needs an Intel 82576 (8086:10c9), %s is none\n", nic->bdf);
+	nic->iommu = iommu;
+	nic->device = vfio_pci_device_init(nic->bdf, iommu);
+	if (!nic_supported(nic->device))
+		ksft_exit_skip("needs an Intel 82576 or 82540EM, %s is none\n", nic->bdf);
 }
 
 static void nic_arm(struct nic *nic)
@@ -106,12 +117,12 @@ static void nic_arm(struct nic *nic)
 	u64 iova = strtoul(nic->bdf + strlen("0000:"), NULL, 16) * IOVA_BASE;
 	int ret;
 
-	wire_create(&nic->mem, iova);
+	wire_create(&nic->mem, iova, nic->wire);
 	ret = wire_map_dma(&nic->mem, nic->iommu);
 	require_call(ret, "%s: sealed memfd of %lu bytes is mapped at IOVA %#lx", nic->bdf,
 		     nic->mem.size, iova);
 	nic->mem.rx.aim = nic->aim;
-	require(igb_rx_arm(nic->device, &nic->mem.rx),
+	require(wire_arm(&nic->mem, nic->device),
 		"%s: device has all its descriptors, no interrupts, and a link", nic->bdf);
 	wire_announce(&nic->mem, nic->bdf);
 }
@@ -127,7 +138,7 @@ static void check_frames(const struct nic *nic)
 {
 	u32 frames = wire_settle(&nic->mem);
 
-	check(frames >= FIRST_FRAMES && frames < IGB_RX_RING_SIZE - 1,
+	check(frames >= FIRST_FRAMES && frames < NIC_RX_RING_SIZE - 1,
 	      "%s: device had descriptors for more than the %u frames that it received",
 	      nic->bdf, frames);
 	check(wire_frames_in_order(&nic->mem, frames),
@@ -143,10 +154,10 @@ static void idle(int seconds)
 {
 	ksft_set_plan(NR_ARM_CASES + NR_FRAME_CASES);
 
-	nic_open(&nic);
+	nic_open(&nic, iommu_init(MODE_IOMMUFD));
 	nic_arm(&nic);
 	wire_feed(rate);
-	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
+	require(nic_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
 	sleep(seconds);
 	wire_feed(0);
 	check_frames(&nic);
@@ -170,21 +181,41 @@ static void name_session(char *name, const char *bdf)
 	snprintf_assert(name, LIVEUPDATE_SESSION_NAME_LENGTH, "witness-%s", bdf);
 }
 
-/* Preserve all that there is of a device, in a session of its own. */
-static void preserve(const struct nic *nic, int luo_fd)
+static void preserve_memfd(const struct nic *nic, int session_fd)
+{
+	int ret = luo_session_preserve_fd(session_fd, nic->mem.fd, nic->tokens + MEMFD_TOKEN);
+
+	require_call(ret, "%s: memfd is preserved", nic->bdf);
+}
+
+static void preserve_device(const struct nic *nic, int session_fd)
+{
+	int ret = luo_session_preserve_fd(session_fd, nic->device->fd, nic->tokens + DEVICE_TOKEN);
+
+	require_call(ret, "%s: device is preserved", nic->bdf);
+}
+
+/* Preserve all that there is of a device, and its partner, in a session of their own. */
+static void preserve(const struct nic *nic, const struct nic *partner, int luo_fd)
 {
 	char name[LIVEUPDATE_SESSION_NAME_LENGTH];
-	int session_fd, ret;
+	int session_fd;
 
 	name_session(name, nic->bdf);
 	session_fd = luo_create_session(luo_fd, name);
 	require_call(session_fd, "session %s is created", name);
-	ret = luo_session_preserve_fd(session_fd, nic->mem.fd, MEMFD_TOKEN);
-	require_call(ret, "%s: memfd is preserved", nic->bdf);
+	preserve_memfd(nic, session_fd);
+	if (partner)
+		preserve_memfd(partner, session_fd);
 	if (running)
 		preserve_iommufd(nic, session_fd);
-	ret = luo_session_preserve_fd(session_fd, nic->device->fd, DEVICE_TOKEN);
-	require_call(ret, "%s: device is preserved", nic->bdf);
+	preserve_device(nic, session_fd);
+	if (partner) {
+		check(kexec_refused_by(nic->bdf, name, DEVICE_TOKEN,
+				       "its IOMMU group has another device"),
+		      "%s: kexec is refused without %s", nic->bdf, partner->bdf);
+		preserve_device(partner, session_fd);
+	}
 }
 
 static void stage_1(int luo_fd)
@@ -192,34 +223,42 @@ static void stage_1(int luo_fd)
 	u32 frames;
 	int i;
 
-	ksft_set_plan((bystander.bdf ? 2 : 1) * NR_ARM_CASES +
+	ksft_set_plan((1 + !!bystander.bdf + !!partner.bdf) * NR_ARM_CASES +
+		      (partner.bdf ? NR_PARTNER_CASES : 0) +
 		      nr_others * NR_OTHER_ARM_CASES + NR_FIRST_FRAMES_CASES +
 		      (1 + nr_others) * (NR_PRESERVE_CASES + (running ? NR_MARK_CASES : 0)));
 
-	nic_open(&nic);
+	nic_open(&nic, iommu_init(MODE_IOMMUFD));
 	nic_arm(&nic);
+	if (partner.bdf) {
+		nic_open(&partner, nic.iommu);
+		nic_arm(&partner);
+	}
 	if (bystander.bdf) {
-		nic_open(&bystander);
+		nic_open(&bystander, iommu_init(MODE_IOMMUFD));
 		nic_arm(&bystander);
 	}
 	for (i = 0; i < nr_others; i++) {
-		nic_open(&others[i]);
+		nic_open(&others[i], iommu_init(MODE_IOMMUFD));
 		others[i].aim = aim;
 		nic_arm(&others[i]);
 	}
 
 	wire_feed(rate);
-	require(igb_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
+	require(nic_rx_wait(&nic.mem.rx, FIRST_FRAMES), "%s: frames arrive", nic.bdf);
+	if (partner.bdf)
+		require(nic_rx_wait(&partner.mem.rx, FIRST_FRAMES), "%s: frames arrive",
+			partner.bdf);
 	if (bystander.bdf)
-		require(igb_rx_wait(&bystander.mem.rx, FIRST_FRAMES),
+		require(nic_rx_wait(&bystander.mem.rx, FIRST_FRAMES),
 			"%s, which is not preserved: frames arrive", bystander.bdf);
 
 	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
-	preserve(&nic, luo_fd);
+	preserve(&nic, partner.bdf ? &partner : NULL, luo_fd);
 	for (i = 0; i < nr_others; i++)
-		preserve(&others[i], luo_fd);
+		preserve(&others[i], NULL, luo_fd);
 
-	frames = igb_rx_frames(&nic.mem.rx);
+	frames = nic_rx_frames(&nic.mem.rx);
 	check(wire_frames_in_order(&nic.mem, frames),
 	      "%s: the first %u frames lie in the memfd in order", nic.bdf, frames);
 	check(wire_canaries_intact(&nic.mem), "%s: canaries are intact", nic.bdf);
@@ -310,17 +349,45 @@ static int retrieve_iommufd(int session_fd, u32 frames)
 	require_call(iommufd, "%s: iommufd is retrieved", nic.bdf);
 	if (pressure)
 		press();
-	check(igb_rx_wait(&nic.mem.rx, frames + FIRST_FRAMES),
+	check(nic_rx_wait(&nic.mem.rx, frames + FIRST_FRAMES),
 	      "%s: more frames arrive", nic.bdf);
+	if (partner.bdf)
+		check(nic_rx_wait(&partner.mem.rx, frames + FIRST_FRAMES),
+		      "%s: more frames arrive", partner.bdf);
 	return iommufd;
 }
 
-static int retrieve_device(int session_fd)
+/* Retrieve a memfd, and check what came through the kexec. Returns how many frames that is. */
+static u32 retrieve_memfd(struct nic *nic, int session_fd)
 {
-	int device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+	u32 frames;
 
-	require_call(device_fd, "%s: device is retrieved", nic.bdf);
+	nic->mem.fd = luo_session_retrieve_fd(session_fd, nic->tokens + MEMFD_TOKEN);
+	require_call(nic->mem.fd, "%s: memfd is retrieved", nic->bdf);
+	require(wire_retrieved(&nic->mem), "%s: memfd has size, seals and layout of stage 1",
+		nic->bdf);
+
+	frames = nic_rx_frames(&nic->mem.rx);
+	check(wire_frames_in_order(&nic->mem, frames),
+	      "%s: %u frames came through the kexec in order", nic->bdf, frames);
+	return frames;
+}
+
+static int retrieve_device(const struct nic *nic, int session_fd)
+{
+	int device_fd = luo_session_retrieve_fd(session_fd, nic->tokens + DEVICE_TOKEN);
+
+	require_call(device_fd, "%s: device is retrieved", nic->bdf);
 	return device_fd;
+}
+
+static void nic_bind(struct nic *nic, struct iommu *iommu, int device_fd)
+{
+	int ret = __vfio_device_bind_iommufd(device_fd, iommu->iommufd, NULL);
+
+	require_call(ret, "%s: device is bound to an iommufd", nic->bdf);
+	nic->iommu = iommu;
+	nic->device = vfio_pci_device_init_bound(nic->bdf, iommu, device_fd);
 }
 
 static void finish(int session_fd, int state_session_fd)
@@ -341,6 +408,8 @@ static void end_passage(int iommufd, int device_fd)
 {
 	wire_feed(0);
 	check_frames(&nic);
+	if (partner.bdf)
+		check_frames(&partner);
 	if (pressure)
 		write_to_holes();
 
@@ -352,24 +421,27 @@ static void end_passage(int iommufd, int device_fd)
 /* Go on with the device, as one does. */
 static void end_by_binding(int session_fd, int state_session_fd, u32 frames)
 {
-	int device_fd, ret;
+	int device_fd, partner_fd;
 	u64 start;
 
-	device_fd = retrieve_device(session_fd);
+	device_fd = retrieve_device(&nic, session_fd);
+	partner_fd = partner.bdf ? retrieve_device(&partner, session_fd) : -1;
 	nic.iommu = iommu_init(MODE_IOMMUFD);
 	if (running)
 		end_passage(retrieve_iommufd(session_fd, frames), device_fd);
 	start = now_ns();
-	ret = __vfio_device_bind_iommufd(device_fd, nic.iommu->iommufd, NULL);
-	require_call(ret, "%s: device is bound to an iommufd", nic.bdf);
+	nic_bind(&nic, nic.iommu, device_fd);
 	printf("LU-PHASE bind %lu %lu\n", start, now_ns() - start);
-	nic.device = vfio_pci_device_init_bound(nic.bdf, nic.iommu, device_fd);
+	if (partner.bdf)
+		nic_bind(&partner, nic.iommu, partner_fd);
 
 	finish(session_fd, state_session_fd);
 	if (!running) {
 		wire_feed(0);
 		check_frames(&nic);
 	}
+	if (partner.bdf)
+		vfio_pci_device_cleanup(partner.device);
 	nic_close(&nic);
 }
 
@@ -408,7 +480,7 @@ static void end_by_closing(int session_fd, int state_session_fd, u32 frames)
 	int device_fd, iommufd;
 	u64 start;
 
-	device_fd = retrieve_device(session_fd);
+	device_fd = retrieve_device(&nic, session_fd);
 	iommufd = retrieve_iommufd(session_fd, frames);
 	check(!munmap(nic.mem.header, nic.mem.size) && !close(nic.mem.fd) &&
 	      !close(iommufd) && !close(device_fd), "%s: its files are closed", nic.bdf);
@@ -439,9 +511,9 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", nic.bdf);
 	check(!sysfs_write(path, "1") && access(path, F_OK), "%s: device is removed", nic.bdf);
 	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
-	frames = igb_rx_frames(&nic.mem.rx);
+	frames = nic_rx_frames(&nic.mem.rx);
 	check_nobody_is_hit();
-	check(igb_rx_frames(&nic.mem.rx) == frames, "%s: no more frames arrive", nic.bdf);
+	check(nic_rx_frames(&nic.mem.rx) == frames, "%s: no more frames arrive", nic.bdf);
 
 	check(!sysfs_write("/sys/bus/pci/rescan", "1") && !access(path, F_OK),
 	      "%s: device is found again", nic.bdf);
@@ -450,7 +522,7 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	check(!close(session_fd), "session is closed");
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
-	check(igb_rx_frames(&nic.mem.rx) == frames, "%s: no frame came since", nic.bdf);
+	check(nic_rx_frames(&nic.mem.rx) == frames, "%s: no frame came since", nic.bdf);
 	wire_feed(0);
 }
 
@@ -483,21 +555,17 @@ static void stage_2(int luo_fd, int state_session_fd)
 
 	ksft_set_plan(NR_MEMFD_CASES + end->nr_cases +
 		      (running && end->run == end_by_binding ? NR_RUNNING_CASES : 0) +
-		      (pressure ? NR_PRESSURE_CASES : 0));
+		      (pressure ? NR_PRESSURE_CASES : 0) +
+		      (partner.bdf ? NR_RETRIEVED_PARTNER_CASES : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	require(stage == 2, "state file says stage %d", stage);
 
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session %s is retrieved", session_name);
-	nic.mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
-	require_call(nic.mem.fd, "%s: memfd is retrieved", nic.bdf);
-	require(wire_retrieved(&nic.mem), "%s: memfd has size, seals and layout of stage 1",
-		nic.bdf);
-
-	frames = igb_rx_frames(&nic.mem.rx);
-	check(wire_frames_in_order(&nic.mem, frames),
-	      "%s: %u frames came through the kexec in order", nic.bdf, frames);
+	frames = retrieve_memfd(&nic, session_fd);
+	if (partner.bdf)
+		retrieve_memfd(&partner, session_fd);
 	end->run(session_fd, state_session_fd, frames);
 	ksft_finished();
 }
@@ -526,7 +594,7 @@ static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
 		"Usage: %s --idle SECONDS segment:bus:device.function\n"
-		"       %s --stage 1|2 [--running] [--bystander=BDF] [--other=BDF]... segment:bus:device.function\n"
+		"       %s --stage 1|2 [--running] [OPTION]... segment:bus:device.function\n"
 		"\n"
 		"  -i, --idle SECONDS  receive frames that long, without a kexec\n"
 		"  -s, --stage 1       preserve the device, before the kexec\n"
@@ -536,6 +604,7 @@ static void usage(FILE *stream, const char *name)
 		"  -e, --end HOW       in stage 2, \"bind\" the device, as is done without this,\n"
 		"                      \"close\" its files, or \"remove\" it, while it goes on\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
+		"  -P, --partner=BDF   have this one, of the same IOMMU group, go on with it\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
 		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n"
 		"  -a, --aim=IOVA      have the others write all frames there, whatever that is\n",
@@ -551,6 +620,7 @@ int main(int argc, char *argv[])
 		{ "pressure",	no_argument,		NULL, 'p' },
 		{ "end",	required_argument,	NULL, 'e' },
 		{ "rate",	required_argument,	NULL, 'r' },
+		{ "partner",	required_argument,	NULL, 'P' },
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "other",	required_argument,	NULL, 'o' },
 		{ "aim",	required_argument,	NULL, 'a' },
@@ -560,7 +630,7 @@ int main(int argc, char *argv[])
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpe:r:b:o:a:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpe:r:P:b:o:a:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -579,6 +649,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'r':
 			rate = atoi(optarg);
+			break;
+		case 'P':
+			partner.bdf = optarg;
 			break;
 		case 'b':
 			bystander.bdf = optarg;
@@ -601,6 +674,7 @@ int main(int argc, char *argv[])
 	}
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
+	    (partner.bdf && (!running || end->run != end_by_binding)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;

@@ -133,34 +133,35 @@ void identity_read(struct vfio_pci_device *device, struct test_identity *identit
 bool identity_same(const struct test_identity *a, const struct test_identity *b);
 
 /*
- * Receiving frames from the wire with an Intel 82576: into a ring of descriptors
- * and the buffers that belong to them, in memory of the caller's.
+ * Receiving frames from the wire with an Intel 82576 or 82540EM: into a ring of
+ * descriptors and the buffers that belong to them, in memory of the caller's.
  */
-#define IGB_RX_RING_SIZE	4096
-#define IGB_RX_DESCRIPTOR_SIZE	16
-#define IGB_RX_BUFFER_SIZE	SZ_2K
-#define IGB_RX_RING_MEMORY	(IGB_RX_RING_SIZE * IGB_RX_DESCRIPTOR_SIZE)
-#define IGB_RX_MEMORY		((u64)IGB_RX_RING_SIZE * IGB_RX_BUFFER_SIZE)
+#define NIC_RX_RING_SIZE	4096
+#define NIC_RX_DESCRIPTOR_SIZE	16
+#define NIC_RX_BUFFER_SIZE	SZ_2K
+#define NIC_RX_RING_MEMORY	(NIC_RX_RING_SIZE * NIC_RX_DESCRIPTOR_SIZE)
+#define NIC_RX_MEMORY		((u64)NIC_RX_RING_SIZE * NIC_RX_BUFFER_SIZE)
 
-struct igb_rx {
+struct nic_rx {
 	void *ring;
 	void *buffers;
 	u64 ring_iova;
 	u64 buffers_iova;
 	u64 aim;		/* where all frames go instead, if not zero */
+	bool is_e1000;		/* by an 82540EM */
 };
 
-static inline u64 igb_rx_buffer_iova(const struct igb_rx *rx, u32 index)
+static inline u64 nic_rx_buffer_iova(const struct nic_rx *rx, u32 index)
 {
-	return rx->aim ?: rx->buffers_iova + (u64)index * IGB_RX_BUFFER_SIZE;
+	return rx->aim ?: rx->buffers_iova + (u64)index * NIC_RX_BUFFER_SIZE;
 }
 
-bool igb_supported(struct vfio_pci_device *device);
-bool igb_rx_arm(struct vfio_pci_device *device, const struct igb_rx *rx);
-bool igb_rx_done(const struct igb_rx *rx, u32 index, u32 *length);
-bool igb_rx_untouched(const struct igb_rx *rx, u32 index);
-u32 igb_rx_frames(const struct igb_rx *rx);
-bool igb_rx_wait(const struct igb_rx *rx, u32 least);
+bool nic_supported(struct vfio_pci_device *device);
+bool nic_rx_arm(struct vfio_pci_device *device, struct nic_rx *rx);
+bool nic_rx_done(const struct nic_rx *rx, u32 index, u32 *length);
+bool nic_rx_untouched(const struct nic_rx *rx, u32 index);
+u32 nic_rx_frames(const struct nic_rx *rx);
+bool nic_rx_wait(const struct nic_rx *rx, u32 least);
 
 /* Memory that stays mapped through a kexec must not change its size. */
 #define MAPPED_SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
@@ -215,7 +216,7 @@ int memory_map_file(struct test_memory *mem, struct vfio_pci_device *device);
 int map_file(struct iommu *iommu, int fd, u64 iova, u64 size);
 int mark_hwpt(struct iommu *iommu, u64 token);
 int move_to_iommufd(struct iommu *iommu, int iommufd);
-struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device);
+struct nic_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device);
 u64 memory_dma_sum(const struct test_memory *mem);
 bool data_intact(const struct test_memory *mem);
 u64 copy_size(const struct test_memory *mem, struct vfio_pci_device *device);
@@ -242,18 +243,21 @@ struct wire_header {
 	u64 magic;
 	u64 seed;		/* what the canaries are generated from */
 	u64 iova;		/* where the memfd is mapped */
+	u64 is_e1000;		/* what the device is */
+	u64 wire;		/* which wire it is at the end of, from 0 on */
 };
 
 struct wire_memory {
 	int fd;
 	u64 size;
 	struct wire_header *header;
-	struct igb_rx rx;
+	struct nic_rx rx;
 };
 
-void wire_create(struct wire_memory *mem, u64 iova);
+void wire_create(struct wire_memory *mem, u64 iova, u64 wire);
 bool wire_retrieved(struct wire_memory *mem);
 int wire_map_dma(struct wire_memory *mem, struct iommu *iommu);
+bool wire_arm(struct wire_memory *mem, struct vfio_pci_device *device);
 void wire_feed(u32 rate);
 void wire_announce(const struct wire_memory *mem, const char *bdf);
 u32 wire_settle(const struct wire_memory *mem);

@@ -218,9 +218,9 @@ int move_to_iommufd(struct iommu *iommu, int iommufd)
 }
 
 /* The receive ring and its buffers, once the memfd is mapped. */
-struct igb_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device)
+struct nic_rx memory_rx(const struct test_memory *mem, struct vfio_pci_device *device)
 {
-	return (struct igb_rx) {
+	return (struct nic_rx) {
 		.ring = mem->driver,
 		.buffers = mem->rx,
 		.ring_iova = to_iova(device, mem->driver),

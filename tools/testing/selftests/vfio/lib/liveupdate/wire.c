@@ -23,18 +23,19 @@
 #define CANARY_SIZE		SZ_64K
 #define RING_OFFSET		SZ_128K
 #define BUFFERS_OFFSET		SZ_256K
-#define END_CANARY_OFFSET	(BUFFERS_OFFSET + IGB_RX_MEMORY)
+#define END_CANARY_OFFSET	(BUFFERS_OFFSET + NIC_RX_MEMORY)
 #define WIRE_SIZE		(END_CANARY_OFFSET + CANARY_SIZE)
 
-static_assert(RING_OFFSET + IGB_RX_RING_MEMORY == BUFFERS_OFFSET - CANARY_SIZE,
+static_assert(RING_OFFSET + NIC_RX_RING_MEMORY == BUFFERS_OFFSET - CANARY_SIZE,
 	      "a canary follows the ring");
 
 #define FRAME_SIZE		60
 #define FRAME_HEADER_SIZE	14
+#define FRAME_WIRE_OFFSET	10
 
 static const u8 frame_header[FRAME_HEADER_SIZE] = {
 	0x02, 'l', 'u', 0, 0, 2,	/* to */
-	0x02, 'l', 'u', 0, 0, 1,	/* from the first wire */
+	0x02, 'l', 'u', 0, 0, 1,	/* from, with the number of the wire before the last byte */
 	0x88, 0xb5,			/* for local experiments */
 };
 
@@ -50,11 +51,12 @@ static void canary_expected(const struct wire_memory *mem, u64 offset, void *buf
 		words[i] = pattern(mem->header->seed, offset / sizeof(*words) + i);
 }
 
-static void frame_expected(u64 number, u8 frame[FRAME_SIZE])
+static void frame_expected(const struct wire_memory *mem, u64 number, u8 frame[FRAME_SIZE])
 {
 	int i;
 
 	memcpy(frame, frame_header, FRAME_HEADER_SIZE);
+	frame[FRAME_WIRE_OFFSET] = mem->header->wire;
 	for (i = 0; i < 8; i++)
 		frame[FRAME_HEADER_SIZE + i] = number >> (56 - 8 * i);
 	for (i = FRAME_HEADER_SIZE + 8; i < FRAME_SIZE; i++)
@@ -76,11 +78,12 @@ static void wire_layout(struct wire_memory *mem)
 {
 	void *start = mem->header;
 
-	mem->rx = (struct igb_rx) {
+	mem->rx = (struct nic_rx) {
 		.ring = start + RING_OFFSET,
 		.buffers = start + BUFFERS_OFFSET,
 		.ring_iova = mem->header->iova + RING_OFFSET,
 		.buffers_iova = mem->header->iova + BUFFERS_OFFSET,
+		.is_e1000 = mem->header->is_e1000,
 	};
 }
 
@@ -90,8 +93,11 @@ static void wire_mmap(struct wire_memory *mem)
 	VFIO_ASSERT_NE(mem->header, MAP_FAILED);
 }
 
-/* A new memfd, to be mapped at @iova, with canaries that no earlier run can have left. */
-void wire_create(struct wire_memory *mem, u64 iova)
+/*
+ * A new memfd, to be mapped at @iova for what is at the end of a @wire, with
+ * canaries that no earlier run can have left.
+ */
+void wire_create(struct wire_memory *mem, u64 iova, u64 wire)
 {
 	void *start;
 
@@ -106,6 +112,7 @@ void wire_create(struct wire_memory *mem, u64 iova)
 		.magic = WIRE_MAGIC,
 		.seed = now_ns(),
 		.iova = iova,
+		.wire = wire,
 	};
 
 	start = mem->header;
@@ -147,6 +154,15 @@ int wire_map_dma(struct wire_memory *mem, struct iommu *iommu)
 	return map_file(iommu, mem->fd, mem->header->iova, mem->size);
 }
 
+/* Have the device write frames there. */
+bool wire_arm(struct wire_memory *mem, struct vfio_pci_device *device)
+{
+	bool armed = nic_rx_arm(device, &mem->rx);
+
+	mem->header->is_e1000 = mem->rx.is_e1000;
+	return armed;
+}
+
 /* Ask whoever reads this program's output for so many frames per second, or for no more. */
 void wire_feed(u32 rate)
 {
@@ -157,8 +173,8 @@ void wire_feed(u32 rate)
 /* Say where the frames go: the buffers' IOVA, the size of one, and how many there are. */
 void wire_announce(const struct wire_memory *mem, const char *bdf)
 {
-	printf("LU-RING %s %#lx %d %d\n", bdf, mem->rx.buffers_iova, IGB_RX_BUFFER_SIZE,
-	       IGB_RX_RING_SIZE - 1);
+	printf("LU-RING %s %#lx %d %d\n", bdf, mem->rx.buffers_iova, NIC_RX_BUFFER_SIZE,
+	       NIC_RX_RING_SIZE - 1);
 	fflush(stdout);
 }
 
@@ -182,12 +198,12 @@ bool wire_untouched(const struct wire_memory *mem)
 u32 wire_settle(const struct wire_memory *mem)
 {
 	u64 start = now_ns(), changed = start, now;
-	u32 frames = igb_rx_frames(&mem->rx), last;
+	u32 frames = nic_rx_frames(&mem->rx), last;
 
 	do {
 		usleep(10 * 1000);
 		last = frames;
-		frames = igb_rx_frames(&mem->rx);
+		frames = nic_rx_frames(&mem->rx);
 		now = now_ns();
 		if (frames != last)
 			changed = now;
@@ -202,13 +218,13 @@ bool wire_frames_in_order(const struct wire_memory *mem, u32 frames)
 	u32 wrong = 0, i;
 
 	for (i = 0; i < frames; i++) {
-		const u8 *buffer = mem->rx.buffers + i * IGB_RX_BUFFER_SIZE;
+		const u8 *buffer = mem->rx.buffers + i * NIC_RX_BUFFER_SIZE;
 		u8 expected[FRAME_SIZE];
 		u32 length = 0;
 		bool done;
 
-		frame_expected(i, expected);
-		done = igb_rx_done(&mem->rx, i, &length);
+		frame_expected(mem, i, expected);
+		done = nic_rx_done(&mem->rx, i, &length);
 		if (done && length == FRAME_SIZE && !memcmp(buffer, expected, FRAME_SIZE))
 			continue;
 		if (!wrong++)
@@ -228,15 +244,15 @@ bool wire_rest_untouched(const struct wire_memory *mem, u32 frames)
 {
 	u32 wrong = 0, i;
 
-	for (i = 0; i < IGB_RX_RING_SIZE; i++) {
-		u64 offset = BUFFERS_OFFSET + (u64)i * IGB_RX_BUFFER_SIZE;
+	for (i = 0; i < NIC_RX_RING_SIZE; i++) {
+		u64 offset = BUFFERS_OFFSET + (u64)i * NIC_RX_BUFFER_SIZE;
 		const void *buffer = (void *)mem->header + offset;
 		u32 used = i < frames ? FRAME_SIZE : 0;
-		u8 expected[IGB_RX_BUFFER_SIZE];
+		u8 expected[NIC_RX_BUFFER_SIZE];
 
 		canary_expected(mem, offset, expected, sizeof(expected));
 		if (!memcmp(buffer + used, expected + used, sizeof(expected) - used) &&
-		    (i < frames || igb_rx_untouched(&mem->rx, i)))
+		    (i < frames || nic_rx_untouched(&mem->rx, i)))
 			continue;
 		if (!wrong++)
 			ksft_print_msg("descriptor or buffer %u was written to\n", i);
@@ -244,7 +260,7 @@ bool wire_rest_untouched(const struct wire_memory *mem, u32 frames)
 
 	if (wrong)
 		ksft_print_msg("%u of %u were written to, besides %u frames\n", wrong,
-			       IGB_RX_RING_SIZE, frames);
+			       NIC_RX_RING_SIZE, frames);
 
 	return !wrong;
 }
@@ -252,7 +268,7 @@ bool wire_rest_untouched(const struct wire_memory *mem, u32 frames)
 bool wire_canaries_intact(const struct wire_memory *mem)
 {
 	static const u64 canaries[] = {
-		CANARY_SIZE, RING_OFFSET + IGB_RX_RING_MEMORY, END_CANARY_OFFSET,
+		CANARY_SIZE, RING_OFFSET + NIC_RX_RING_MEMORY, END_CANARY_OFFSET,
 	};
 	static u8 expected[CANARY_SIZE];
 	bool intact = true;
