@@ -126,34 +126,42 @@ macro_rules! goes_on {
 }
 
 /// Two of them in one IOMMU group, below a switch.
-const GROUP: &[Stage] = &[
-    Stage {
-        commands: &[
-            Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
-            Do::Need(
-                "test /sys/bus/pci/devices/0000:03:00.0/iommu_group -ef \
-                 /sys/bus/pci/devices/0000:04:00.0/iommu_group",
-            ),
-            Do::Need("load_next"),
-            Do::Test(
-                "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running --rate=100 \
-                 --partner=0000:04:00.0 0000:03:00.0",
-            ),
-        ],
-        ..Stage::MAIN
-    },
-    Stage {
-        commands: &[
-            Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
-            Do::Test(
-                "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running --rate=100 \
-                 --partner=0000:04:00.0 0000:03:00.0",
-            ),
-            Do::Need("vfio/scripts/cleanup.sh"),
-        ],
-        ..Stage::MAIN
-    },
-];
+const TWO_OF_A_GROUP: Machine = Machine { slots: &[Slot::Group(&[WIRED_IGB; 2])], ..WITNESS };
+
+/// Has both go on.
+const PRESERVE_GROUP: Stage = Stage {
+    commands: &[
+        Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+        Do::Need(
+            "test /sys/bus/pci/devices/0000:03:00.0/iommu_group -ef \
+             /sys/bus/pci/devices/0000:04:00.0/iommu_group",
+        ),
+        Do::Need("load_next"),
+        Do::Test(
+            "vfio/vfio_pci_liveupdate_witness_test --stage 1 --running --rate=100 \
+             --partner=0000:04:00.0 0000:03:00.0",
+        ),
+    ],
+    ..Stage::MAIN
+};
+
+/// Takes both back.
+macro_rules! retrieve_group {
+    ($options:literal) => {
+        Stage {
+            commands: &[
+                Do::Need("vfio/scripts/setup.sh 0000:03:00.0 0000:04:00.0"),
+                Do::Test(concat!(
+                    "vfio/vfio_pci_liveupdate_witness_test --stage 2 --running --rate=100 ",
+                    $options,
+                    " --partner=0000:04:00.0 0000:03:00.0"
+                )),
+                Do::Need("vfio/scripts/cleanup.sh"),
+            ],
+            ..Stage::MAIN
+        }
+    };
+}
 
 /// Two such devices.
 const TWO_WITNESSES: Machine = Machine { slots: &[WITNESS.slots[0]; 2], ..WITNESS };
@@ -529,6 +537,7 @@ pub const SHOWN: &str = "vfio-kexec-igb";
 pub const REPETITIONS: &[&str] = &[
     "witness-snoop-first-stage",
     "witness-switch-legacy",
+    "witness-group-legacy",
     "damaged-unit-reserved",
     "damaged-unit-list",
     "damaged-unit-token",
@@ -1373,8 +1382,8 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-group",
         about: "two igbs of one IOMMU group go on, both or none",
         pitfalls: &[],
-        machine: Machine { slots: &[Slot::Group(&[WIRED_IGB; 2])], ..WITNESS },
-        stages: GROUP,
+        machine: TWO_OF_A_GROUP,
+        stages: &[PRESERVE_GROUP, retrieve_group!("")],
         timeout: Duration::from_secs(180),
         judge: Some(judges::running_with_partner),
     },
@@ -1382,13 +1391,19 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-group-legacy",
         about: "the same in legacy mode",
         pitfalls: &[],
-        machine: Machine {
-            slots: &[Slot::Group(&[WIRED_IGB; 2])],
-            ..witness_behind("intremap=on,scalable-mode=off")
-        },
-        stages: GROUP,
+        machine: Machine { iommu: "intremap=on,scalable-mode=off", ..TWO_OF_A_GROUP },
+        stages: &[PRESERVE_GROUP, retrieve_group!("")],
         timeout: Duration::from_secs(180),
         judge: Some(judges::running_with_partner),
+    },
+    VmTest {
+        name: "witness-group-removed",
+        about: "the same, and one of them is removed before it is bound: the other one goes on",
+        pitfalls: &[],
+        machine: Machine { memory: "2G", ..TWO_OF_A_GROUP },
+        stages: &[PRESERVE_GROUP, retrieve_group!("--end remove")],
+        timeout: Duration::from_secs(180),
+        judge: Some(judges::ended_witness),
     },
     VmTest {
         name: "witness-bridge",

@@ -345,7 +345,9 @@ impl Incoming {
         if restored {
             domain.devices -= 1;
         }
-        if domain.devices != 0 {
+        // One that came late has it, too, as all of its group.
+        let mut pending = self.devices.iter().filter(|entry| entry.pending);
+        if domain.devices != 0 || pending.any(|entry| entry.raw.map.domain_phys == phys) {
             return None;
         }
         let entry = self.domains.remove(index).ok()?;

@@ -80,7 +80,7 @@
 #define NR_REMOVE_CASES		11
 #define NR_FRAME_CASES		4
 #define NR_PARTNER_CASES	3
-#define NR_RETRIEVED_PARTNER_CASES	(6 + NR_FRAME_CASES)
+#define NR_RETRIEVED_PARTNER_CASES	4
 
 struct nic {
 	const char *bdf;
@@ -498,7 +498,10 @@ static void end_by_closing(int session_fd, int state_session_fd, u32 frames)
 	wire_feed(0);
 }
 
-/* The device goes away once its iommufd is retrieved. It is not what it was if it comes back. */
+/*
+ * The device goes away once its iommufd is retrieved. It is not what it was if it
+ * comes back. A partner goes on until the session is closed.
+ */
 static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 {
 	char path[PATH_MAX];
@@ -514,6 +517,9 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	frames = nic_rx_frames(&nic.mem.rx);
 	check_nobody_is_hit();
 	check(nic_rx_frames(&nic.mem.rx) == frames, "%s: no more frames arrive", nic.bdf);
+	if (partner.bdf)
+		check(nic_rx_frames(&partner.mem.rx) >= frames + FIRST_FRAMES &&
+		      is_mastering(partner.bdf), "%s: goes on", partner.bdf);
 
 	check(!sysfs_write("/sys/bus/pci/rescan", "1") && !access(path, F_OK),
 	      "%s: device is found again", nic.bdf);
@@ -523,6 +529,8 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
 	check(nic_rx_frames(&nic.mem.rx) == frames, "%s: no frame came since", nic.bdf);
+	if (partner.bdf)
+		check(!is_mastering(partner.bdf), "%s: device can do no DMA", partner.bdf);
 	wire_feed(0);
 }
 
@@ -530,10 +538,11 @@ static const struct end {
 	const char *name;
 	void (*run)(int session_fd, int state_session_fd, u32 frames);
 	int nr_cases;
+	int nr_partner_cases;	/* what there is to be said of a partner, if there can be one */
 } ends[] = {
-	{ "bind", end_by_binding, NR_BIND_CASES + NR_FRAME_CASES },
-	{ "close", end_by_closing, NR_CLOSE_CASES },
-	{ "remove", end_by_removing, NR_REMOVE_CASES },
+	{ "bind", end_by_binding, NR_BIND_CASES + NR_FRAME_CASES, 2 + NR_FRAME_CASES },
+	{ "close", end_by_closing, NR_CLOSE_CASES, 0 },
+	{ "remove", end_by_removing, NR_REMOVE_CASES, 2 },
 };
 
 static const struct end *end = &ends[0];
@@ -556,7 +565,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	ksft_set_plan(NR_MEMFD_CASES + end->nr_cases +
 		      (running && end->run == end_by_binding ? NR_RUNNING_CASES : 0) +
 		      (pressure ? NR_PRESSURE_CASES : 0) +
-		      (partner.bdf ? NR_RETRIEVED_PARTNER_CASES : 0));
+		      (partner.bdf ? NR_RETRIEVED_PARTNER_CASES + end->nr_partner_cases : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
 	require(stage == 2, "state file says stage %d", stage);
@@ -674,7 +683,7 @@ int main(int argc, char *argv[])
 	}
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
-	    (partner.bdf && (!running || end->run != end_by_binding)) ||
+	    (partner.bdf && (!running || !end->nr_partner_cases)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
