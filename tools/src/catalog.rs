@@ -542,9 +542,11 @@ pub const REPETITIONS: &[&str] = &[
     "damaged-unit-list",
     "damaged-unit-token",
     "damaged-unit-capabilities",
+    "vfio-kexec-igb@debug",
     "vfio-kexec-legacy@debug",
     "vfio-kexec-several@debug",
     "vfio-refused@debug",
+    "vfio-abandoned@debug",
 ];
 
 /// What `make test` runs on debug kernels besides: named as on the command line.
