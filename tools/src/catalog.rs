@@ -1404,7 +1404,7 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: Machine { memory: "2G", ..TWO_OF_A_GROUP },
         stages: &[PRESERVE_GROUP, retrieve_group!("--end remove")],
-        timeout: Duration::from_secs(180),
+        timeout: Duration::from_secs(300),
         judge: Some(judges::ended_witness),
     },
     VmTest {
@@ -1481,7 +1481,7 @@ pub const TESTS: &[VmTest] = &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --pressure"),
         ],
-        timeout: Duration::from_secs(180),
+        timeout: Duration::from_secs(300),
         judge: Some(judges::running_into_holes),
     },
     VmTest {
@@ -1493,7 +1493,7 @@ pub const TESTS: &[VmTest] = &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --end close"),
         ],
-        timeout: Duration::from_secs(180),
+        timeout: Duration::from_secs(300),
         judge: Some(judges::ended_witness),
     },
     VmTest {
@@ -1505,7 +1505,7 @@ pub const TESTS: &[VmTest] = &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --end remove"),
         ],
-        timeout: Duration::from_secs(180),
+        timeout: Duration::from_secs(300),
         judge: Some(judges::ended_witness),
     },
     VmTest {
