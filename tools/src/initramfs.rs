@@ -111,7 +111,7 @@ pub fn make(built: &Built, init: &Path, dir: &Path, boots: &[Boot]) -> Result<Pa
     for program in PROGRAMS {
         list.program(program, program)?;
     }
-    add_selftests(&mut list, built)?;
+    add_selftests(&mut list, built, boots)?;
     add_modules(&mut list, boots)?;
     add_boots(&mut list, dir, boots)?;
     let image = dir.join("initrd.cpio");
@@ -158,15 +158,18 @@ fn add_modules(list: &mut List, boots: &[Boot]) -> Result<()> {
     Ok(())
 }
 
-/// The kselftests, where the kernel source has them, below `/selftests`.
-fn add_selftests(list: &mut List, built: &Built) -> Result<()> {
+/// The kselftests that the boots name, where the kernel source has them, below `/selftests`.  Not
+/// all of them, because each boot of an emulated machine checks the digest of the whole image.
+fn add_selftests(list: &mut List, built: &Built, boots: &[Boot]) -> Result<()> {
+    let named: BTreeSet<&str> = boots.iter().flat_map(|boot| words(&boot.script)).collect();
     for collection in COLLECTIONS {
         let to = Path::new("/selftests").join(collection);
         let from = built.selftests.join(collection);
         for entry in fs::read_dir(&from).with_context(|| format!("reading {}", from.display()))? {
             let path = entry?.path();
-            if path.is_file() && path.extension().is_none() {
-                list.file(to.join(path.file_name().unwrap_or_default()), &path, "0755");
+            let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if named.contains(format!("{collection}/{file}").as_str()) {
+                list.file(to.join(file), &path, "0755");
             }
         }
         let scripts = built.tree.join("tools/testing/selftests").join(collection).join("scripts");
@@ -175,6 +178,11 @@ fn add_selftests(list: &mut List, built: &Built) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What can be a relative path in a shell script.
+fn words(script: &str) -> impl Iterator<Item = &str> {
+    script.split(|c: char| !c.is_ascii_alphanumeric() && !"_-./".contains(c))
 }
 
 /// The shared libraries that `program` loads.
@@ -189,6 +197,14 @@ fn libraries(program: &str) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn path_is_a_word_whatever_surrounds_it() {
+        for script in ["run 'a/b_c -s 1'", "run '(a/b_c&) || finish'", "! a/b_c", "x=$(a/b_c)"] {
+            assert!(words(script).any(|word| word == "a/b_c"), "{script}");
+        }
+        assert!(!words("run 'a/b_c_d'").any(|word| word == "a/b_c"));
+    }
 
     #[test]
     fn list_names_each_directory_before_its_files() {
