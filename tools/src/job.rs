@@ -20,6 +20,10 @@ const CMDLINE: &str = "console=ttyS0 kho=on liveupdate=on intel_iommu=on,sm_on p
 /// What a kernel is told that is to hand its initrd on.
 const RETAIN: &str = "retain_initrd";
 
+/// What the first of several kernels is told: until its init says otherwise, it does not check the
+/// order of locks.  Its boot is the same in all tests, and the next kernels' boots are checked.
+const NO_LOCK_ORDER: &str = "lockdep.prove_locking=0";
+
 /// What all kernels of a test are told if one of them is a debug kernel: the areas that KHO chooses
 /// by itself cannot be reserved below KASAN's shadow, and then it turns itself off.  The first
 /// kernel chooses for all that follow.
@@ -123,6 +127,9 @@ impl Job {
             if index + 1 < count {
                 words.push(RETAIN);
             }
+            if index == 0 && count > 1 {
+                words.push(NO_LOCK_ORDER);
+            }
             if self.has_debug() {
                 words.push(DEBUG_SCRATCH);
             }
@@ -225,7 +232,7 @@ mod tests {
     #[test]
     fn every_boot_but_the_last_keeps_its_initrd() {
         let lines = Job::named("luo-kexec").expect("a job").cmdlines();
-        assert_eq!(lines[0], format!("{CMDLINE} lu_stage=1 {RETAIN}"));
+        assert_eq!(lines[0], format!("{CMDLINE} lu_stage=1 {RETAIN} {NO_LOCK_ORDER}"));
         assert_eq!(lines[1], format!("{CMDLINE} lu_stage=2"));
     }
 }
