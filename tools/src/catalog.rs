@@ -535,6 +535,11 @@ pub const SHOWN: &str = "vfio-kexec-igb";
 
 /// What only `make test-full` runs: repeats with other properties what other tests show.
 pub const REPETITIONS: &[&str] = &[
+    "vfio-driver-nvme",
+    "vfio-kexec-virtio",
+    "vfio-second-off",
+    "vfio-second-kho-off",
+    "iommufd-ats-legacy",
     "witness-snoop-first-stage",
     "witness-switch-legacy",
     "witness-group-legacy",
@@ -542,6 +547,13 @@ pub const REPETITIONS: &[&str] = &[
     "damaged-unit-list",
     "damaged-unit-token",
     "damaged-unit-capabilities",
+    "forged-twice-unlisted",
+    "forged-block-empty",
+    "forged-drivers-version",
+    "forged-probes-version",
+    "forged-probes-count",
+    "forged-probes-order",
+    "rust-sample@main-debug",
     "vfio-kexec-igb@debug",
     "vfio-kexec-legacy@debug",
     "vfio-kexec-several@debug",
@@ -1075,14 +1087,14 @@ pub const TESTS: &[VmTest] = &[
     },
     VmTest {
         name: "vfio-rounds-debug",
-        about: "a thousand rounds on the debug kernel, which is slow, leave nothing behind",
+        about: "two hundred rounds on the debug kernel, which is slow, leave nothing behind",
         pitfalls: &["q"],
         machine: IGB,
         stages: &[Stage {
             kernel: Variant::Debug,
             commands: &[
                 Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 1000 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 200 0000:01:00.0"),
                 Do::Need("vfio/scripts/cleanup.sh"),
             ],
             ..Stage::MAIN
@@ -1092,7 +1104,7 @@ pub const TESTS: &[VmTest] = &[
     },
     VmTest {
         name: "vfio-rounds-modules",
-        about: "ten thousand rounds leave no reference to a module behind",
+        about: "a thousand rounds leave no reference to a module behind",
         pitfalls: &["q"],
         machine: IGB,
         stages: &[Stage {
@@ -1100,7 +1112,7 @@ pub const TESTS: &[VmTest] = &[
             commands: &[
                 Do::Need("modprobe vfio-pci"),
                 Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                Do::Test("vfio/vfio_pci_liveupdate_rounds_test 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 1000 0000:01:00.0"),
                 Do::Need("vfio/scripts/cleanup.sh"),
                 Do::Test("modprobe -r vfio-pci"),
             ],
