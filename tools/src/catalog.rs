@@ -106,7 +106,7 @@ macro_rules! goes_on {
         VmTest {
             name: $name,
             about: concat!("an igb goes on writing frames through the kexec: ", $about),
-            pitfalls: &[],
+            pitfalls: &["ee"],
             machine: $machine,
             stages: &[
                 preserve_running!($bdf),
@@ -194,7 +194,7 @@ macro_rules! damaged {
         VmTest {
             name: concat!("damaged-", $name),
             about: concat!("of five devices is changed what is handed over, a sixth goes on: ", $what),
-            pitfalls: &[],
+            pitfalls: &["n", "r"],
             machine: Machine { iommu: $iommu, ..SIX_WITNESSES },
             stages: &[
                 Stage {
@@ -242,7 +242,7 @@ macro_rules! damaged_unit {
                 "of an IOMMU is changed what is handed over, so all is stopped: ",
                 $name
             ),
-            pitfalls: &[],
+            pitfalls: &["n", "r"],
             machine: Machine { memory: "2G", is_open: true, ..WITNESS },
             stages: &[
                 Stage {
@@ -268,7 +268,7 @@ macro_rules! stopped_first {
         VmTest {
             name: $name,
             about: concat!("a device that goes on is stopped by a next kernel with ", $cmdline),
-            pitfalls: &[],
+            pitfalls: &["bb"],
             machine: WITNESS,
             stages: &[
                 preserve_running!("0000:01:00.0"),
@@ -1094,7 +1094,7 @@ pub const TESTS: &[VmTest] = &[
             kernel: Variant::Debug,
             commands: &[
                 Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 200 0000:01:00.0"),
+                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 1000 0000:01:00.0"),
                 Do::Need("vfio/scripts/cleanup.sh"),
             ],
             ..Stage::MAIN
@@ -1155,7 +1155,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "iommufd-ats",
         about: "a device that goes on has ATS enabled all the time",
-        pitfalls: &[],
+        pitfalls: &["z"],
         machine: Machine {
             slots: &[ATS_NIC],
             iommu: "intremap=on,scalable-mode=on,device-iotlb=on",
@@ -1168,7 +1168,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "iommufd-ats-legacy",
         about: "the same in legacy mode",
-        pitfalls: &[],
+        pitfalls: &["z"],
         machine: Machine {
             slots: &[ATS_NIC],
             iommu: "intremap=on,scalable-mode=off,device-iotlb=on",
@@ -1221,7 +1221,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-race",
         about: "preserving races with resets, virtual functions, removal, ioctls and debugfs",
-        pitfalls: &["b"],
+        pitfalls: &["b", "g"],
         machine: Machine { slots: &[plain("igb"), plain("e1000e")], ..Machine::PLAIN },
         stages: &[Stage {
             cmdline: "vfio_pci.enable_sriov=1",
@@ -1238,7 +1238,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "vfio-keeps-mastering",
         about: "a device that was asked to go on keeps bus mastering, and the path above it",
-        pitfalls: &[],
+        pitfalls: &["ee"],
         machine: Machine { traces: &["pci_cfg_write"], ..IGB },
         stages: &[
             Stage {
@@ -1395,7 +1395,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-group",
         about: "two igbs of one IOMMU group go on, both or none",
-        pitfalls: &[],
+        pitfalls: &["t"],
         machine: TWO_OF_A_GROUP,
         stages: &[PRESERVE_GROUP, retrieve_group!("")],
         timeout: Duration::from_secs(180),
@@ -1404,7 +1404,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-group-legacy",
         about: "the same in legacy mode",
-        pitfalls: &[],
+        pitfalls: &["t"],
         machine: Machine { iommu: "intremap=on,scalable-mode=off", ..TWO_OF_A_GROUP },
         stages: &[PRESERVE_GROUP, retrieve_group!("")],
         timeout: Duration::from_secs(180),
@@ -1422,7 +1422,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-bridge",
         about: "an e1000 below a bridge goes on, whose DMA is device 0's for the IOMMU, in legacy mode",
-        pitfalls: &[],
+        pitfalls: &["aa"],
         machine: Machine {
             slots: &[Slot::Conventional(Device { model: "e1000", backend: Backend::Wire })],
             traces: &[
@@ -1443,7 +1443,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-bystander",
         about: "the same, and a second igb, not preserved and set off from outside, reaches no memory",
-        pitfalls: &[],
+        pitfalls: &["x"],
         machine: TWO_WITNESSES,
         stages: &[
             Stage {
@@ -1487,7 +1487,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "attack-holes",
         about: "a device that goes on writes to pages that its memfd lost, and that nobody else got",
-        pitfalls: &[],
+        pitfalls: &["k"],
         machine: Machine { memory: "2G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
@@ -1499,7 +1499,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "attack-closed",
         about: "a device goes on while all its files are closed, and is stopped with its session",
-        pitfalls: &[],
+        pitfalls: &["j", "k"],
         machine: Machine { memory: "2G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
@@ -1511,7 +1511,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-removed",
         about: "a device that goes on is removed before it is bound to anything, and comes back stopped",
-        pitfalls: &[],
+        pitfalls: &["f"],
         machine: Machine { memory: "2G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
@@ -1535,7 +1535,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-dropped",
         about: "the same, nobody retrieves it: it goes on until its session is dropped, and can be used",
-        pitfalls: &[],
+        pitfalls: &["f", "j"],
         machine: WITNESS,
         stages: &[
             preserve_running!("0000:01:00.0"),
@@ -1558,7 +1558,7 @@ pub const TESTS: &[VmTest] = &[
     VmTest {
         name: "witness-kdump",
         about: "a device goes on, nobody retrieves it, and the crash kernel of the next one works as ever",
-        pitfalls: &[],
+        pitfalls: &["cc"],
         machine: WITNESS,
         stages: &[
             Stage { cmdline: "kho_scratch=128M,768M,256M", ..preserve_running!("0000:01:00.0") },
