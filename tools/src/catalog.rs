@@ -1087,7 +1087,7 @@ pub const TESTS: &[VmTest] = &[
     },
     VmTest {
         name: "vfio-rounds-debug",
-        about: "two hundred rounds on the debug kernel, which is slow, leave nothing behind",
+        about: "a thousand rounds on the debug kernel, which is slow, leave nothing behind",
         pitfalls: &["q"],
         machine: IGB,
         stages: &[Stage {
@@ -1414,7 +1414,7 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-group-removed",
         about: "the same, and one of them is removed before it is bound: the other one goes on",
         pitfalls: &[],
-        machine: Machine { memory: "2G", ..TWO_OF_A_GROUP },
+        machine: Machine { memory: "1G", ..TWO_OF_A_GROUP },
         stages: &[PRESERVE_GROUP, retrieve_group!("--end remove")],
         timeout: Duration::from_secs(300),
         judge: Some(judges::ended_witness),
@@ -1488,7 +1488,7 @@ pub const TESTS: &[VmTest] = &[
         name: "attack-holes",
         about: "a device that goes on writes to pages that its memfd lost, and that nobody else got",
         pitfalls: &["k"],
-        machine: Machine { memory: "2G", ..WITNESS },
+        machine: Machine { memory: "1G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --pressure"),
@@ -1500,7 +1500,7 @@ pub const TESTS: &[VmTest] = &[
         name: "attack-closed",
         about: "a device goes on while all its files are closed, and is stopped with its session",
         pitfalls: &["j", "k"],
-        machine: Machine { memory: "2G", ..WITNESS },
+        machine: Machine { memory: "1G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --end close"),
@@ -1512,7 +1512,7 @@ pub const TESTS: &[VmTest] = &[
         name: "witness-removed",
         about: "a device that goes on is removed before it is bound to anything, and comes back stopped",
         pitfalls: &["f"],
-        machine: Machine { memory: "2G", ..WITNESS },
+        machine: Machine { memory: "1G", ..WITNESS },
         stages: &[
             preserve_running!("0000:01:00.0", "--rate 100"),
             retrieve_running!("0000:01:00.0", "--rate 100 --end remove"),
@@ -1561,7 +1561,7 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &["cc"],
         machine: WITNESS,
         stages: &[
-            Stage { cmdline: "kho_scratch=128M,768M,256M", ..preserve_running!("0000:01:00.0") },
+            Stage { cmdline: "kho_scratch=128M,1536M,256M", ..preserve_running!("0000:01:00.0") },
             Stage {
                 // A kernel that is handed memory has no other early on than the scratch areas.
                 cmdline: "crashkernel=512M,high crashkernel=0,low unknown_nmi_panic",
