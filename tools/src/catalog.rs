@@ -293,6 +293,15 @@ const SLOW_NVME: Machine = Machine {
     ..Machine::PLAIN
 };
 
+/// Fifteen devices, two of which have root ports: a debug kernel takes seconds for each.
+const FIFTEEN_DEVICES: &[Slot] = &{
+    let device = Device { model: "virtio-net-pci", backend: Backend::None };
+    let mut slots = [Slot::Integrated(device); 15];
+    slots[0] = Slot::Device(device);
+    slots[1] = Slot::Device(device);
+    slots
+};
+
 /// A device of this model, connected to nothing.
 const fn plain(model: &'static str) -> Slot {
     Slot::Device(Device { model, backend: Backend::None })
@@ -1727,16 +1736,18 @@ pub const TESTS: &[VmTest] = &[
         name: "vfio-fail-nth",
         about: "each allocation of preserve, freeze and retrieve fails once, and is undone",
         pitfalls: &["m"],
-        machine: Machine { slots: &[plain("virtio-net-pci"); 15], ..Machine::PLAIN },
+        machine: Machine { slots: FIFTEEN_DEVICES, ..Machine::PLAIN },
         stages: &[
             Stage {
                 kernel: Variant::Debug,
                 commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0"),
+                    Do::Need(
+                        "vfio/scripts/setup.sh 0000:0{1,2}:00.0 0000:00:0{3,4,5,6,7,8,9,a,b,c,d,e,f}.0",
+                    ),
                     Do::Need("load_next"),
                     Do::Test("vfio/vfio_pci_liveupdate_fail_nth 0000:01:00.0 0000:02:00.0"),
                     Do::Test(
-                        "vfio/vfio_pci_liveupdate_fail_nth --stage 1 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0",
+                        "vfio/vfio_pci_liveupdate_fail_nth --stage 1 0000:0{1,2}:00.0 0000:00:0{3,4,5,6,7,8,9,a,b,c,d,e,f}.0",
                     ),
                 ],
                 ..Stage::MAIN
@@ -1744,9 +1755,11 @@ pub const TESTS: &[VmTest] = &[
             Stage {
                 kernel: Variant::Debug,
                 commands: &[
-                    Do::Need("vfio/scripts/setup.sh 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0"),
+                    Do::Need(
+                        "vfio/scripts/setup.sh 0000:0{1,2}:00.0 0000:00:0{3,4,5,6,7,8,9,a,b,c,d,e,f}.0",
+                    ),
                     Do::Test(
-                        "vfio/vfio_pci_liveupdate_fail_nth --stage 2 0000:0{1,2,3,4,5,6,7,8,9,a,b,c,d,e,f}:00.0",
+                        "vfio/vfio_pci_liveupdate_fail_nth --stage 2 0000:0{1,2}:00.0 0000:00:0{3,4,5,6,7,8,9,a,b,c,d,e,f}.0",
                     ),
                     Do::Need("vfio/scripts/cleanup.sh"),
                 ],

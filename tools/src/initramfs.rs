@@ -51,6 +51,17 @@ impl List {
         self.lines.insert(target, line);
     }
 
+    /// busybox, and the links to it that make it each of its programs.
+    fn busybox(&mut self, dir: &str, from: &Path) -> Result<()> {
+        self.file(format!("{dir}/busybox"), from, "0755");
+        for program in output(Command::new(from).arg("--list"))?.lines() {
+            if program != "busybox" {
+                self.link(format!("{dir}/{program}"), "busybox");
+            }
+        }
+        Ok(())
+    }
+
     /// A program of the build root, with the libraries that it loads.
     fn program(&mut self, target: &str, from: &str) -> Result<()> {
         self.file(target, Path::new(from), "0755");
@@ -107,7 +118,7 @@ pub fn make(built: &Built, init: &Path, dir: &Path, boots: &[Boot]) -> Result<Pa
         list.link(format!("/{link}"), &format!("usr/{link}"));
     }
     list.file("/init", init, "0755");
-    list.file("/bin/busybox", Path::new("/usr/bin/busybox"), "0755");
+    list.busybox("/bin", Path::new("/usr/bin/busybox"))?;
     for program in PROGRAMS {
         list.program(program, program)?;
     }

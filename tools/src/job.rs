@@ -11,11 +11,13 @@ use crate::kernel::Variant;
 use crate::machine::Machine;
 use crate::vm::{Do, Stage, VmTest};
 
-/// What every kernel of every test is told.  The last two, because an emulated processor may stand
+/// What every kernel of every test is told.  The last three, because an emulated processor may stand
 /// still for a while on a busy host: without them the kernel panics because its timer is late, or
-/// its check of the time stamp counters never ends and blocks the others.
+/// its check of the time stamp counters never ends and blocks the others, or it measures for half a
+/// second how long a delay takes on the second processor.  It is told the measure of a fast host,
+/// so that no delay is too short.
 const CMDLINE: &str = "console=ttyS0 kho=on liveupdate=on intel_iommu=on,sm_on panic=-1 \
-                       no_timer_check tsc=nowatchdog";
+                       no_timer_check tsc=nowatchdog lpj=20000000";
 
 /// What a kernel is told that is to hand its initrd on.
 const RETAIN: &str = "retain_initrd";

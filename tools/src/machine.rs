@@ -57,6 +57,8 @@ const EXPANDER_BUS: usize = 0x40;
 pub enum Slot {
     /// A device.
     Device(Device),
+    /// A device without a root port: on the root bus itself.
+    Integrated(Device),
     /// A switch with these devices, each behind a downstream port.
     Switch(&'static [Device]),
     /// The same, where the downstream ports are functions of one device: nothing keeps what is behind
@@ -74,9 +76,10 @@ pub enum Slot {
 impl Slot {
     fn devices(&self) -> &[Device] {
         match self {
-            Self::Device(device) | Self::Conventional(device) | Self::Expander(device) => {
-                std::slice::from_ref(device)
-            }
+            Self::Device(device)
+            | Self::Integrated(device)
+            | Self::Conventional(device)
+            | Self::Expander(device) => std::slice::from_ref(device),
             Self::Switch(devices) | Self::Group(devices) => devices,
             Self::Empty(_) => &[],
         }
@@ -90,7 +93,7 @@ pub struct Machine {
     pub memory: &'static str,
     /// Properties of the `intel-iommu` device.
     pub iommu: &'static str,
-    /// What is behind the root ports, in the order of their buses.
+    /// What is on the root bus, in the order of its device numbers.
     pub slots: &'static [Slot],
     /// QEMU trace events to record.
     pub traces: &'static [&'static str],
@@ -99,6 +102,10 @@ pub struct Machine {
     /// Whether it has one processor, for which each instruction takes a nanosecond.
     pub counts_instructions: bool,
 }
+
+/// The processor: what QEMU can emulate, but for the string instructions being fast.  Emulated, they
+/// are slow, and kernel and C library have loops that they take in their place.
+const PROCESSOR: &str = "max,erms=off,fsrm=off,fzrm=off,fsrs=off";
 
 /// What makes memory that can be changed from outside, and what QEMU calls its file.
 pub const MEMORY_TYPE: &str = "memory-backend-memfd";
@@ -146,8 +153,9 @@ impl Machine {
     ) -> Result<Command> {
         let at = |name: &str| dir.join(name).display().to_string();
         let mut qemu = Command::new(QEMU);
-        let processors = if self.counts_instructions { "1" } else { "2" };
-        qemu.args(["-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", "max"])
+        let (processor, processors) =
+            if self.counts_instructions { ("max", "1") } else { (PROCESSOR, "2") };
+        qemu.args(["-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", processor])
             .args(["-smp", processors])
             .args(["-m", self.memory, "-nodefaults", "-no-reboot", "-display", "none", "-S"])
             .args(["-run-with", "exit-with-parent=on"])
@@ -183,6 +191,10 @@ impl Machine {
         }
         for (index, slot) in self.slots.iter().enumerate() {
             let n = index + 1;
+            if let Slot::Integrated(device) = slot {
+                add(&mut qemu, dir, device, &n.to_string(), &format!("pcie.0,addr={n:#x}"))?;
+                continue;
+            }
             let mut port = format!("pcie-root-port,id=rp{n},chassis={n},addr={n:#x}");
             if let Slot::Expander(_) = slot {
                 let expander = format!("pxb-pcie,id=pxb{n},bus_nr={EXPANDER_BUS},addr={n:#x}");
@@ -194,7 +206,7 @@ impl Machine {
             }
             qemu.args(["-device", &port]);
             match slot {
-                Slot::Empty(_) => {}
+                Slot::Empty(_) | Slot::Integrated(_) => {}
                 Slot::Device(device) | Slot::Expander(device) => {
                     add(&mut qemu, dir, device, &n.to_string(), &format!("rp{n}"))?
                 }
@@ -233,7 +245,7 @@ impl Machine {
         models.extend(names);
         for slot in self.slots {
             match slot {
-                Slot::Device(_) | Slot::Empty(_) => {}
+                Slot::Device(_) | Slot::Integrated(_) | Slot::Empty(_) => {}
                 Slot::Switch(_) | Slot::Group(_) => {
                     models.extend(["x3130-upstream", "xio3130-downstream"])
                 }
