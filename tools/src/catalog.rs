@@ -544,10 +544,17 @@ pub const SHOWN: &str = "vfio-kexec-igb";
 
 /// What only `make test-full` runs: repeats with other properties what other tests show.
 pub const REPETITIONS: &[&str] = &[
+    "luo-kexec-thrice",
     "vfio-driver-nvme",
+    "vfio-kexec-legacy",
     "vfio-kexec-virtio",
+    "vfio-kexec-switch",
+    "vfio-kexec-conventional",
     "vfio-second-off",
     "vfio-second-kho-off",
+    "vfio-rounds-debug",
+    "vfio-keeps-mastering",
+    "vfio-stops-for-unaware",
     "iommufd-ats-legacy",
     "witness-snoop-first-stage",
     "witness-switch-legacy",
@@ -564,6 +571,7 @@ pub const REPETITIONS: &[&str] = &[
     "forged-probes-order",
     "rust-sample@main-debug",
     "vfio-kexec-igb@debug",
+    "vfio-kexec-igb@debug-main",
     "vfio-kexec-legacy@debug",
     "vfio-kexec-several@debug",
     "vfio-refused@debug",
