@@ -91,6 +91,14 @@ impl Variant {
         self.is_debug().then_some(("CCACHE_DEPEND", "1"))
     }
 
+    /// The one whose build its own starts from: what they share is not built again.
+    const fn begins_as(self) -> Option<Self> {
+        match self {
+            Self::Unaware => Some(Self::Main),
+            _ => None,
+        }
+    }
+
     /// What is laid over the fragments of all.
     const fn fragments(self) -> &'static [&'static str] {
         match self {
@@ -172,6 +180,9 @@ pub fn build(ctx: &Context) -> Result<Built> {
 /// Builds what changed since the last time of one kernel; `content` is the digest of `tree`.
 fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> Result<Kernel> {
     let out = ctx.build(variant.name());
+    if let Some(other) = variant.begins_as().filter(|_| !out.exists()) {
+        copy_build(ctx, &ctx.build(other.name()), &out)?;
+    }
     fs::create_dir_all(&out)?;
     let fragment = fragment(ctx, variant)?;
     let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
@@ -189,6 +200,43 @@ fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> R
         release: fs::read_to_string(out.join("include/config/kernel.release"))?.trim().to_owned(),
         modules,
     })
+}
+
+/// Makes `out` a copy of the build `from`, of which `make` builds again what another configuration
+/// changes.
+fn copy_build(ctx: &Context, from: &Path, out: &Path) -> Result<()> {
+    let mut stage = Stage::start(ctx, &name_of(out, "copy"), "copying a build")?;
+    let partial = out.with_extension("partial");
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    stage.run(Command::new("cp").arg("-a").arg(from).arg(&partial))?;
+    // The programs of the build have the directory in their commands: where these change, they are
+    // made again, and every object after them.
+    let [old, new] = [from, out].map(|dir| dir.display().to_string());
+    for file in files_below(&partial.join("tools"))? {
+        if file.extension().is_some_and(|extension| extension == "cmd") {
+            let commands = fs::read_to_string(&file)?;
+            fs::write(&file, commands.replace(&old, &new))?;
+        }
+    }
+    fs::rename(&partial, out)?;
+    stage.done(&format!("starts from {}", ctx.show(from)));
+    Ok(())
+}
+
+/// The files in `dir` and in the directories in it.
+fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(files_below(&entry.path())?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
 }
 
 /// `make` in the kernel tree with the flags that every build of ours has.
