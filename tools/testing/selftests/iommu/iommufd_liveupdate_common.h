@@ -250,13 +250,16 @@ static inline long vm_count(const char *name)
 	long found = -ENOENT, value;
 	char line[128], counter[64];
 	FILE *file;
-	int fd;
+	int fd, err;
 
 	/* Processors keep counts of their own until somebody asks. */
 	fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
-	if (fd < 0 || write(fd, "1", 1) != 1)
+	if (fd < 0)
 		return -errno;
+	err = write(fd, "1", 1) == 1 ? 0 : errno;
 	close(fd);
+	if (err)
+		return -err;
 
 	file = fopen("/proc/vmstat", "r");
 	if (!file)
