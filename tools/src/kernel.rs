@@ -28,6 +28,13 @@ const FRAGMENTS: [&str; 2] = ["kernel/configs/liveupdate_rs.config", "tools/vm/v
 /// progress bar of a first build.
 const OBJECTS: u64 = 1450;
 
+/// What says that an object depends on an option which all kernels have on.  A header that nearly
+/// all objects include asks whether it is; that it becomes a module changes nothing for them.
+const ASKED_WHETHER: &str = "$(wildcard include/config/IOMMUFD)";
+
+/// Where the kernel has the code to which it matters in what way that option is on.
+const ASKS_HOW: [&str; 2] = ["drivers/iommu", "drivers/vfio"];
+
 /// One of the kernels that are made from the same source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
@@ -85,17 +92,12 @@ impl Variant {
         matches!(self, Self::Modules | Self::DebugModules)
     }
 
-    /// What ccache is told.  It finds an object that another variant has by what the preprocessor
-    /// makes of the source; a debug kernel shares none, and need not wait for that.
-    fn ccache(self) -> Option<(&'static str, &'static str)> {
-        self.is_debug().then_some(("CCACHE_DEPEND", "1"))
-    }
-
     /// The one whose build its own starts from: what they share is not built again.
     const fn begins_as(self) -> Option<Self> {
         match self {
-            Self::Unaware => Some(Self::Main),
-            _ => None,
+            Self::Unaware | Self::Modules => Some(Self::Main),
+            Self::DebugModules => Some(Self::Debug),
+            Self::Main | Self::Debug | Self::Bench => None,
         }
     }
 
@@ -180,8 +182,9 @@ pub fn build(ctx: &Context) -> Result<Built> {
 /// Builds what changed since the last time of one kernel; `content` is the digest of `tree`.
 fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> Result<Kernel> {
     let out = ctx.build(variant.name());
-    if let Some(other) = variant.begins_as().filter(|_| !out.exists()) {
-        copy_build(ctx, &ctx.build(other.name()), &out)?;
+    let other = variant.begins_as().map(|other| ctx.build(other.name()));
+    if let Some(other) = other.filter(|other| !out.exists() && other.join("vmlinux").exists()) {
+        copy_build(ctx, &other, &out)?;
     }
     fs::create_dir_all(&out)?;
     let fragment = fragment(ctx, variant)?;
@@ -192,7 +195,7 @@ fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> R
     } else {
         stamp.clear();
         configure(ctx, tree, &out, &fragment)?;
-        build_image(ctx, tree, &out, variant, modules.as_deref())?;
+        build_image(ctx, tree, &out, modules.as_deref())?;
         stamp.set()?;
     }
     Ok(Kernel {
@@ -211,13 +214,20 @@ fn copy_build(ctx: &Context, from: &Path, out: &Path) -> Result<()> {
         fs::remove_dir_all(&partial)?;
     }
     stage.run(Command::new("cp").arg("-a").arg(from).arg(&partial))?;
-    // The programs of the build have the directory in their commands: where these change, they are
-    // made again, and every object after them.
     let [old, new] = [from, out].map(|dir| dir.display().to_string());
-    for file in files_below(&partial.join("tools"))? {
-        if file.extension().is_some_and(|extension| extension == "cmd") {
-            let commands = fs::read_to_string(&file)?;
+    for file in files_below(&partial)? {
+        let place = file.strip_prefix(&partial)?;
+        if place.extension().is_none_or(|extension| extension != "cmd") {
+            continue;
+        }
+        let commands = fs::read_to_string(&file)?;
+        if place.starts_with("tools") {
+            // The programs of the build have the directory in their commands: where these change,
+            // they are made again, and every object after them.
             fs::write(&file, commands.replace(&old, &new))?;
+        } else if !ASKS_HOW.iter().any(|dir| place.starts_with(dir)) {
+            let kept = commands.split_inclusive('\n').filter(|line| !line.contains(ASKED_WHETHER));
+            fs::write(&file, kept.collect::<String>())?;
         }
     }
     fs::rename(&partial, out)?;
@@ -296,20 +306,15 @@ pub fn fragment(ctx: &Context, variant: Variant) -> Result<String> {
 }
 
 /// Builds the image, and the modules if they are to go to `modules`.
-fn build_image(
-    ctx: &Context,
-    tree: &Path,
-    out: &Path,
-    variant: Variant,
-    modules: Option<&Path>,
-) -> Result<()> {
+fn build_image(ctx: &Context, tree: &Path, out: &Path, modules: Option<&Path>) -> Result<()> {
     let mut stage = Stage::start(ctx, &name_of(out, "kernel"), "building")?;
     if !out.join("vmlinux").exists() {
         stage.expect(OBJECTS)?;
     }
     let targets: &[&str] = if modules.is_some() { &["bzImage", "modules"] } else { &["bzImage"] };
     let mut command = make(ctx, tree, out);
-    command.args(targets).envs(variant.ccache());
+    // No two kernels share an object that only the preprocessor finds to be the same.
+    command.args(targets).env("CCACHE_DEPEND", "1");
     let objects = stage.run_watched(&mut command, is_object)?;
     if let Some(dir) = modules {
         if dir.exists() {
