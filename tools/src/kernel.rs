@@ -313,7 +313,7 @@ fn build_image(ctx: &Context, tree: &Path, out: &Path, modules: Option<&Path>) -
     }
     let targets: &[&str] = if modules.is_some() { &["bzImage", "modules"] } else { &["bzImage"] };
     let mut command = make(ctx, tree, out);
-    // No two kernels share an object that only the preprocessor finds to be the same.
+    // Kernels that share objects start as copies: nobody needs the preprocessor to find them.
     command.args(targets).env("CCACHE_DEPEND", "1");
     let objects = stage.run_watched(&mut command, is_object)?;
     if let Some(dir) = modules {

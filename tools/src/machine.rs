@@ -104,7 +104,8 @@ pub struct Machine {
 }
 
 /// The processor: what QEMU can emulate, but for the string instructions being fast.  Emulated, they
-/// are slow, and kernel and C library have loops that they take in their place.
+/// are slow, and kernel and C library have loops that they take in their place.  Hosts have them, so
+/// they are on where instructions are counted.
 const PROCESSOR: &str = "max,erms=off,fsrm=off,fzrm=off,fsrs=off";
 
 /// What makes memory that can be changed from outside, and what QEMU calls its file.
