@@ -144,33 +144,38 @@ fn clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-fn checkpatch(ctx: &Context) -> Command {
+/// Checks `what`, some at a time on each processor.  In the tree: checkpatch wants the paths of files
+/// below its root.
+fn checkpatch(
+    ctx: &Context,
+    stage: &mut Stage,
+    mode: &[&str],
+    what: impl Iterator<Item = PathBuf>,
+) -> Result<()> {
+    let names: Vec<String> = what.map(|path| path.display().to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let list = ctx.log("checkpatch").with_extension("list");
+    fs::write(&list, names.join("\n"))?;
     let tree = ctx.tree();
     let ignored: Vec<&str> = IGNORED.iter().map(|(name, _)| *name).collect();
-    let mut command = Command::new("perl");
+    let mut command = Command::new("xargs");
+    command.arg("--arg-file").arg(list).args(["--delimiter", "\\n"]);
+    command.args(["--max-args", "4", "--max-procs", &ctx.jobs.to_string(), "perl"]);
     command.arg(tree.join("scripts/checkpatch.pl")).arg(format!("--root={}", tree.display())).args(
         ["--strict", "--show-types", "--no-summary", "--quiet", "--ignore", &ignored.join(",")],
     );
-    command
+    stage.run(command.args(mode).current_dir(tree))
 }
 
 fn checkpatch_series(ctx: &Context, stage: &mut Stage) -> Result<()> {
-    let patches = Overlay::of(&ctx.src)?.patches;
-    if patches.is_empty() {
-        return Ok(());
-    }
-    stage.run(checkpatch(ctx).args(patches))
+    checkpatch(ctx, stage, &[], Overlay::of(&ctx.src)?.patches.into_iter())
 }
 
 fn checkpatch_files(ctx: &Context, stage: &mut Stage) -> Result<()> {
     let files = sources(ctx, &["c", "h"])?;
-    if files.is_empty() {
-        return Ok(());
-    }
-    // In the tree, because checkpatch wants paths below its root.
-    stage.run(
-        checkpatch(ctx).arg("--file").args(files.iter().map(|(_, to)| to)).current_dir(ctx.tree()),
-    )
+    checkpatch(ctx, stage, &["--file"], files.into_iter().map(|(_, to)| to))
 }
 
 fn hook_lines(ctx: &Context, _: &mut Stage) -> Result<()> {
