@@ -539,6 +539,10 @@ const fn second_off(cmdline: &'static str) -> [Stage; 2] {
     [PRESERVE_FED, Stage { cmdline, commands: USE_FED, ..Stage::MAIN }]
 }
 
+/// Freed memory is overwritten, and looked at before it is used again: a kernel without KASAN notices
+/// what writes to it.
+const CHECK_FREE: &str = "slab_debug=FZP";
+
 /// The test that `make run` shows.
 pub const SHOWN: &str = "vfio-kexec-igb";
 
@@ -576,6 +580,8 @@ pub const REPETITIONS: &[&str] = &[
     "vfio-kexec-several@debug",
     "vfio-refused@debug",
     "vfio-abandoned@debug",
+    "vfio-fail-nth@debug",
+    "vfio-kexec-switch@main-debug",
 ];
 
 /// What `make test` runs on debug kernels besides: named as on the command line.
@@ -590,6 +596,7 @@ pub const ON_DEBUG: &[&str] = &[
     "vfio-kexec-igb@debug-main",
     "iommufd-uapi@debug",
     "iommufd-kexec@debug",
+    "vfio-fail-nth@debug",
 ];
 
 /// All tests, in the order in which they run.
@@ -1747,7 +1754,8 @@ pub const TESTS: &[VmTest] = &[
         machine: Machine { slots: FIFTEEN_DEVICES, ..Machine::PLAIN },
         stages: &[
             Stage {
-                kernel: Variant::Debug,
+                cmdline: CHECK_FREE,
+                finds_leaks: true,
                 commands: &[
                     Do::Need(
                         "vfio/scripts/setup.sh 0000:0{1,2}:00.0 0000:00:0{3,4,5,6,7,8,9,a,b,c,d,e,f}.0",
@@ -1761,7 +1769,8 @@ pub const TESTS: &[VmTest] = &[
                 ..Stage::MAIN
             },
             Stage {
-                kernel: Variant::Debug,
+                cmdline: CHECK_FREE,
+                finds_leaks: true,
                 commands: &[
                     Do::Need(
                         "vfio/scripts/setup.sh 0000:0{1,2}:00.0 0000:00:0{3,4,5,6,7,8,9,a,b,c,d,e,f}.0",

@@ -31,11 +31,12 @@ const NO_LOCK_ORDER: &str = "lockdep.prove_locking=0";
 /// kernel chooses for all that follow.
 const DEBUG_SCRATCH: &str = "kho_scratch=128M,256M,512M";
 
-/// What a debug kernel is told.  Caches with red zones have no arrays of free objects.  Pointers
-/// stay in these arrays when an object is handed out, and kmemleak takes them for references.
-const DEBUG_SLAB: &str = "slab_debug=Z";
+/// What a kernel is told that is to look for leaks.  Caches with red zones have no arrays of free
+/// objects.  Pointers stay in these arrays when an object is handed out, and kmemleak takes them
+/// for references.
+const TRACK_MEMORY: &str = "kmemleak=on slab_debug=Z";
 
-/// What else a debug kernel is told.  While it identifies the processor it does not know for a
+/// What a debug kernel is told.  While it identifies the processor it does not know for a
 /// moment that there are five levels of page tables, and KASAN takes any memory that an interrupt
 /// uses just then for memory that there cannot be.
 const DEBUG_LEVELS: &str = "no5lvl";
@@ -46,7 +47,7 @@ const DEBUG_MEMORY: &str = "3G";
 /// How much more time a test gets with a debug kernel.
 const DEBUG_PATIENCE: u32 = 6;
 
-/// How every boot of a debug kernel ends: a function of the init.
+/// How a boot ends that looks for leaks: a function of the init.
 const FIND_LEAKS: Do = Do::Test("find_leaks");
 
 /// A test on certain kernels.
@@ -114,7 +115,7 @@ impl Job {
         let boots = self.test.stages.iter().zip(&self.kernels);
         boots
             .map(|(stage, kernel)| {
-                let leaks = kernel.is_debug().then_some(FIND_LEAKS);
+                let leaks = finds_leaks(stage, *kernel).then_some(FIND_LEAKS);
                 stage.commands.iter().copied().chain(leaks).collect()
             })
             .collect()
@@ -135,8 +136,11 @@ impl Job {
             if self.has_debug() {
                 words.push(DEBUG_SCRATCH);
             }
+            if finds_leaks(stage, *kernel) {
+                words.push(TRACK_MEMORY);
+            }
             if kernel.is_debug() {
-                words.extend([DEBUG_SLAB, DEBUG_LEVELS]);
+                words.push(DEBUG_LEVELS);
             }
             words.push(stage.cmdline);
             words.join(" ").trim_end().to_owned()
@@ -162,6 +166,11 @@ impl Job {
     pub fn has_debug(&self) -> bool {
         self.kernels.iter().any(|kernel| kernel.is_debug())
     }
+}
+
+/// Whether this boot of this kernel ends with a search for leaks.
+const fn finds_leaks(stage: &Stage, kernel: Variant) -> bool {
+    stage.finds_leaks || kernel.is_debug()
 }
 
 /// What QEMU's `-m` takes, as a number of GiB; 0 if it is given in other units.
@@ -215,9 +224,21 @@ mod tests {
 
     #[test]
     fn boot_of_a_debug_kernel_ends_with_a_search_for_leaks() {
-        let commands = Job::named("luo-kexec@main-debug").expect("a job").commands();
+        let job = Job::named("luo-kexec@main-debug").expect("a job");
+        let (commands, lines) = (job.commands(), job.cmdlines());
         assert_eq!(commands[0].len() + 1, commands[1].len());
         assert!(matches!(commands[1].last(), Some(Do::Test("find_leaks"))));
+        assert!(!lines[0].contains("kmemleak=on") && lines[1].contains("kmemleak=on"));
+    }
+
+    #[test]
+    fn other_kernels_look_for_leaks_where_a_test_wants_it() {
+        let job = Job::named("vfio-fail-nth").expect("a job");
+        assert!(!job.has_debug());
+        for (commands, line) in job.commands().iter().zip(job.cmdlines()) {
+            assert!(matches!(commands.last(), Some(Do::Test("find_leaks"))));
+            assert!(line.contains("kmemleak=on"), "{line}");
+        }
     }
 
     #[test]

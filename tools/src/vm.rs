@@ -74,6 +74,8 @@ pub struct Stage {
     pub kernel: Variant,
     /// What is run, in this order.
     pub commands: &'static [Do],
+    /// Whether it looks for leaks after that.  Debug kernels always do.
+    pub finds_leaks: bool,
     /// How it ends, unless it is the last one.
     pub end: End,
     /// What QEMU's human monitor is told when this kernel jumps into the next one.
@@ -88,6 +90,7 @@ impl Stage {
         cmdline: "",
         kernel: Variant::Main,
         commands: &[],
+        finds_leaks: false,
         end: End::LiveUpdate,
         at_jump: &[],
         damage: &[],
