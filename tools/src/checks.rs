@@ -144,7 +144,7 @@ fn clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Checks `what`, some at a time on each processor.  In the tree: checkpatch wants the paths of files
+/// Checks `what`, a part of it on each processor.  In the tree: checkpatch wants the paths of files
 /// below its root.
 fn checkpatch(
     ctx: &Context,
@@ -162,7 +162,9 @@ fn checkpatch(
     let ignored: Vec<&str> = IGNORED.iter().map(|(name, _)| *name).collect();
     let mut command = Command::new("xargs");
     command.arg("--arg-file").arg(list).args(["--delimiter", "\\n"]);
-    command.args(["--max-args", "4", "--max-procs", &ctx.jobs.to_string(), "perl"]);
+    // As few as there can be: each takes a second before it begins.
+    let at_once = names.len().div_ceil(ctx.jobs).to_string();
+    command.args(["--max-args", &at_once, "--max-procs", &ctx.jobs.to_string(), "perl"]);
     command.arg(tree.join("scripts/checkpatch.pl")).arg(format!("--root={}", tree.display())).args(
         ["--strict", "--show-types", "--no-summary", "--quiet", "--ignore", &ignored.join(",")],
     );
