@@ -45,7 +45,7 @@ const SMALL: Point = Point { devices: 1, gib: 1, huge: false, marked: true };
 const HUGE: Point = Point { huge: true, ..SMALL };
 
 /// What is always measured.
-const POINTS: [Point; 11] = [
+const POINTS: [Point; 13] = [
     Point { marked: false, ..SMALL },
     SMALL,
     Point { gib: 4, ..SMALL },
@@ -57,10 +57,32 @@ const POINTS: [Point; 11] = [
     Point { devices: 2, ..HUGE },
     Point { devices: 4, ..HUGE },
     Point { devices: 8, ..HUGE },
+    Point { devices: 32, ..HUGE },
+    Point { devices: MOST_DEVICES, ..HUGE },
 ];
 
 /// What takes a quarter of an hour, and two GiB of tables.
 const FULL: [Point; 2] = [Point { gib: 256, ..SMALL }, Point { gib: 1024, ..SMALL }];
+
+/// How many devices have a root port each.  More are behind switches: there are too few root ports.
+const ON_ROOT_PORTS: usize = 8;
+
+/// How many devices are behind a switch.
+const ON_SWITCH: usize = 32;
+
+/// How many buses a switch takes: one for its upstream port, one for all its downstream ports, and one
+/// per device.
+const BUSES_OF_SWITCH: usize = ON_SWITCH + 2;
+
+/// How many devices there are at most.  There are buses for seven switches, but enumerating what is
+/// behind them takes QEMU more than five minutes per boot.
+const MOST_DEVICES: usize = 4 * ON_SWITCH;
+
+/// What goes on behind a root port.
+const IGB: Device = Device { model: "igb", backend: Backend::None };
+
+/// What goes on behind a switch.  It has no I/O ports, of which there are too few for that many.
+const NVME: Device = Device { model: "nvme,serial=bench", backend: Backend::None };
 
 /// What the second kernel says when it knows what memory it has, what was handed over included. Until
 /// then it waits for nothing, as it does later: waiting counts, too.
@@ -78,17 +100,34 @@ impl Point {
         format!("bench-{devices}x{gib}G-{page}{marked}")
     }
 
+    /// What its machine has.
+    fn slots(&self) -> Vec<Slot> {
+        if self.devices <= ON_ROOT_PORTS {
+            return vec![Slot::Device(IGB); self.devices];
+        }
+        vec![Slot::Fixed(&[NVME; ON_SWITCH]); self.devices.div_ceil(ON_SWITCH)]
+    }
+
+    /// The addresses of the devices.
+    fn bdfs(&self) -> Vec<String> {
+        let buses = (0..self.devices).map(|number| {
+            if self.devices <= ON_ROOT_PORTS {
+                return 1 + number;
+            }
+            1 + number / ON_SWITCH * BUSES_OF_SWITCH + 2 + number % ON_SWITCH
+        });
+        buses.map(|bus| format!("0000:{bus:02x}:00.0")).collect()
+    }
+
     /// The test that measures it.  It lives as long as the harness, as those of the catalog do.
     fn test(&self) -> &'static VmTest {
         let text = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
         let flags = [(self.huge, " --huge"), (!self.marked, " --unmarked")];
         let flag = |at: usize| if flags[at].0 { flags[at].1 } else { "" };
-        let bdfs = (1..=self.devices).map(|bus| format!(" 0000:{bus:02x}:00.0"));
-        let bdfs = bdfs.collect::<Vec<_>>().concat();
         let cdevs = (0..self.devices).map(|number| format!(" /dev/vfio/devices/vfio{number}"));
         let cdevs = cdevs.collect::<Vec<_>>().concat();
         let bench = "iommu/iommufd_liveupdate_bench";
-        let setup = text(format!("vfio/scripts/setup.sh{bdfs}"));
+        let setup = text(format!("vfio/scripts/setup.sh {}", self.bdfs().join(" ")));
         let preserve =
             format!("{bench} --stage 1 --size {}{}{}{cdevs}", self.gib, flag(0), flag(1));
         let retrieve = format!("{bench} --stage 2{} {}", flag(1), self.devices);
@@ -109,14 +148,13 @@ impl Point {
                 ..stage
             },
         ];
-        let slot = Slot::Device(Device { model: "igb", backend: Backend::None });
         Box::leak(Box::new(VmTest {
             name: text(self.name()),
             about: "what a live update costs",
             pitfalls: &[],
             machine: Machine {
                 memory: "12G",
-                slots: Vec::leak(vec![slot; self.devices]),
+                slots: Vec::leak(self.slots()),
                 counts_instructions: true,
                 ..Machine::PLAIN
             },
@@ -217,8 +255,8 @@ impl<'a> Log<'a> {
     }
 }
 
-/// What the second kernel takes to attach the devices of a run to their first domain, from when it
-/// had attached the one before.
+/// What the second kernel takes to attach the devices of a run to their first domain, and the ports
+/// of the switches they are behind, each from when it had attached the one before.
 fn attaching(evidence: &Evidence) -> Result<u64> {
     let events: Vec<(u64, &str)> = evidence
         .output
@@ -497,7 +535,11 @@ mod tests {
         let all: Vec<Point> = POINTS.into_iter().chain(FULL).collect();
         for (index, point) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|other| other.name() != point.name()));
-            assert_eq!(point.test().machine.slots.len(), point.devices);
+            assert_eq!(point.test().machine.devices().count(), point.devices);
+            let mut bdfs = point.bdfs();
+            bdfs.sort();
+            bdfs.dedup();
+            assert!(bdfs.len() == point.devices && bdfs.iter().all(|bdf| bdf.len() == 12));
         }
     }
 }

@@ -61,7 +61,10 @@ pub enum Slot {
     Integrated(Device),
     /// A switch with these devices, each behind a downstream port.
     Switch(&'static [Device]),
-    /// The same, where the downstream ports are functions of one device: nothing keeps what is behind
+    /// The same, where nothing can be plugged in.  Firmware keeps no addresses free for that, of which
+    /// there are too few for many ports.
+    Fixed(&'static [Device]),
+    /// A switch where the downstream ports are functions of one device: nothing keeps what is behind
     /// them from each other, and all of it is one IOMMU group.
     Group(&'static [Device]),
     /// A bridge to conventional PCI, with a device below it.
@@ -80,7 +83,7 @@ impl Slot {
             | Self::Integrated(device)
             | Self::Conventional(device)
             | Self::Expander(device) => std::slice::from_ref(device),
-            Self::Switch(devices) | Self::Group(devices) => devices,
+            Self::Switch(devices) | Self::Fixed(devices) | Self::Group(devices) => devices,
             Self::Empty(_) => &[],
         }
     }
@@ -131,7 +134,7 @@ impl Machine {
     /// buses.
     pub fn wires(&self) -> Vec<String> {
         let named = self.slots.iter().zip(1..).flat_map(|(slot, n): (&Slot, usize)| {
-            let has_several = matches!(slot, Slot::Switch(_) | Slot::Group(_));
+            let has_several = matches!(slot, Slot::Switch(_) | Slot::Fixed(_) | Slot::Group(_));
             slot.devices().iter().zip(1..).map(move |(device, m): (&Device, usize)| {
                 (device, if has_several { format!("{n}.{m}") } else { n.to_string() })
             })
@@ -217,12 +220,13 @@ impl Machine {
                     let bus = format!("pci{n},addr=1");
                     add(&mut qemu, dir, device, &n.to_string(), &bus)?;
                 }
-                Slot::Switch(devices) | Slot::Group(devices) => {
+                Slot::Switch(devices) | Slot::Fixed(devices) | Slot::Group(devices) => {
                     qemu.args(["-device", &format!("x3130-upstream,id=up{n},bus=rp{n}")]);
                     for (index, device) in devices.iter().enumerate() {
                         let m = index + 1;
                         let at = match slot {
                             Slot::Group(_) => format!("0.{index},multifunction=on"),
+                            Slot::Fixed(_) => format!("{index:#x},hotplug=off"),
                             _ => format!("{index:#x}"),
                         };
                         let port = format!(
@@ -247,7 +251,7 @@ impl Machine {
         for slot in self.slots {
             match slot {
                 Slot::Device(_) | Slot::Integrated(_) | Slot::Empty(_) => {}
-                Slot::Switch(_) | Slot::Group(_) => {
+                Slot::Switch(_) | Slot::Fixed(_) | Slot::Group(_) => {
                     models.extend(["x3130-upstream", "xio3130-downstream"])
                 }
                 Slot::Conventional(_) => models.push("pcie-pci-bridge"),

@@ -39,7 +39,7 @@
 /* Is mapped as often as it takes. */
 #define PART_SIZE	(256 * SZ_1M)
 
-#define MAX_DEVICES	64
+#define MAX_DEVICES	256
 
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
