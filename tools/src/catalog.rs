@@ -466,7 +466,7 @@ macro_rules! forged_with {
             machine: IGB,
             stages: &[
                 Stage {
-                    kernel: Variant::Modules,
+                    loads_late: true,
                     commands: &[
                         Do::Need(concat!("modprobe liveupdate_forge" $(, " ", $parameter)?)),
                         Do::Test(concat!(
@@ -521,7 +521,6 @@ const PRESERVE_FED: Stage = Stage {
 
 /// The same, and it was asked to go on doing DMA.
 const KEEP_FED: &[Do] = &[
-    Do::Need("modprobe vfio-pci"),
     PRESERVE_FED.commands[0],
     PRESERVE_FED.commands[1],
     Do::Need("modprobe pci_keep_mastering bdf=0x100"),
@@ -625,8 +624,20 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &["s"],
         machine: Machine::PLAIN,
         stages: &[
-            Stage { commands: &[Do::Test("liveupdate/luo_rust_sample -s 1")], ..Stage::MAIN },
-            Stage { commands: &[Do::Test("liveupdate/luo_rust_sample -s 2")], ..Stage::MAIN },
+            Stage {
+                commands: &[
+                    Do::Need("modprobe rust_liveupdate"),
+                    Do::Test("liveupdate/luo_rust_sample -s 1"),
+                ],
+                ..Stage::MAIN
+            },
+            Stage {
+                commands: &[
+                    Do::Need("modprobe rust_liveupdate"),
+                    Do::Test("liveupdate/luo_rust_sample -s 2"),
+                ],
+                ..Stage::MAIN
+            },
         ],
         timeout: Duration::from_secs(120),
         judge: None,
@@ -1103,6 +1114,8 @@ pub const TESTS: &[VmTest] = &[
                 Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                 Do::Test("vfio/vfio_pci_liveupdate_rounds_test 0000:01:00.0"),
                 Do::Need("vfio/scripts/cleanup.sh"),
+                // No reference to the module is left, either.
+                Do::Test("modprobe -r vfio-pci"),
             ],
             ..Stage::MAIN
         }],
@@ -1120,25 +1133,6 @@ pub const TESTS: &[VmTest] = &[
                 Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                 Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 1000 0000:01:00.0"),
                 Do::Need("vfio/scripts/cleanup.sh"),
-            ],
-            ..Stage::MAIN
-        }],
-        timeout: Duration::from_secs(300),
-        judge: None,
-    },
-    VmTest {
-        name: "vfio-rounds-modules",
-        about: "a thousand rounds leave no reference to a module behind",
-        pitfalls: &["q"],
-        machine: IGB,
-        stages: &[Stage {
-            kernel: Variant::Modules,
-            commands: &[
-                Do::Need("modprobe vfio-pci"),
-                Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                Do::Test("vfio/vfio_pci_liveupdate_rounds_test --rounds 1000 0000:01:00.0"),
-                Do::Need("vfio/scripts/cleanup.sh"),
-                Do::Test("modprobe -r vfio-pci"),
             ],
             ..Stage::MAIN
         }],
@@ -1212,37 +1206,6 @@ pub const TESTS: &[VmTest] = &[
         judge: None,
     },
     VmTest {
-        name: "iommufd-kexec-modules",
-        about: "the same where iommufd is a module in both kernels",
-        pitfalls: &["h", "w"],
-        machine: IGB,
-        stages: &[
-            Stage {
-                kernel: Variant::Modules,
-                cmdline: "hugepages=4",
-                commands: &[
-                    Do::Need("modprobe vfio-pci"),
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test("iommu/iommufd_liveupdate /dev/vfio/devices/vfio0"),
-                    Do::Test(IOMMUFD_STAGE_1),
-                ],
-                ..Stage::MAIN
-            },
-            Stage {
-                kernel: Variant::Modules,
-                commands: &[
-                    Do::Need("modprobe vfio-pci"),
-                    Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
-                    Do::Test("iommu/iommufd_liveupdate_kexec_test --stage 2"),
-                    Do::Need("vfio/scripts/cleanup.sh"),
-                ],
-                ..Stage::MAIN
-            },
-        ],
-        timeout: Duration::from_secs(180),
-        judge: None,
-    },
-    VmTest {
         name: "vfio-race",
         about: "preserving races with resets, virtual functions, removal, ioctls and debugfs",
         pitfalls: &["b", "g"],
@@ -1266,9 +1229,7 @@ pub const TESTS: &[VmTest] = &[
         machine: Machine { traces: &["pci_cfg_write"], ..IGB },
         stages: &[
             Stage {
-                kernel: Variant::Modules,
                 commands: &[
-                    Do::Need("modprobe vfio-pci"),
                     Do::Need("vfio/scripts/setup.sh 0000:01:00.0"),
                     Do::Test("vfio/vfio_pci_liveupdate_kexec_test --stage 1 0000:01:00.0"),
                     Do::Need("modprobe pci_keep_mastering bdf=0x100"),
@@ -1296,7 +1257,7 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: FED_IGB,
         stages: &[
-            Stage { kernel: Variant::Modules, commands: KEEP_FED, ..Stage::MAIN },
+            Stage { commands: KEEP_FED, ..Stage::MAIN },
             Stage { kernel: Variant::Unaware, commands: USE_FED, ..Stage::MAIN },
         ],
         timeout: Duration::from_secs(180),
@@ -1309,12 +1270,10 @@ pub const TESTS: &[VmTest] = &[
         machine: FED_IGB,
         stages: &[
             Stage {
-                kernel: Variant::Modules,
                 commands: &[
                     KEEP_FED[0],
                     KEEP_FED[1],
                     KEEP_FED[2],
-                    KEEP_FED[3],
                     Do::Need("load_next && declare_other /boot/kernel2"),
                 ],
                 ..Stage::MAIN
@@ -1859,8 +1818,8 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: IGB,
         stages: &[
-            Stage { kernel: Variant::Modules, commands: LOAD_AND_PRESERVE, ..Stage::MAIN },
-            Stage { kernel: Variant::Modules, commands: LOAD_AND_RETRIEVE, ..Stage::MAIN },
+            Stage { loads_late: true, commands: LOAD_AND_PRESERVE, ..Stage::MAIN },
+            Stage { loads_late: true, commands: LOAD_AND_RETRIEVE, ..Stage::MAIN },
         ],
         timeout: Duration::from_secs(180),
         judge: None,
@@ -1871,9 +1830,9 @@ pub const TESTS: &[VmTest] = &[
         pitfalls: &[],
         machine: IGB,
         stages: &[
-            Stage { kernel: Variant::Modules, commands: LOAD_AND_PRESERVE, ..Stage::MAIN },
+            Stage { loads_late: true, commands: LOAD_AND_PRESERVE, ..Stage::MAIN },
             Stage {
-                kernel: Variant::Modules,
+                loads_late: true,
                 commands: &[Do::Test("vfio/vfio_pci_liveupdate_ondemand_test 0000:01:00.0")],
                 ..Stage::MAIN
             },

@@ -201,10 +201,9 @@ mod tests {
 
     #[test]
     fn kernels_of_a_test_about_certain_ones_cannot_be_chosen() {
-        use Variant::{Debug, DebugModules};
-        assert_eq!(kernels("vfio-modules@main"), None);
-        assert_eq!(kernels("vfio-modules@debug"), Some(vec![DebugModules, DebugModules]));
-        assert_eq!(kernels("forged-good@debug"), Some(vec![DebugModules, Debug]));
+        use Variant::{Debug, Unaware};
+        assert_eq!(kernels("witness-unaware@main"), None);
+        assert_eq!(kernels("witness-unaware@debug"), Some(vec![Debug, Unaware]));
     }
 
     #[test]

@@ -28,24 +28,13 @@ const FRAGMENTS: [&str; 2] = ["kernel/configs/liveupdate_rs.config", "tools/vm/v
 /// progress bar of a first build.
 const OBJECTS: u64 = 1320;
 
-/// What says that an object depends on an option which all kernels have on.  A header that nearly
-/// all objects include asks whether it is; that it becomes a module changes nothing for them.
-const ASKED_WHETHER: &str = "$(wildcard include/config/IOMMUFD)";
-
-/// Where the kernel has the code to which it matters in what way that option is on.
-const ASKS_HOW: [&str; 2] = ["drivers/iommu", "drivers/vfio"];
-
 /// One of the kernels that are made from the same source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
-    /// What users build, with cheap checks.
+    /// What hosts have, with cheap checks.
     Main,
     /// With everything that finds errors in memory and locking.
     Debug,
-    /// What can be a module is one.
-    Modules,
-    /// Both.
-    DebugModules,
     /// Without what this project adds, as far as it is an option: does live updates of memory only.
     Unaware,
     /// Without checks, as hosts run it: what is counted is what it costs there.
@@ -54,16 +43,13 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Main, Self::Debug, Self::Modules, Self::DebugModules, Self::Unaware, Self::Bench];
+    pub const ALL: [Self; 4] = [Self::Main, Self::Debug, Self::Unaware, Self::Bench];
 
     /// Its name, on the command line, in the cache and in what `uname -r` says.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Main => "main",
             Self::Debug => "debug",
-            Self::Modules => "modules",
-            Self::DebugModules => "debug+modules",
             Self::Unaware => "unaware",
             Self::Bench => "bench",
         }
@@ -76,27 +62,26 @@ impl Variant {
 
     /// Whether it looks for errors, and is slow and large therefore.
     pub const fn is_debug(self) -> bool {
-        matches!(self, Self::Debug | Self::DebugModules)
+        matches!(self, Self::Debug)
     }
 
     /// The one that looks for errors and is the same otherwise, if there is one.
     pub const fn on_debug(self) -> Self {
         match self {
             Self::Main => Self::Debug,
-            Self::Modules => Self::DebugModules,
             other => other,
         }
     }
 
-    const fn has_modules(self) -> bool {
-        matches!(self, Self::Modules | Self::DebugModules)
+    /// Whether it is built with Rust, as the modules of tests are.
+    const fn has_rust(self) -> bool {
+        !matches!(self, Self::Unaware)
     }
 
     /// The one whose build its own starts from: what they share is not built again.
     const fn begins_as(self) -> Option<Self> {
         match self {
-            Self::Unaware | Self::Modules => Some(Self::Main),
-            Self::DebugModules => Some(Self::Debug),
+            Self::Unaware => Some(Self::Main),
             Self::Main | Self::Debug | Self::Bench => None,
         }
     }
@@ -106,8 +91,6 @@ impl Variant {
         match self {
             Self::Main => &[],
             Self::Debug => &["tools/vm/debug.config"],
-            Self::Modules => &["tools/vm/modules.config"],
-            Self::DebugModules => &["tools/vm/debug.config", "tools/vm/modules.config"],
             Self::Unaware => &["tools/vm/unaware.config"],
             Self::Bench => &["tools/vm/bench.config"],
         }
@@ -120,8 +103,8 @@ pub struct Kernel {
     pub image: PathBuf,
     /// What `uname -r` says in it.
     pub release: String,
-    /// The directory with its `lib/modules`, if it has modules.
-    pub modules: Option<PathBuf>,
+    /// The directory with its `lib/modules`.
+    pub modules: PathBuf,
 }
 
 /// What builds leave behind for the VM.
@@ -189,13 +172,13 @@ fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> R
     fs::create_dir_all(&out)?;
     let fragment = fragment(ctx, variant)?;
     let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
-    let modules = variant.has_modules().then(|| out.join("installed"));
+    let modules = out.join("installed");
     if stamp.is_current() {
         stage::skipped(&name_of(&out, "kernel"), "unchanged");
     } else {
         stamp.clear();
         configure(ctx, tree, &out, &fragment)?;
-        build_image(ctx, tree, &out, modules.as_deref())?;
+        build_image(ctx, tree, &out, variant, &modules)?;
         stamp.set()?;
     }
     Ok(Kernel {
@@ -220,14 +203,10 @@ fn copy_build(ctx: &Context, from: &Path, out: &Path) -> Result<()> {
         if place.extension().is_none_or(|extension| extension != "cmd") {
             continue;
         }
-        let commands = fs::read_to_string(&file)?;
+        // The programs of the build have the directory in their commands: where these change, they
+        // are made again, and every object after them.
         if place.starts_with("tools") {
-            // The programs of the build have the directory in their commands: where these change,
-            // they are made again, and every object after them.
-            fs::write(&file, commands.replace(&old, &new))?;
-        } else if !ASKS_HOW.iter().any(|dir| place.starts_with(dir)) {
-            let kept = commands.split_inclusive('\n').filter(|line| !line.contains(ASKED_WHETHER));
-            fs::write(&file, kept.collect::<String>())?;
+            fs::write(&file, fs::read_to_string(&file)?.replace(&old, &new))?;
         }
     }
     fs::rename(&partial, out)?;
@@ -305,28 +284,33 @@ pub fn fragment(ctx: &Context, variant: Variant) -> Result<String> {
     Ok(kconfig::merged(&fragments))
 }
 
-/// Builds the image, and the modules if they are to go to `modules`.
-fn build_image(ctx: &Context, tree: &Path, out: &Path, modules: Option<&Path>) -> Result<()> {
+/// Builds the image, and the modules, which go to `modules`.
+fn build_image(
+    ctx: &Context,
+    tree: &Path,
+    out: &Path,
+    variant: Variant,
+    modules: &Path,
+) -> Result<()> {
     let mut stage = Stage::start(ctx, &name_of(out, "kernel"), "building")?;
     if !out.join("vmlinux").exists() {
         stage.expect(OBJECTS)?;
     }
-    let targets: &[&str] = if modules.is_some() { &["bzImage", "modules"] } else { &["bzImage"] };
     let mut command = make(ctx, tree, out);
     // Kernels that share objects start as copies: nobody needs the preprocessor to find them.
-    command.args(targets).env("CCACHE_DEPEND", "1");
+    command.args(["bzImage", "modules"]).env("CCACHE_DEPEND", "1");
     let objects = stage.run_watched(&mut command, is_object)?;
-    if let Some(dir) = modules {
-        if dir.exists() {
-            fs::remove_dir_all(dir)?;
-        }
-        // Stripped, because the image is loaded twice.
-        let install = [
-            "modules_install".to_owned(),
-            "INSTALL_MOD_STRIP=1".to_owned(),
-            format!("INSTALL_MOD_PATH={}", dir.display()),
-        ];
-        stage.run(make(ctx, tree, out).args(&install))?;
+    if modules.exists() {
+        fs::remove_dir_all(modules)?;
+    }
+    // Stripped, because the image is loaded twice.
+    let install = [
+        "modules_install".to_owned(),
+        "INSTALL_MOD_STRIP=1".to_owned(),
+        format!("INSTALL_MOD_PATH={}", modules.display()),
+    ];
+    stage.run(make(ctx, tree, out).args(&install))?;
+    if variant.has_rust() {
         let external = [
             format!("M={}", tree.join(TEST_MODULES).display()),
             format!("MO={}", out.join("test_modules").display()),

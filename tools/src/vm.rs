@@ -74,6 +74,8 @@ pub struct Stage {
     pub kernel: Variant,
     /// What is run, in this order.
     pub commands: &'static [Do],
+    /// Whether no module is loaded before that but for what the kernel asks for.
+    pub loads_late: bool,
     /// Whether it looks for leaks after that.  Debug kernels always do.
     pub finds_leaks: bool,
     /// How it ends, unless it is the last one.
@@ -90,6 +92,7 @@ impl Stage {
         cmdline: "",
         kernel: Variant::Main,
         commands: &[],
+        loads_late: false,
         finds_leaks: false,
         end: End::LiveUpdate,
         at_jump: &[],
@@ -219,7 +222,7 @@ fn booted(built: &Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
                 Booted {
                     image: kernel.image.clone(),
                     release: Some(kernel.release.clone()),
-                    modules: kernel.modules.clone(),
+                    modules: Some(kernel.modules.clone()),
                 }
             }
         });
@@ -234,15 +237,18 @@ impl Job {
         let stages = self.commands().into_iter().zip(self.test.stages).enumerate();
         stages
             .map(|(index, (commands, stage))| {
-                script(&commands, (index < last).then_some(stage.end))
+                script(&commands, stage.loads_late, (index < last).then_some(stage.end))
             })
             .collect()
     }
 }
 
 /// The shell script of a stage.
-fn script(commands: &[Do], end: Option<End>) -> String {
+fn script(commands: &[Do], loads_late: bool, end: Option<End>) -> String {
     let mut text = String::from("cd /selftests\n");
+    if !loads_late {
+        text.push_str("load_modules\n");
+    }
     for command in commands {
         let (line, after) = match command {
             Do::Need(line) => (line, " || finish"),
@@ -553,7 +559,7 @@ mod tests {
     fn script_quotes_and_ends_early_where_a_need_is_not_met() {
         let commands = &[Do::Need("echo 'a'"), Do::Test("b")];
         assert_eq!(
-            script(commands, Some(End::LiveUpdate)),
+            script(commands, true, Some(End::LiveUpdate)),
             "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
         );
     }
