@@ -170,7 +170,7 @@ type Counts = BTreeMap<String, u64>;
 
 /// Measures everything, with what takes long if it is to be full.
 pub fn run(ctx: &Context, full: bool) -> Result<bool> {
-    let mut built = kernel::build(ctx)?;
+    let built = kernel::build(ctx)?;
     for variant in [Variant::Main, Variant::Bench] {
         built.prepare(ctx, variant);
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -98,6 +99,7 @@ impl Variant {
 }
 
 /// One built kernel.
+#[derive(Clone)]
 pub struct Kernel {
     /// The image.
     pub image: PathBuf,
@@ -116,21 +118,29 @@ pub struct Built {
     /// The kernel source that was built.
     pub tree: PathBuf,
     content: u64,
-    kernels: BTreeMap<Variant, Result<Kernel, String>>,
+    kernels: Mutex<BTreeMap<Variant, Result<Kernel, String>>>,
 }
 
 impl Built {
     /// Builds the kernel `variant`, if it is not yet.  A failure is told to who asks for the kernel.
-    pub fn prepare(&mut self, ctx: &Context, variant: Variant) {
-        let Self { tree, content, kernels, .. } = self;
-        let build =
-            || build_kernel(ctx, tree, *content, variant).map_err(|error| format!("{error:#}"));
-        kernels.entry(variant).or_insert_with(build);
+    pub fn prepare(&self, ctx: &Context, variant: Variant) {
+        if self.is_settled(variant) {
+            return;
+        }
+        let built = build_kernel(ctx, &self.tree, self.content, variant);
+        if let Ok(mut kernels) = self.kernels.lock() {
+            kernels.insert(variant, built.map_err(|error| format!("{error:#}")));
+        }
+    }
+
+    /// Whether it was tried to build the kernel `variant`.
+    pub fn is_settled(&self, variant: Variant) -> bool {
+        self.kernels.lock().is_ok_and(|kernels| kernels.contains_key(&variant))
     }
 
     /// The kernel `variant`, which was [prepared](Self::prepare).
-    pub fn kernel(&self, variant: Variant) -> Result<&Kernel> {
-        match self.kernels.get(&variant) {
+    pub fn kernel(&self, variant: Variant) -> Result<Kernel> {
+        match self.kernels.lock().ok().and_then(|kernels| kernels.get(&variant).cloned()) {
             Some(Ok(kernel)) => Ok(kernel),
             Some(Err(why)) => bail!("{why}"),
             None => bail!("the kernel {} was not built", variant.name()),
@@ -138,9 +148,14 @@ impl Built {
     }
 }
 
-/// Builds what changed since the last time of the main kernel and the kselftests.
+/// Brings the tree up to date, and builds what changed since the last time of the main kernel and the
+/// kselftests.
 pub fn build(ctx: &Context) -> Result<Built> {
-    let tree = tree::update(ctx, false)?;
+    build_from(ctx, tree::update(ctx, false)?)
+}
+
+/// The same from `tree`, which is up to date.
+pub fn build_from(ctx: &Context, tree: PathBuf) -> Result<Built> {
     let content = tree::content_digest(&tree)?;
     let out = ctx.build(Variant::Main.name());
     let main = build_kernel(ctx, &tree, content, Variant::Main)?;
@@ -158,7 +173,7 @@ pub fn build(ctx: &Context) -> Result<Built> {
         selftests: ctx.selftests(),
         tree,
         content,
-        kernels: BTreeMap::from([(Variant::Main, Ok(main))]),
+        kernels: Mutex::new(BTreeMap::from([(Variant::Main, Ok(main))])),
     })
 }
 

@@ -40,6 +40,7 @@ mod series;
 mod splat;
 mod stage;
 mod suite;
+mod times;
 mod trace;
 mod tree;
 mod verdict;

@@ -6,12 +6,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::context::Context;
+use crate::times::{self, Kind};
 
 /// How many of a failed command's complaints are shown: a parallel build goes
 /// on for a while after the one that matters.
@@ -19,6 +21,9 @@ const SHOWN_ERRORS: usize = 4;
 
 /// How many of the last lines are shown of a command that failed without one.
 const SHOWN_LINES: usize = 12;
+
+/// The progress displays of all stages that run.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A running stage: its progress display and its log.
 pub struct Stage<'a> {
@@ -35,7 +40,7 @@ impl<'a> Stage<'a> {
     pub fn start(ctx: &'a Context, name: &str, what: &str) -> Result<Self> {
         let log = ctx.log(name);
         let file = File::create(&log).with_context(|| format!("creating {}", ctx.show(&log)))?;
-        let bar = ProgressBar::new_spinner();
+        let bar = BARS.add(ProgressBar::new_spinner());
         bar.set_style(ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix}: {msg}")?);
         bar.set_prefix(name.to_owned());
         bar.set_message(what.to_owned());
@@ -106,13 +111,21 @@ impl<'a> Stage<'a> {
 
     /// Ends the stage without a word: the caller has its own.
     pub fn quiet(self) {
-        self.bar.finish_and_clear();
+        self.finish();
     }
 
     /// Ends the stage with one line that says what came out.
     pub fn done(self, result: &str) {
+        let took = self.finish();
+        eprintln!("{}: {result} ({})", self.name, elapsed(took));
+    }
+
+    /// Takes the progress display away, and notes how long the stage took.
+    fn finish(&self) -> Duration {
+        let took = self.start.elapsed();
         self.bar.finish_and_clear();
-        eprintln!("{}: {result} ({})", self.name, elapsed(self.start.elapsed()));
+        times::note(Kind::of_stage(&self.name), &self.name, took);
+        took
     }
 }
 

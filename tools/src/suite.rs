@@ -3,25 +3,27 @@
 //! Runs tests and sums them up.
 
 use std::path::PathBuf;
-use std::slice;
-use std::sync::Mutex;
-use std::thread;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 
 use crate::catalog::{ON_DEBUG, REPETITIONS, SHOWN, TESTS};
 use crate::checks;
 use crate::context::Context;
 use crate::job::Job;
 use crate::judges;
-use crate::kernel::{self, Built};
+use crate::kernel::{self, Built, Variant};
 use crate::legend;
 use crate::libtest;
 use crate::machine;
 use crate::report;
 use crate::splat::Matcher;
 use crate::stage::elapsed;
+use crate::times::{self, Kind};
+use crate::tree;
 use crate::verdict::{Case, Outcome, Totals};
 use crate::vm::{self, Chosen, Report};
 
@@ -39,10 +41,12 @@ pub fn run_vm_tests(
     first: Option<PathBuf>,
     next: Option<PathBuf>,
 ) -> Result<bool> {
+    let start = Instant::now();
     let jobs = names.iter().map(|name| Job::named(name)).collect::<Result<Vec<_>>>()?;
     let chosen = Chosen { first: chosen(ctx, first)?, next: chosen(ctx, next)? };
-    let mut built = kernel::build(ctx)?;
-    let cases = run_jobs(ctx, &mut built, &chosen, &jobs)?;
+    let built = kernel::build(ctx)?;
+    let cases = run_jobs(ctx, &built, &chosen, &jobs)?;
+    times::print(start);
     println!("{}", Totals::of(&cases));
     Ok(Totals::of(&cases).is_good())
 }
@@ -61,15 +65,56 @@ pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
 /// Shows the main path: one device through one live update.
 pub fn show(ctx: &Context) -> Result<bool> {
     let job = Job::named(SHOWN)?;
-    let mut built = kernel::build(ctx)?;
-    prepare(ctx, &mut built, &Chosen::default(), slice::from_ref(&job));
+    let built = kernel::build(ctx)?;
     let report = run_job(ctx, &built, &Chosen::default(), &job, &allow_list(ctx)?)?;
     report::print(ctx, &job, &report);
     Ok(Totals::of(&report.cases).is_good())
 }
 
 /// Runs everything there is, with repetitions if it is to be full, and ends with the closing line.
+///
+/// What needs no VM runs beside the builds, and kernels that few tests need are built beside the
+/// tests of the others: each for itself leaves processors idle.
 pub fn run_all(ctx: &Context, full: bool) -> Result<bool> {
+    let start = Instant::now();
+    let cases = thread::scope(|scope| {
+        let host = scope.spawn(|| in_background(|| host_tests(ctx)));
+        let tree = tree::update(ctx, false);
+        let checks = tree
+            .is_ok()
+            .then(|| scope.spawn(|| in_background(|| checks::run(ctx, checks::Which::Cheap))));
+        let built = tree.and_then(|tree| kernel::build_from(ctx, tree));
+        let mut cases = match built {
+            Ok(built) => run_jobs(ctx, &built, &Chosen::default(), &jobs_of(full)?)?,
+            Err(error) => {
+                println!("FAIL build: {error:#}");
+                vec![Case::failed("build", error.to_string())]
+            }
+        };
+        for beside in [Some(host), checks].into_iter().flatten() {
+            cases.extend(joined(beside)?);
+        }
+        Ok::<_, Error>(cases)
+    })?;
+    legend::print();
+    times::print(start);
+    println!("{}", Totals::of(&cases));
+    Ok(Totals::of(&cases).is_good())
+}
+
+/// The VM tests of `make test`, or of `make test-full`.
+fn jobs_of(full: bool) -> Result<Vec<Job>> {
+    let is_meant = |name: &str| full || !REPETITIONS.contains(&name);
+    let tests = TESTS.iter().filter(|test| is_meant(test.name));
+    let mut jobs: Vec<Job> = tests.map(Job::of).collect();
+    for name in ON_DEBUG.iter().filter(|name| is_meant(name)) {
+        jobs.push(Job::named(name)?);
+    }
+    Ok(jobs)
+}
+
+/// The tests of the harness, and those of the pure Rust files.
+fn host_tests(ctx: &Context) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for (name, dir) in [("harness", "tools"), ("host", "host")] {
         let dir = ctx.src.join(dir);
@@ -80,60 +125,100 @@ pub fn run_all(ctx: &Context, full: bool) -> Result<bool> {
             cases.extend(found);
         }
     }
-    cases.extend(match kernel::build(ctx) {
-        Ok(mut built) => {
-            let is_meant = |name: &str| full || !REPETITIONS.contains(&name);
-            let tests = TESTS.iter().filter(|test| is_meant(test.name));
-            let mut jobs: Vec<Job> = tests.map(Job::of).collect();
-            for name in ON_DEBUG.iter().filter(|name| is_meant(name)) {
-                jobs.push(Job::named(name)?);
-            }
-            run_jobs(ctx, &mut built, &Chosen::default(), &jobs)?
-        }
-        Err(error) => {
-            println!("FAIL build: {error:#}");
-            vec![Case::failed("build", error.to_string())]
-        }
-    });
-    cases.extend(checks::run(ctx, checks::Which::Cheap)?);
-    legend::print();
-    println!("{}", Totals::of(&cases));
-    Ok(Totals::of(&cases).is_good())
+    Ok(cases)
+}
+
+/// Does something so that what is not in the background hardly waits for it.
+fn in_background<T>(work: impl FnOnce() -> T) -> T {
+    // Of this thread, and what it starts.  If that is refused, others wait a little longer.
+    let _ = rustix::process::nice(19);
+    work()
+}
+
+/// What came of work beside the tests.
+fn joined(beside: ScopedJoinHandle<'_, Result<Vec<Case>>>) -> Result<Vec<Case>> {
+    beside.join().unwrap_or_else(|_| bail!("what runs beside the tests panicked"))
 }
 
 /// Runs every check.
 pub fn check(ctx: &Context) -> Result<bool> {
+    tree::update(ctx, false)?;
     let cases = checks::run(ctx, checks::Which::All)?;
     println!("{}", Totals::of(&cases));
     Ok(Totals::of(&cases).is_good())
 }
 
-/// Builds the kernels that `jobs` need.  A test whose kernel cannot be built says so itself.
-fn prepare(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) {
-    for job in jobs {
-        for (boot, variant) in job.kernels.iter().enumerate() {
-            if chosen.image(boot).is_none() {
-                built.prepare(ctx, *variant);
-            }
+/// Tests that wait to be run, and to be told that their kernels are built.
+struct Queue<'a> {
+    built: &'a Built,
+    chosen: &'a Chosen,
+    waiting: Mutex<Vec<&'a Job>>,
+    /// Whether no kernel is built any more.  A test whose kernel is not there says so itself.
+    is_complete: AtomicBool,
+    changed: Condvar,
+}
+
+impl<'a> Queue<'a> {
+    fn new(built: &'a Built, chosen: &'a Chosen, jobs: &'a [Job]) -> Self {
+        // Debug kernels first: they take longest, and nobody should have to wait for one in the end.
+        let (slow, fast): (Vec<&Job>, Vec<&Job>) = jobs.iter().partition(|job| job.has_debug());
+        Self {
+            built,
+            chosen,
+            waiting: Mutex::new([slow, fast].concat()),
+            is_complete: AtomicBool::new(false),
+            changed: Condvar::new(),
         }
+    }
+
+    /// The kernels that a test needs.
+    fn needed(&self, job: &Job) -> impl Iterator<Item = Variant> {
+        let boots = job.kernels.iter().enumerate();
+        boots.filter(|(boot, _)| self.chosen.image(*boot).is_none()).map(|(_, variant)| *variant)
+    }
+
+    /// Builds what the tests need, and lets those that wait for it go on.
+    fn build(&self, ctx: &Context) {
+        let jobs = self.waiting.lock().map(|waiting| waiting.clone()).unwrap_or_default();
+        for variant in jobs.into_iter().flat_map(|job| self.needed(job)) {
+            self.built.prepare(ctx, variant);
+            self.tell();
+        }
+        self.is_complete.store(true, Ordering::Relaxed);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        // Whoever looked before does wait now, and is woken up.
+        drop(self.waiting.lock());
+        self.changed.notify_all();
+    }
+
+    fn is_ready(&self, job: &Job) -> bool {
+        self.is_complete.load(Ordering::Relaxed)
+            || self.needed(job).all(|variant| self.built.is_settled(variant))
+    }
+
+    /// The next test to run; waits until there is one, unless there will be none.
+    fn next(&self) -> Option<&'a Job> {
+        let mut waiting = self.waiting.lock().ok()?;
+        while !waiting.is_empty() {
+            if let Some(index) = waiting.iter().position(|job| self.is_ready(job)) {
+                return Some(waiting.remove(index));
+            }
+            waiting = self.changed.wait(waiting).ok()?;
+        }
+        None
     }
 }
 
-/// Runs `jobs`, as many at a time as the machine has room for.
-fn run_jobs(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) -> Result<Vec<Case>> {
-    prepare(ctx, built, chosen, jobs);
-    let built = &*built;
+/// Runs `jobs`, as many at a time as the machine has room for, and builds kernels meanwhile.
+fn run_jobs(ctx: &Context, built: &Built, chosen: &Chosen, jobs: &[Job]) -> Result<Vec<Case>> {
     let splats = allow_list(ctx)?;
-    // Debug kernels first: they take longest, and nobody should have to wait for one in the end.
-    let (slow, fast): (Vec<&Job>, _) = jobs.iter().partition(|job| job.has_debug());
-    let queue = Mutex::new(slow.into_iter().chain(fast));
+    let queue = Queue::new(built, chosen, jobs);
     let work = || {
         let mut cases = Vec::new();
-        loop {
-            let next = queue.lock().ok().and_then(|mut queue| queue.next());
-            let Some(job) = next else {
-                return cases;
-            };
+        while let Some(job) = queue.next() {
             // One test that cannot even start must not hide the others' verdicts.
             match run_job(ctx, built, chosen, job, &splats) {
                 Ok(report) => cases.extend(report.cases),
@@ -143,8 +228,10 @@ fn run_jobs(ctx: &Context, built: &mut Built, chosen: &Chosen, jobs: &[Job]) -> 
                 }
             }
         }
+        cases
     };
     let cases = thread::scope(|scope| {
+        scope.spawn(|| in_background(|| queue.build(ctx)));
         let workers: Vec<_> =
             (0..machine::room(ctx.jobs).min(jobs.len())).map(|_| scope.spawn(work)).collect();
         let each = workers.into_iter().map(|worker| {
@@ -192,6 +279,11 @@ fn run_job(
         bail!("{}: no case ran", job.name);
     }
     verdict(&job.name, &report.cases, start, &ctx.show(&report.dir));
+    times::note(Kind::Test, &job.name, start.elapsed());
+    for boot in report.evidence.boots() {
+        let booted = boot.phases.iter().find(|phase| phase.name == "boot");
+        times::note(Kind::Boot, &job.name, booted.map_or(Duration::ZERO, |phase| phase.took));
+    }
     Ok(report)
 }
 

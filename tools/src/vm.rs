@@ -220,9 +220,9 @@ fn booted(built: &Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
             None => {
                 let kernel = built.kernel(*variant)?;
                 Booted {
-                    image: kernel.image.clone(),
-                    release: Some(kernel.release.clone()),
-                    modules: Some(kernel.modules.clone()),
+                    image: kernel.image,
+                    release: Some(kernel.release),
+                    modules: Some(kernel.modules),
                 }
             }
         });
