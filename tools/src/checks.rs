@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::context::Context;
-use crate::hooks;
+use crate::hooks::{self, Added};
 use crate::kernel::{self, Variant};
 use crate::layering;
 use crate::overlay::Overlay;
@@ -179,14 +179,18 @@ fn checkpatch_files(ctx: &Context, stage: &mut Stage) -> Result<()> {
 }
 
 fn hook_lines(ctx: &Context, _: &mut Stage) -> Result<()> {
-    let mut added = 0;
+    let mut added = Added::default();
     for patch in Overlay::of(&ctx.src)?.patches {
-        added += hooks::added_lines(&fs::read_to_string(patch)?);
+        added.count(&fs::read_to_string(patch)?);
     }
-    eprintln!("hook-lines: {added} of at most {}", hooks::LIMIT);
+    let Added { hooks, generic } = added;
+    eprintln!(
+        "hook-lines: {hooks} of at most {}, and {generic} that are of use without them",
+        hooks::LIMIT
+    );
     ensure!(
-        added <= hooks::LIMIT,
-        "the patches add {added} lines of C hooks, more than {}",
+        hooks <= hooks::LIMIT,
+        "the patches add {hooks} lines of C hooks, more than {}",
         hooks::LIMIT
     );
     Ok(())

@@ -75,7 +75,7 @@ pub(crate) struct Iommufd;
 
 /// An iommufd that is preserved.
 pub(crate) struct Preserved {
-    hwpts: KVec<Held>,
+    _hwpts: KVec<Held>,
     /// What the next kernel is told of them.
     _blocks: BlockSet<RawHwptSer>,
     _record: kho::Outgoing<RawSer>,
@@ -97,7 +97,7 @@ impl From<Refusal> for Error {
 impl From<Rule> for Error {
     fn from(rule: Rule) -> Self {
         match rule {
-            Rule::Process | Rule::DmaBuf | Rule::Seals => EINVAL,
+            Rule::Process | Rule::DmaBuf => EINVAL,
             Rule::Session => ENOENT,
             Rule::Stale => ESTALE,
         }
@@ -122,9 +122,7 @@ pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
     plan::mark(Candidate {
         preserved: locked.is_preserved(),
         faults: hwpt.has_faults(),
-        token_in_use: locked
-            .marked()
-            .any(|marked| marked.token() == token && !hwpt.is(&marked)),
+        token_in_use: hwpt.is_token_of_other(&locked, token),
     })?;
 
     hwpt.set_token(&locked, Some(token));
@@ -214,7 +212,7 @@ impl FileHandler for Iommufd {
 
         let session = outgoing.session();
         for hwpt in &mut hwpts {
-            look_at(hwpt, &session, Look::Closely)?;
+            look_at(hwpt, &session)?;
             hwpt.preserve_tables()
                 .inspect_err(|_| report_tables(hwpt, "cannot be preserved"))?;
             if hwpt.domain().is_none() {
@@ -235,7 +233,7 @@ impl FileHandler for Iommufd {
 
         locked.set_preserved(true);
         let preserved = Preserved {
-            hwpts,
+            _hwpts: hwpts,
             _blocks: blocks,
             _record: record,
         };
@@ -252,19 +250,13 @@ impl FileHandler for Iommufd {
         drop(preserved);
     }
 
-    /// Nothing can have changed, which is asked as far as it costs little.
+    /// Nothing can have changed: mappings are held, and files of a session leave it with all files
+    /// that were preserved later.
     fn freeze(
-        outgoing: &Outgoing<'_>,
+        _outgoing: &Outgoing<'_>,
         preserved: Preserved,
         _handle: &mut Handle,
     ) -> Result<Frozen, FreezeError<Preserved>> {
-        let session = outgoing.session();
-
-        for hwpt in &preserved.hwpts {
-            if let Err(err) = look_at(hwpt, &session, Look::FromAfar) {
-                return Err((err, preserved));
-            }
-        }
         Ok(Frozen(preserved))
     }
 
@@ -325,56 +317,52 @@ fn report_tables(hwpt: &Held, what: &str) {
     }
 }
 
-/// How closely to look at what is mapped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// At each page.
-    Closely,
-    /// At the files that pages are from.
-    FromAfar,
-}
-
 /// Checks that an HWPT maps nothing but what the session preserves.
-fn look_at(hwpt: &Held, session: &OutgoingSession<'_>, look: Look) -> Result {
+fn look_at(hwpt: &Held, session: &OutgoingSession<'_>) -> Result {
+    // Areas beside each other often are of one file.
+    let mut preserved: Option<&LocalFile> = None;
+
     for area in hwpt.areas() {
-        look_at_area(hwpt, &area, session, look)?;
+        ffi::pause()?;
+
+        let pages = area.pages();
+        if let Pages::File { file, .. } = pages {
+            if !preserved.is_some_and(|preserved| core::ptr::eq(preserved, file)) {
+                preserved = session.token_of(file).is_ok().then_some(file);
+            }
+        }
+        look_at_area(hwpt, &area, &pages, preserved.is_some())?;
     }
     Ok(())
 }
 
-fn look_at_area(hwpt: &Held, area: &Area<'_>, session: &OutgoingSession<'_>, look: Look) -> Result {
-    let pages = area.pages();
+/// Checks what is mapped at a range, of a file that is preserved or not.
+fn look_at_area(hwpt: &Held, area: &Area<'_>, pages: &Pages<'_>, preserved: bool) -> Result {
     let range = Range {
         iova: area.iova(),
         nr_pages: area.nr_pages(),
         index: pages.index(),
     };
 
-    plan::may_map(match &pages {
+    plan::may_map(match pages {
         Pages::Process => Source::Process,
         Pages::DmaBuf => Source::DmaBuf,
-        Pages::File { file, seals, .. } => Source::File {
-            seals: *seals,
-            preserved: session.token_of(file).is_ok(),
-        },
+        Pages::File { .. } => Source::File { preserved },
     })
     .map_err(|rule| refuse(hwpt, range.iova, range.last_iova(), rule))?;
 
-    let Pages::File { file, .. } = pages else {
+    let Pages::File { file, removals, .. } = pages else {
         return Ok(());
     };
-    if look == Look::FromAfar {
+    if removals.is_unchanged() {
         return Ok(());
     }
 
-    plan::prove(
-        range,
-        |iova| hwpt.table(iova),
-        |index| ffi::extent(file, index),
-    )
-    .map_err(|unproved| match unproved {
-        Unproved::Stale(iova) => refuse(hwpt, iova, iova | PAGE_LAST, Rule::Stale),
-        Unproved::Failed(err) => err,
+    plan::prove(range, hwpt.table(range), ffi::file_extents(file, range)).map_err(|unproved| {
+        match unproved {
+            Unproved::Stale(iova) => refuse(hwpt, iova, iova | PAGE_LAST, Rule::Stale),
+            Unproved::Failed(err) => err,
+        }
     })
 }
 

@@ -8,7 +8,8 @@ mod iommu;
 use super::plan::{
     Attachment,
     Extent,
-    Seals, //
+    Range,
+    Removals, //
 };
 use core::{
     marker::PhantomData,
@@ -22,6 +23,7 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
+    ffi::c_uint,
     fs::LocalFile,
     liveupdate::{
         FileHandler,
@@ -218,9 +220,12 @@ impl Named<'_> {
         unsafe { (*self.hwpt.as_ptr()).liveupdate_marked }
     }
 
-    /// Returns whether it is this one.
-    pub(crate) fn is(&self, marked: &Marked<'_>) -> bool {
-        self.hwpt == marked.hwpt
+    /// Returns whether another HWPT of the iommufd is marked with a token.
+    pub(crate) fn is_token_of_other(&self, _locked: &Locked<'_>, token: u64) -> bool {
+        let ictx = self.context.ictx.as_ptr();
+
+        // SAFETY: By the type invariants, both exist. The lock of the iommufd is held.
+        unsafe { bindings::iommufd_liveupdate_token_in_use(ictx, token, self.hwpt.as_ptr()) }
     }
 
     /// Marks it with a token, or takes the mark away.
@@ -374,7 +379,7 @@ impl Held {
             // The first address after the last page, unless that is the end of all addresses.
             next = area
                 .nr_pages
-                .checked_mul(kernel::page::PAGE_SIZE as u64)
+                .checked_mul(PAGE)
                 .and_then(|size| area.iova.checked_add(size));
 
             // INVARIANT: What is held has its file.
@@ -385,13 +390,89 @@ impl Held {
         })
     }
 
-    /// Returns where the page table maps an address to.
-    pub(crate) fn table(&self, iova: u64) -> Option<u64> {
-        // SAFETY: By the type invariants, the HWPT exists, and has its domain for life.
-        let phys =
-            unsafe { bindings::iommu_iova_to_phys((*self.hwpt.as_ptr()).common.domain, iova) };
+    /// Returns where the page table maps the pages of a range to, from its first page on.
+    ///
+    /// # Errors
+    ///
+    /// Each piece: `EINTR` if whoever asks is about to be killed, another errno if the page table
+    /// cannot have the range.
+    pub(crate) fn table(
+        &self,
+        range: Range,
+    ) -> impl FnMut() -> Result<Option<Extent>> + '_ {
+        extents(range.nr_pages, move |page, nr_pages, extents, nr| {
+            // SAFETY: By the type invariants, the HWPT exists and its mappings are held. There are
+            // as many extents to write to. The range ends within the address space.
+            let filled = unsafe {
+                bindings::iommufd_liveupdate_read_table(
+                    self.hwpt.as_ptr(),
+                    range.iova + page * PAGE,
+                    nr_pages.saturating_mul(PAGE),
+                    extents,
+                    nr,
+                )
+            };
 
-        (phys != 0).then_some(phys)
+            to_result(filled)?;
+            // CAST: lossless, it is not negative.
+            Ok(filled as u32)
+        })
+    }
+}
+
+/// Lets others run.
+///
+/// # Errors
+///
+/// `EINTR` if whoever runs is about to be killed.
+pub(crate) fn pause() -> Result {
+    // SAFETY: Has no requirements.
+    if unsafe { bindings::liveupdate_pause() } {
+        return Err(EINTR);
+    }
+    Ok(())
+}
+
+/// The size of a page of the CPU.
+// CAST: lossless, it is a small number.
+const PAGE: u64 = kernel::page::PAGE_SIZE as u64;
+
+/// How many extents are read at once.
+const BATCH: usize = 32;
+
+/// Returns the extents of so many pages, one per call, which `read` reads.
+///
+/// It is given the number of the next page, how many pages are left, and where to write how many
+/// extents, and returns how many it wrote.
+fn extents(
+    nr_pages: u64,
+    mut read: impl FnMut(u64, u64, *mut bindings::pt_iommu_extent, c_uint) -> Result<u32>,
+) -> impl FnMut() -> Result<Option<Extent>> {
+    let mut batch = [bindings::pt_iommu_extent::default(); BATCH];
+    let (mut next, mut filled) = (0, 0);
+    let mut page = 0;
+
+    move || {
+        if next == filled && page < nr_pages {
+            pause()?;
+
+            // CAST: lossless, it is a small number.
+            let most = BATCH as c_uint;
+            filled = usize::try_from(read(page, nr_pages - page, batch.as_mut_ptr(), most)?)?;
+            next = 0;
+        }
+
+        let Some(extent) = batch[..filled.min(BATCH)].get(next) else {
+            return Ok(None);
+        };
+        let extent = Extent {
+            phys: extent.paddr,
+            nr_pages: extent.len / PAGE,
+        };
+
+        next += 1;
+        page = page.saturating_add(extent.nr_pages);
+        Ok(Some(extent))
     }
 }
 
@@ -429,7 +510,7 @@ pub(crate) enum Pages<'a> {
     DmaBuf,
     File {
         file: &'a LocalFile,
-        seals: Option<Seals>,
+        removals: Removals,
         /// The first page, counted from the beginning of the file.
         index: u64,
     },
@@ -462,7 +543,13 @@ impl<'a> Area<'a> {
             bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_FILE => Pages::File {
                 // SAFETY: By the type invariants; nobody calls `fdget_pos()` on it in here.
                 file: unsafe { LocalFile::from_raw_file(self.area.file) },
-                seals: u32::try_from(self.area.seals).ok().map(Seals),
+                removals: Removals {
+                    when_mapped: self.area.removals_when_mapped,
+                    now: self
+                        .area
+                        .counts_removals
+                        .then_some(self.area.removals_now),
+                },
                 index: self.area.index,
             },
             bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_DMABUF => Pages::DmaBuf,
@@ -471,39 +558,32 @@ impl<'a> Area<'a> {
     }
 }
 
-/// Returns where pages of a file are, from this one on.
+/// Returns where the pages of a file are that are mapped at a range, from the first one on.
+///
+/// The file is in shmem, and loses no pages meanwhile: otherwise they may be wrong.
 ///
 /// # Errors
 ///
-/// `EINTR` if whoever asks is about to be killed.
-pub(crate) fn extent(file: &LocalFile, index: u64) -> Result<Option<Extent>> {
-    // SAFETY: Has no requirements.
-    if unsafe { bindings::liveupdate_pause() } {
-        return Err(EINTR);
-    }
+/// Each piece: `EINTR` if whoever asks is about to be killed.
+pub(crate) fn file_extents(
+    file: &LocalFile,
+    range: Range,
+) -> impl FnMut() -> Result<Option<Extent>> + '_ {
+    extents(range.nr_pages, move |page, nr_pages, extents, nr| {
+        // SAFETY: By the type invariants of `LocalFile`. There are as many extents to write to, and
+        // pages left to read.
+        let filled = unsafe {
+            bindings::iommufd_liveupdate_read_file(
+                file.as_ptr(),
+                range.index.saturating_add(page),
+                nr_pages,
+                extents,
+                nr,
+            )
+        };
 
-    let index = usize::try_from(index)?;
-
-    // SAFETY: By the type invariants of `LocalFile`. A file has a mapping for life.
-    let folio = unsafe { bindings::filemap_get_folio((*file.as_ptr()).f_mapping, index) };
-    let Ok(folio) = from_err_ptr(folio) else {
-        return Ok(None);
-    };
-
-    // SAFETY: We have a reference to the folio.
-    let next = unsafe { bindings::folio_next_index(folio) };
-    // SAFETY: We have a reference to the folio, which has this page of the file.
-    let page = unsafe { bindings::folio_file_page(folio, index) };
-    // SAFETY: It is a page.
-    let phys = unsafe { bindings::page_to_phys(page) };
-    // SAFETY: The reference is ours.
-    unsafe { bindings::folio_put(folio) };
-
-    Ok(Some(Extent {
-        phys,
-        // CAST: lossless, this is for machines of 64 bits.
-        nr_pages: next.saturating_sub(index) as u64,
-    }))
+        Ok(filled)
+    })
 }
 
 /// Opens an iommufd, as `/dev/iommu` does.

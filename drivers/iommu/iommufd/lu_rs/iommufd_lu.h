@@ -4,6 +4,7 @@
 #define IOMMUFD_LU_H
 
 #include <linux/errno.h>
+#include <linux/generic_pt/iommu.h>
 #include <linux/types.h>
 
 struct file;
@@ -43,17 +44,21 @@ enum iommufd_liveupdate_source {
  * @iova:     The address of its first page.
  * @nr_pages: How many pages it has.
  * @source:   Where they are from: enum iommufd_liveupdate_source.
- * @seals:    The seals that the file had when it was mapped, or a negative errno.
+ * @counts_removals: Whether the file counts how often pages were removed from it.
  * @index:    The first page, counted from the beginning of the file.
  * @file:     The file, or NULL if the pages are not of one.
+ * @removals_when_mapped: The file's count before the first page was pinned.
+ * @removals_now: The file's count now.
  */
 struct iommufd_liveupdate_area {
 	u64 iova;
 	u64 nr_pages;
 	u32 source;
-	s32 seals;
+	bool counts_removals;
 	u64 index;
 	struct file *file;
+	u64 removals_when_mapped;
+	u64 removals_now;
 };
 
 struct file *iommufd_liveupdate_open(void);
@@ -68,6 +73,15 @@ int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas);
 void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas);
 bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 				  struct iommufd_liveupdate_area *next);
+int iommufd_liveupdate_read_table(struct iommufd_hwpt_paging *hwpt, u64 iova,
+				  u64 len, struct pt_iommu_extent *extents,
+				  unsigned int nr);
+unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
+					  u64 nr_pages,
+					  struct pt_iommu_extent *extents,
+					  unsigned int nr);
+bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
+				     struct iommufd_hwpt_paging *hwpt);
 
 #else
 

@@ -23,14 +23,15 @@
 //! # What is mapped
 //!
 //! A device that uses a page table reaches whatever it maps, whoever has that memory. So every page
-//! that a marked HWPT maps is a page of a memfd that the same session preserves (`plan::prove`). Who
-//! preserves a memfd keeps it from losing pages. Seals alone do not: they let holes be punched, after
-//! which a page table maps pages that nobody preserves.
+//! that a marked HWPT maps is a page of a memfd that the same session preserves. Whoever preserves a
+//! memfd keeps it from losing pages from then on. No page left it before if it counts as many removals
+//! as when the first page was pinned (`plan::Removals`); otherwise each leaf of the page table is
+//! compared with the pages of the memfd (`plan::prove`).
 //!
 //! # Life of a marked HWPT
 //!
 //! ```text
-//! old kernel:  mark -> preserve (mappings are held, and looked at) -> freeze (asks again)
+//! old kernel:  mark -> preserve (mappings are held, and looked at) -> freeze
 //!                   <- unpreserve (mappings may change)            <- unfreeze
 //! new kernel:  retrieve -> finish
 //! ```

@@ -4,6 +4,8 @@
 
 #include <linux/export.h>
 #include <linux/iommufd_liveupdate.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
 
 #include "../io_pagetable.h"
 #include "../iommufd_private.h"
@@ -198,7 +200,10 @@ bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 	switch (pages->type) {
 	case IOPT_ADDRESS_FILE:
 		next->source = IOMMUFD_LIVEUPDATE_FILE;
-		next->seals = pages->seals;
+		next->counts_removals = shmem_file(pages->file);
+		if (next->counts_removals)
+			next->removals_now = shmem_removals(file_inode(pages->file));
+		next->removals_when_mapped = pages->removals;
 		next->index = pages->start / PAGE_SIZE + iopt_area_index(area);
 		next->file = pages->file;
 		break;
@@ -210,6 +215,129 @@ bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 		break;
 	}
 	return true;
+}
+
+/* Adds what may follow the last one of the @filled extents; false if there is no room */
+static bool iommufd_liveupdate_add_extent(struct pt_iommu_extent *extents,
+					  unsigned int *filled, unsigned int nr,
+					  phys_addr_t paddr, u64 len)
+{
+	struct pt_iommu_extent *next = extents + *filled;
+
+	if (*filled && next[-1].paddr + next[-1].len == paddr) {
+		next[-1].len += len;
+		return true;
+	}
+	if (*filled == nr)
+		return false;
+	*next = (struct pt_iommu_extent){ .paddr = paddr, .len = len };
+	++*filled;
+	return true;
+}
+
+/**
+ * iommufd_liveupdate_read_table - Read where an HWPT maps a range to.
+ * @hwpt:    The HWPT, whose mappings are held.
+ * @iova:    Where the range begins.
+ * @len:     How many bytes it has, whole pages.
+ * @extents: Filled with what the range is mapped to, in its order.
+ * @nr:      How many of these there are.
+ *
+ * Context: May sleep.
+ * Return: The number of @extents that are filled, which describe the range until
+ *         its end, or the first page that is not mapped, or until there is no
+ *         room left. A negative errno if the page table has no such range.
+ */
+int iommufd_liveupdate_read_table(struct iommufd_hwpt_paging *hwpt, u64 iova,
+				  u64 len, struct pt_iommu_extent *extents,
+				  unsigned int nr)
+{
+	struct iommu_domain *domain = hwpt->common.domain;
+	struct pt_iommu *table = iommupt_from_domain(domain);
+	unsigned int filled = 0;
+	phys_addr_t paddr;
+
+	if (table)
+		return table->ops->read_range(table, iova, len, extents, nr);
+
+	for (; len; len -= PAGE_SIZE, iova += PAGE_SIZE) {
+		paddr = iommu_iova_to_phys(domain, iova);
+		if (!paddr || !iommufd_liveupdate_add_extent(extents, &filled, nr,
+							     paddr, PAGE_SIZE))
+			break;
+	}
+	return filled;
+}
+
+/**
+ * iommufd_liveupdate_read_file - Read where pages of a file are in memory.
+ * @file:     The file, which is in shmem and loses no pages meanwhile.
+ * @index:    The first page, counted from the beginning of the file.
+ * @nr_pages: How many pages to read, at least one.
+ * @extents:  Filled with where they are, in their order.
+ * @nr:       How many of these there are.
+ *
+ * Context: Any.
+ * Return: The number of @extents that are filled, which describe the pages until
+ *         the last one, or the first one that the file does not have in memory,
+ *         or until there is no room left.
+ */
+unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
+					  u64 nr_pages,
+					  struct pt_iommu_extent *extents,
+					  unsigned int nr)
+{
+	XA_STATE(xas, &file->f_mapping->i_pages, index);
+	u64 end = index + nr_pages;
+	unsigned int filled = 0;
+	struct folio *folio;
+	u64 skip, count;
+
+	guard(rcu)();
+	xas_for_each(&xas, folio, end - 1) {
+		if (xas_retry(&xas, folio))
+			continue;
+		if (xa_is_value(folio) || folio->index > index)
+			break;
+
+		skip = index - folio->index;
+		count = min(folio_nr_pages(folio) - skip, end - index);
+		if (!iommufd_liveupdate_add_extent(extents, &filled, nr,
+						   PFN_PHYS(folio_pfn(folio) + skip),
+						   count * PAGE_SIZE))
+			break;
+		index += count;
+	}
+	return filled;
+}
+
+/**
+ * iommufd_liveupdate_token_in_use - Ask whether another HWPT has a token.
+ * @ictx:  The iommufd, whose liveupdate_lock is held.
+ * @token: The token.
+ * @hwpt:  The HWPT that may have it.
+ *
+ * Context: May sleep.
+ * Return: Whether one that is marked has it, and is not @hwpt.
+ */
+bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
+				     struct iommufd_hwpt_paging *hwpt)
+{
+	struct iommufd_hwpt_paging *other;
+	struct iommufd_object *obj;
+	unsigned long index;
+
+	lockdep_assert_held(&ictx->liveupdate_lock);
+	guard(spinlock)(&ictx->objects.xa_lock);
+	xa_for_each(&ictx->objects, index, obj) {
+		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+			continue;
+		other = container_of(obj, struct iommufd_hwpt_paging, common.obj);
+		if (other != hwpt && other->liveupdate_marked &&
+		    other->liveupdate_token == token)
+			return true;
+	}
+	return false;
 }
 
 /* Rust has no EXPORT_SYMBOL_NS_GPL(); this is for drivers in modules. */

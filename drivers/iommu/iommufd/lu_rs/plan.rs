@@ -45,23 +45,6 @@ pub(crate) fn mark(candidate: Candidate) -> Result<(), Refusal> {
     }
 }
 
-/// Seals that a memfd has to have had when it was mapped, so that it cannot have become shorter and
-/// longer again since: `F_SEAL_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seals(pub(crate) u32);
-
-impl Seals {
-    const SEAL: u32 = 0x1;
-    const SHRINK: u32 = 0x2;
-    const GROW: u32 = 0x4;
-
-    fn fix_size(self) -> bool {
-        let needed = Self::SEAL | Self::SHRINK | Self::GROW;
-
-        self.0 & needed == needed
-    }
-}
-
 /// Where the pages of a range of IOVAs are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -71,8 +54,6 @@ pub(crate) enum Source {
     DmaBuf,
     /// A file.
     File {
-        /// The seals that it had when it was mapped, if it can have some.
-        seals: Option<Seals>,
         /// It is preserved in the session that the iommufd is to be preserved in.
         preserved: bool,
     },
@@ -85,8 +66,6 @@ pub(crate) enum Rule {
     Process,
     /// It is of a dma-buf.
     DmaBuf,
-    /// It is of a file that may have changed its size since.
-    Seals,
     /// It is of a file that the session does not preserve.
     Session,
     /// The page that is mapped is not the file's.
@@ -99,9 +78,8 @@ impl Rule {
         match self {
             Self::Process => c"memory of a process, map a memfd with IOMMU_IOAS_MAP_FILE",
             Self::DmaBuf => c"a dma-buf, unmap it",
-            Self::Seals => c"not a memfd with the seals GROW, SHRINK and SEAL when it was mapped",
             Self::Session => c"a memfd that is not preserved in this session, preserve it first",
-            Self::Stale => c"a page that the memfd lost to a hole, map it again",
+            Self::Stale => c"a page that the memfd lost to a hole or truncation, map it again",
         }
     }
 }
@@ -111,15 +89,26 @@ pub(crate) fn may_map(source: Source) -> Result<(), Rule> {
     match source {
         Source::Process => Err(Rule::Process),
         Source::DmaBuf => Err(Rule::DmaBuf),
-        Source::File { seals, preserved } => {
-            if !seals.is_some_and(Seals::fix_size) {
-                Err(Rule::Seals)
-            } else if !preserved {
-                Err(Rule::Session)
-            } else {
-                Ok(())
-            }
-        }
+        Source::File { preserved: false } => Err(Rule::Session),
+        Source::File { preserved: true } => Ok(()),
+    }
+}
+
+/// How often pages were removed from a file: `shmem_removals()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removals {
+    /// Before the first page of a mapping was pinned.
+    pub(crate) when_mapped: u64,
+    /// Now that the file is preserved, and loses no more pages. Nothing if that is not counted for
+    /// the file.
+    pub(crate) now: Option<u64>,
+}
+
+impl Removals {
+    /// Returns whether no page left the file since it was mapped. Then the pages that are mapped are
+    /// the file's, and none of them has to be looked at.
+    pub(crate) fn is_unchanged(self) -> bool {
+        self.now == Some(self.when_mapped)
     }
 }
 
@@ -134,13 +123,27 @@ pub(crate) struct Range {
     pub(crate) index: u64,
 }
 
-/// Pages of a file that are next to each other in memory.
+/// Pages that are next to each other in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     /// Where the first one is.
     pub(crate) phys: u64,
     /// How many there are.
     pub(crate) nr_pages: u64,
+}
+
+impl Extent {
+    /// No page.
+    const NONE: Self = Self {
+        phys: 0,
+        nr_pages: 0,
+    };
+
+    /// Takes pages away from the beginning, of which there are as many.
+    fn skip(&mut self, nr_pages: u64) {
+        self.phys = self.phys.saturating_add(nr_pages.saturating_mul(PAGE));
+        self.nr_pages -= nr_pages;
+    }
 }
 
 impl Range {
@@ -167,29 +170,31 @@ pub(crate) enum Unproved<E> {
 
 /// Proves that a page table maps exactly the pages that a file has.
 ///
-/// `table` says where the page table maps an address to. `file` says where the page of the file is
-/// that has this index, and those after it; nothing if there is none.
+/// `table` returns where the page table maps the range to, from the beginning of the range on, a
+/// piece per call; nothing if the next page is not mapped. `file` does so for the pages of the file.
 pub(crate) fn prove<E>(
     range: Range,
-    table: impl Fn(u64) -> Option<u64>,
-    mut file: impl FnMut(u64) -> Result<Option<Extent>, E>,
+    mut table: impl FnMut() -> Result<Option<Extent>, E>,
+    mut file: impl FnMut() -> Result<Option<Extent>, E>,
 ) -> Result<(), Unproved<E>> {
+    let (mut mapped, mut owned) = (Extent::NONE, Extent::NONE);
     let mut page = 0;
 
     while page < range.nr_pages {
-        let extent = file(range.index + page).map_err(Unproved::Failed)?;
-        let Some(extent) = extent.filter(|extent| extent.nr_pages != 0) else {
-            return Err(Unproved::Stale(range.page(page)));
-        };
-
-        for offset in 0..extent.nr_pages.min(range.nr_pages - page) {
-            let iova = range.page(page + offset);
-
-            if table(iova) != Some(extent.phys + offset * PAGE) {
-                return Err(Unproved::Stale(iova));
-            }
+        if mapped.nr_pages == 0 {
+            mapped = table().map_err(Unproved::Failed)?.unwrap_or(Extent::NONE);
         }
-        page = page.saturating_add(extent.nr_pages);
+        if owned.nr_pages == 0 {
+            owned = file().map_err(Unproved::Failed)?.unwrap_or(Extent::NONE);
+        }
+
+        let both = mapped.nr_pages.min(owned.nr_pages);
+        if both == 0 || mapped.phys != owned.phys {
+            return Err(Unproved::Stale(range.page(page)));
+        }
+        mapped.skip(both);
+        owned.skip(both);
+        page = page.saturating_add(both);
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use crate::plan::{
     Passage,
     Range,
     Refusal,
+    Removals,
     Rule,
-    Seals,
     Source,
     Unproved, //
 };
@@ -52,24 +52,24 @@ fn marks_what_nobody_else_is_called() {
 }
 
 #[test]
-fn lets_nothing_but_preserved_memfds_of_a_fixed_size_be_mapped() {
+fn lets_nothing_but_preserved_files_be_mapped() {
     assert_eq!(may_map(Source::Process), Err(Rule::Process));
     assert_eq!(may_map(Source::DmaBuf), Err(Rule::DmaBuf));
+    assert_eq!(
+        may_map(Source::File { preserved: false }),
+        Err(Rule::Session)
+    );
+    assert_eq!(may_map(Source::File { preserved: true }), Ok(()));
+}
 
-    for preserved in BOTH {
-        // All seals that there are, and some that there are not.
-        for bits in 0..0x80 {
-            let seals = Some(Seals(bits));
-            let expected = match (bits & 0x7 == 0x7, preserved) {
-                (false, _) => Err(Rule::Seals),
-                (true, false) => Err(Rule::Session),
-                (true, true) => Ok(()),
-            };
+#[test]
+fn looks_at_no_page_of_a_file_that_lost_none() {
+    let counted = |when_mapped, now| Removals { when_mapped, now }.is_unchanged();
 
-            assert_eq!(may_map(Source::File { seals, preserved }), expected);
-        }
-        let seals = None;
-        assert_eq!(may_map(Source::File { seals, preserved }), Err(Rule::Seals));
+    for count in [0, 1, u64::MAX] {
+        assert!(counted(count, Some(count)));
+        assert!(!counted(count, Some(count.wrapping_add(1))));
+        assert!(!counted(count, None));
     }
 }
 
@@ -78,7 +78,6 @@ fn explains_each_rule() {
     for (rule, remedy) in [
         (Rule::Process, "IOMMU_IOAS_MAP_FILE"),
         (Rule::DmaBuf, "unmap"),
-        (Rule::Seals, "GROW, SHRINK and SEAL"),
         (Rule::Session, "preserve it first"),
         (Rule::Stale, "map it again"),
     ] {
@@ -154,12 +153,58 @@ impl File {
     }
 }
 
+/// What a page table maps a range to, as its leaves have it: `lengths` pages each, over and over.
+fn leaves(
+    range: Range,
+    lengths: &[u64],
+    phys: impl Fn(u64) -> Option<u64>,
+) -> impl FnMut() -> Result<Option<Extent>, &'static str> {
+    let mut page = 0;
+    let mut lengths: Vec<u64> = lengths.to_vec();
+
+    move || {
+        let Some(first) = phys(page).filter(|_| page < range.nr_pages) else {
+            return Ok(None);
+        };
+        let mut nr_pages = 1;
+
+        // No leaf has pages that are not next to each other.
+        while nr_pages < lengths[0].min(range.nr_pages - page)
+            && phys(page + nr_pages) == first.checked_add(nr_pages * PAGE)
+        {
+            nr_pages += 1;
+        }
+        lengths.rotate_left(1);
+        page += nr_pages;
+        Ok(Some(Extent {
+            phys: first,
+            nr_pages,
+        }))
+    }
+}
+
+/// What the page cache says of the pages of a file.
+fn pages(
+    file: &File,
+    range: Range,
+) -> impl FnMut() -> Result<Option<Extent>, &'static str> + use<'_> {
+    let mut index = range.index;
+
+    move || {
+        let extent = file.extent(index);
+
+        index += extent.map_or(0, |extent| extent.nr_pages);
+        Ok(extent)
+    }
+}
+
 fn proved(
     file: &File,
     range: Range,
-    table: impl Fn(u64) -> Option<u64>,
-) -> Result<(), Unproved<()>> {
-    prove(range, table, |index| Ok(file.extent(index)))
+    lengths: &[u64],
+    phys: impl Fn(u64) -> Option<u64>,
+) -> Result<(), Unproved<&'static str>> {
+    prove(range, leaves(range, lengths, phys), pages(file, range))
 }
 
 fn file() -> impl Strategy<Value = File> {
@@ -171,27 +216,27 @@ proptest! {
 
     #[test]
     fn a_table_of_the_pages_of_the_file_is_proved(
-        file in file(), first in 0u64..20, nr_pages in 0u64..100, iova in 0u64..1 << 50
+        file in file(), first in 0u64..20, nr_pages in 0u64..100, iova in 0u64..1 << 50,
+        lengths in vec(1u64..40, 1..5)
     ) {
         let index = first.min(file.len());
         let nr_pages = nr_pages.min(file.len() - index);
         let range = Range { iova: iova * PAGE, nr_pages, index };
-        let right = |iova| {
-            let page = (iova - range.iova) / PAGE;
+        let right = |page| file.extent(index + page).map(|extent| extent.phys);
 
-            file.extent(index + page).map(|extent| extent.phys)
-        };
-
-        prop_assert_eq!(proved(&file, range, right), Ok(()));
+        prop_assert_eq!(proved(&file, range, &lengths, right), Ok(()));
 
         // Any page that is another one, or none, is found.
         for wrong in 0..nr_pages {
             let at = range.iova + wrong * PAGE;
 
-            for instead in [None, Some(u64::MAX), right(at).map(|phys| phys + PAGE)] {
-                let table = |iova| if iova == at { instead } else { right(iova) };
+            for instead in [None, Some(u64::MAX), right(wrong).map(|phys| phys + PAGE)] {
+                let table = |page| if page == wrong { instead } else { right(page) };
 
-                prop_assert_eq!(proved(&file, range, table), Err(Unproved::Stale(at)));
+                prop_assert_eq!(
+                    proved(&file, range, &lengths, table),
+                    Err(Unproved::Stale(at))
+                );
             }
         }
     }
@@ -199,30 +244,44 @@ proptest! {
     #[test]
     fn pages_beyond_the_file_are_not_proved(file in file(), beyond in 1u64..10) {
         let range = Range { iova: 0, nr_pages: file.len() + beyond, index: 0 };
-        let table = |iova| file.extent(iova / PAGE).map(|extent| extent.phys);
+        let table = |page| file.extent(page).map_or(Some(0), |extent| Some(extent.phys));
 
         prop_assert_eq!(
-            proved(&file, range, table),
+            proved(&file, range, &[1], table),
             Err(Unproved::Stale(file.len() * PAGE))
         );
     }
 
     #[test]
-    fn a_file_that_cannot_be_looked_at_ends_it(file in file(), at in 0u64..20) {
+    fn what_cannot_be_looked_at_ends_it(file in file(), at in 0u64..20) {
         let at = at.min(file.len() - 1);
         let range = Range { iova: 0, nr_pages: file.len(), index: 0 };
-        let table = |iova| file.extent(iova / PAGE).map(|extent| extent.phys);
-        let result = prove(range, table, |index| {
-            let extent = file.extent(index);
+        let table = |page| file.extent(page).map(|extent| extent.phys);
+        let killed = |mut source: Box<dyn FnMut() -> Result<Option<Extent>, &'static str>>| {
+            let mut page = 0;
 
-            if extent.is_some_and(|extent| index + extent.nr_pages > at) {
-                Err("killed")
-            } else {
-                Ok(extent)
+            move || {
+                let extent = source()?;
+
+                page += extent.map_or(0, |extent: Extent| extent.nr_pages);
+                if page > at { Err("killed") } else { Ok(extent) }
             }
-        });
+        };
+        let copy = file.clone();
+        let boxed = Box::new(leaves(range, &[3], move |page| {
+            copy.extent(page).map(|extent| extent.phys)
+        }));
 
-        prop_assert_eq!(result, Err(Unproved::Failed("killed")));
+        prop_assert_eq!(
+            prove(range, killed(boxed), pages(&file, range)),
+            Err(Unproved::Failed("killed"))
+        );
+
+        let copy: &'static File = Box::leak(Box::new(file.clone()));
+        prop_assert_eq!(
+            prove(range, leaves(range, &[3], table), killed(Box::new(pages(copy, range)))),
+            Err(Unproved::Failed("killed"))
+        );
     }
 }
 
@@ -233,13 +292,15 @@ fn an_empty_extent_does_not_go_on_for_ever() {
         nr_pages: 1,
         index: 0,
     };
-    let nothing = Extent {
-        phys: 0,
-        nr_pages: 0,
-    };
+    let extent = |nr_pages| move || Ok::<_, ()>(Some(Extent { phys: 0, nr_pages }));
 
+    assert_eq!(prove(range, extent(1), extent(1)), Ok(()));
     assert_eq!(
-        prove(range, |_| Some(0), |_| Ok::<_, ()>(Some(nothing))),
+        prove(range, extent(1), extent(0)),
+        Err(Unproved::Stale(0))
+    );
+    assert_eq!(
+        prove(range, extent(0), extent(1)),
         Err(Unproved::Stale(0))
     );
 }

@@ -9,6 +9,7 @@
  * with liveupdate=on hugepages=4.
  */
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -369,31 +370,36 @@ TEST_F(liveupdate, a_mapped_memfd_is_memory_of_a_process)
 	munmap(memory, SZ_4K);
 }
 
-TEST_F(liveupdate, seals_are_needed_when_mapped)
+TEST_F(liveupdate, no_seal_is_needed)
 {
-	static const int too_few[] = {
+	static const int seals[] = {
 		0, F_SEAL_GROW, F_SEAL_SHRINK, F_SEAL_GROW | F_SEAL_SHRINK,
 		F_SEAL_SEAL, F_SEAL_SEAL | F_SEAL_GROW, F_SEAL_SEAL | F_SEAL_SHRINK,
 	};
+	int other[ARRAY_SIZE(seals) + 1];
 	unsigned int i;
-	int other;
 
 	ASSERT_EQ(prepare(self), 0);
-	for (i = 0; i < ARRAY_SIZE(too_few); i++) {
-		other = memfd_sealed(SZ_4K, 0, too_few[i]);
-		ASSERT_GE(other, 0);
-		ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, other, 0, SZ_4K,
-				      OTHER_IOVA), 0);
-
-		/* Too late */
-		if (!(too_few[i] & F_SEAL_SEAL))
-			ASSERT_EQ(fcntl(other, F_ADD_SEALS, SEALS), 0);
-		ASSERT_EQ(luo_session_preserve_fd(self->session, other, OTHER_TOKEN + i), 0);
-		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -EINVAL);
-		EXPECT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_4K), 0);
-		close(other);
+	for (i = 0; i < ARRAY_SIZE(other); i++) {
+		if (i < ARRAY_SIZE(seals)) {
+			other[i] = memfd_sealed(SZ_4K, 0, seals[i]);
+		} else {
+			/* One that cannot have any */
+			other[i] = memfd_create("iommufd-liveupdate", 0);
+			ASSERT_EQ(ftruncate(other[i], SZ_4K), 0);
+		}
+		ASSERT_GE(other[i], 0);
+		ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, other[i], 0, SZ_4K,
+				      OTHER_IOVA + i * SZ_4K), 0);
+		ASSERT_EQ(preserve(self, other[i], OTHER_TOKEN + i), 0);
 	}
 	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
+
+	/* It does not change its size while it is preserved, sealed or not. */
+	EXPECT_NE(ftruncate(other[0], 0), 0);
+	EXPECT_NE(ftruncate(other[0], SZ_8M), 0);
+	for (i = 0; i < ARRAY_SIZE(other); i++)
+		close(other[i]);
 }
 
 TEST_F(liveupdate, a_memfd_has_to_be_preserved)
@@ -419,6 +425,256 @@ TEST_F(liveupdate, huge_pages_are_not_preserved)
 	EXPECT_EQ(luo_session_preserve_fd(self->session, other, OTHER_TOKEN), -ENOENT);
 	EXPECT_EQ(refused_for(self, SZ_2M), -ENOENT);
 	close(other);
+}
+
+/*
+ * A memfd of two times 2 MiB, in small pages that are all there. The first half is
+ * mapped for DMA, and all of it by the process.
+ */
+struct paged {
+	int fd;
+	char *memory;
+	__u64 pfns[SZ_2M / SZ_4K];
+};
+
+/* The page frame numbers of the half that is mapped for DMA; 0 on success */
+static int read_pfns(const struct paged *paged, __u64 *pfns)
+{
+	__u64 i, first = (uintptr_t)paged->memory / SZ_4K;
+	ssize_t len = SZ_2M / SZ_4K * sizeof(*pfns);
+	int ret, fd = open("/proc/self/pagemap", O_RDONLY);
+
+	/* Whatever unmapped it: the process gets what the memfd has. */
+	for (i = 0; i < SZ_2M; i += SZ_4K)
+		(void)*(volatile char *)(paged->memory + i);
+	ret = pread(fd, pfns, len, first * sizeof(*pfns)) == len ? 0 : -1;
+	close(fd);
+	for (i = 0; !ret && i < SZ_2M / SZ_4K; i++) {
+		/* Bit 63: it is there, bits 0 to 54: where */
+		if (!(pfns[i] >> 63) || !(pfns[i] & ((1ULL << 55) - 1)))
+			ret = -1;
+		pfns[i] &= (1ULL << 55) - 1;
+	}
+	return ret;
+}
+
+static int map_paged(const struct test_data *self, struct paged *paged)
+{
+	paged->fd = memfd_sealed(SZ_4M, 0, 0);
+	if (paged->fd < 0)
+		return paged->fd;
+	/* Where huge pages can be mapped: collapsing is about nothing else */
+	paged->memory = mmap(NULL, SZ_4M + SZ_2M, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (paged->memory == MAP_FAILED)
+		return -errno;
+	paged->memory = (char *)(((uintptr_t)paged->memory + SZ_2M - 1) & ~(SZ_2M - 1));
+	paged->memory = mmap(paged->memory, SZ_4M, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_FIXED, paged->fd, 0);
+	if (paged->memory == MAP_FAILED)
+		return -errno;
+	memset(paged->memory, 0x5a, SZ_4M);
+	if (read_pfns(paged, paged->pfns))
+		return -EIO;
+
+	return map_file_at(self->iommufd, self->ioas_id, paged->fd, 0, SZ_2M, OTHER_IOVA);
+}
+
+static void close_paged(struct paged *paged)
+{
+	munmap(paged->memory, SZ_4M);
+	close(paged->fd);
+}
+
+/* What the preserving of the iommufd returns, after that of all memfds */
+static int preserve_paged(const struct test_data *self, const struct paged *paged)
+{
+	int ret = prepare(self) ?: preserve(self, paged->fd, OTHER_TOKEN);
+
+	return ret ? -EIO : preserve(self, self->iommufd, IOMMUFD_TOKEN);
+}
+
+/* Ways in which a page leaves the memfd although it is mapped; 0 on success */
+
+static int punch(const struct paged *paged)
+{
+	return fallocate(paged->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 SZ_1M, SZ_4K);
+}
+
+static int punch_and_fill(const struct paged *paged)
+{
+	return punch(paged) ?: fallocate(paged->fd, 0, SZ_1M, SZ_4K);
+}
+
+static int remove_memory(const struct paged *paged)
+{
+	return madvise(paged->memory + SZ_1M, SZ_4K, MADV_REMOVE);
+}
+
+static int shrink_and_grow(const struct paged *paged)
+{
+	return ftruncate(paged->fd, SZ_1M) ?: ftruncate(paged->fd, SZ_4M);
+}
+
+static int shrink(const struct paged *paged)
+{
+	return ftruncate(paged->fd, SZ_2M - SZ_4K);
+}
+
+static const struct {
+	const char *name;
+	int (*leave)(const struct paged *paged);
+} ways[] = {
+	{ "punch", punch },
+	{ "punch and fill", punch_and_fill },
+	{ "MADV_REMOVE", remove_memory },
+	{ "shrink and grow", shrink_and_grow },
+	{ "shrink", shrink },
+};
+
+TEST_F(liveupdate, pages_that_left_in_any_way_are_refused)
+{
+	struct paged paged;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		TH_LOG("%s", ways[i].name);
+		ASSERT_EQ(map_paged(self, &paged), 0);
+		ASSERT_EQ(ways[i].leave(&paged), 0);
+		EXPECT_EQ(preserve_paged(self, &paged), -ESTALE);
+
+		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
+		close_paged(&paged);
+
+		ASSERT_EQ(close(self->session), 0);
+		self->session = luo_create_session(self->luo, SESSION);
+		ASSERT_GE(self->session, 0);
+	}
+}
+
+/* What moves or takes away pages that are not mapped, and leaves those that are */
+
+static int collapse(const struct paged *paged)
+{
+	/* The other half: a page leaves the memfd, though none that is mapped */
+	if (madvise(paged->memory + SZ_2M, SZ_2M, MADV_COLLAPSE))
+		return errno == EINVAL ? 1 : -1;
+	return !madvise(paged->memory, SZ_2M, MADV_COLLAPSE);
+}
+
+static int punch_elsewhere(const struct paged *paged)
+{
+	return fallocate(paged->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 SZ_2M, SZ_1M);
+}
+
+static int write_file(const char *path)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = fd < 0 ? 1 : write(fd, "1", 1) != 1;
+
+	close(fd);
+	return ret;
+}
+
+static int compact(const struct paged *paged)
+{
+	return write_file("/proc/sys/vm/compact_memory");
+}
+
+static int reclaim(const struct paged *paged)
+{
+	return madvise(paged->memory, SZ_4M, MADV_PAGEOUT) ||
+	       write_file("/proc/sys/vm/drop_caches");
+}
+
+/* The C library does not know it: <asm-generic/mman-common.h> */
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
+/* Memory that is going to fail */
+static int soft_offline(const struct paged *paged)
+{
+	if (!madvise(paged->memory + SZ_1M, SZ_4K, MADV_SOFT_OFFLINE))
+		return -1;
+	return errno == EINVAL;
+}
+
+static const struct {
+	const char *name;
+	int (*try)(const struct paged *paged);
+} tries[] = {
+	{ "collapse", collapse },
+	{ "punch elsewhere", punch_elsewhere },
+	{ "compaction", compact },
+	{ "reclaim", reclaim },
+	{ "soft offline", soft_offline },
+};
+
+TEST_F(liveupdate, pages_that_are_mapped_stay_otherwise)
+{
+	__u64 pfns[SZ_2M / SZ_4K];
+	struct paged paged;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(tries); i++) {
+		ASSERT_EQ(map_paged(self, &paged), 0);
+		ret = tries[i].try(&paged);
+		TH_LOG("%s%s", tries[i].name, ret == 1 ? ": this kernel has none" : "");
+		EXPECT_GE(ret, 0);
+		ASSERT_EQ(read_pfns(&paged, pfns), 0);
+		EXPECT_EQ(memcmp(pfns, paged.pfns, sizeof(pfns)), 0);
+		EXPECT_EQ(preserve_paged(self, &paged), 0);
+
+		ASSERT_EQ(close(self->session), 0);
+		self->session = luo_create_session(self->luo, SESSION);
+		ASSERT_GE(self->session, 0);
+		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+		close_paged(&paged);
+	}
+}
+
+/* A page that left before it was mapped is not the one that is mapped. */
+TEST_F(liveupdate, pages_that_left_before_do_not_matter)
+{
+	struct paged paged;
+
+	ASSERT_EQ(map_paged(self, &paged), 0);
+	ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+	ASSERT_EQ(shrink_and_grow(&paged), 0);
+	ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, paged.fd, 0, SZ_2M, OTHER_IOVA), 0);
+	EXPECT_EQ(preserve_paged(self, &paged), 0);
+	close_paged(&paged);
+}
+
+/* A mapping that gets its first page table late has the pages of then. */
+TEST_F(liveupdate, pages_are_those_of_the_first_page_table)
+{
+	__u32 ioas, hwpt;
+	struct paged paged;
+
+	ASSERT_EQ(map_paged(self, &paged), 0);
+	ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+	ASSERT_EQ(ioas_alloc(self->iommufd, &ioas), 0);
+	ASSERT_EQ(map_file_at(self->iommufd, ioas, paged.fd, 0, SZ_2M, OTHER_IOVA), 0);
+	ASSERT_EQ(punch(&paged), 0);
+	ASSERT_EQ(hwpt_alloc(self->iommufd, self->dev_id, ioas, &hwpt), 0);
+	ASSERT_EQ(hwpt_mark(self->iommufd, hwpt, HWPT_TOKEN + 1), 0);
+	EXPECT_EQ(preserve_paged(self, &paged), 0);
+
+	ASSERT_EQ(close(self->session), 0);
+	self->session = luo_create_session(self->luo, SESSION);
+	ASSERT_GE(self->session, 0);
+	ASSERT_EQ(punch(&paged), 0);
+	EXPECT_EQ(preserve_paged(self, &paged), -ESTALE);
+
+	ASSERT_EQ(object_destroy(self->iommufd, hwpt), 0);
+	ASSERT_EQ(unmap(self->iommufd, ioas, 0, UINT64_MAX), 0);
+	ASSERT_EQ(object_destroy(self->iommufd, ioas), 0);
+	close_paged(&paged);
 }
 
 /* Each page of the memfd in turn, the first and the last ones among them. */

@@ -103,31 +103,39 @@ static void attach(int i, const char *path)
 	must(device_attach_to(devices[i], hwpts[i]), "attach");
 }
 
-static void map(int memfd, __u64 size)
+static void map(int memfd, __u64 size, __u64 area)
 {
 	__u64 at;
 	int i;
 
 	for (i = 0; i < nr_devices; i++)
-		for (at = 0; at < size; at += PART_SIZE)
-			must(map_file_at(iommufds[i], ioass[i], memfd, 0, PART_SIZE, IOVA + at),
+		for (at = 0; at < size; at += area)
+			must(map_file_at(iommufds[i], ioass[i], memfd, at % PART_SIZE, area,
+					 IOVA + at),
 			     "map");
 }
 
-static void stage_1(int luo, __u64 size, bool huge, bool marked)
+/* The memfd loses a page behind those that are mapped: they have to be looked at. */
+static void lose_page(int memfd)
+{
+	if (ftruncate(memfd, PART_SIZE + SZ_4K) || ftruncate(memfd, PART_SIZE))
+		fail_exit("ftruncate");
+}
+
+static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, bool looks)
 {
 	int session, memfd, i;
 	long tables;
 
 	write_file(SHMEM_HUGE, huge ? "always" : "never");
-	memfd = memfd_sealed(PART_SIZE, 0, SEALS);
+	memfd = memfd_sealed(PART_SIZE, 0, 0);
 	must(memfd, "memfd");
 	if (fallocate(memfd, 0, 0, PART_SIZE))
 		fail_exit("fallocate");
 
 	tables = vm_count("nr_iommu_pages");
 	begin();
-	map(memfd, size);
+	map(memfd, size, area);
 	end("map");
 	printf("LU-COUNT tables %ld\n", vm_count("nr_iommu_pages") - tables);
 
@@ -136,6 +144,8 @@ static void stage_1(int luo, __u64 size, bool huge, bool marked)
 		must(hwpt_mark(iommufds[i], hwpts[i], 1), "mark");
 	end("mark");
 
+	if (looks)
+		lose_page(memfd);
 	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
 	session = luo_create_session(luo, SESSION);
 	must(session, "session");
@@ -199,15 +209,17 @@ static void stage_2(int luo, bool marked)
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
-		"Usage: %s --stage 1 [--size GIB] [--huge] [--unmarked] CDEV...\n"
+		"Usage: %s --stage 1 [--size GIB] [--area MIB] [--huge] [--unmarked] [--look] CDEV...\n"
 		"       %s --stage 2 [--unmarked] DEVICES\n"
 		"       %s --now\n"
 		"\n"
 		"  -s, --stage 1   preserve what is attached to these devices, before the kexec\n"
 		"  -s, --stage 2   take it back, after the kexec: so many devices\n"
 		"  -g, --size GIB  how much each device has mapped (1)\n"
+		"  -a, --area MIB  how much of that is mapped at once (256)\n"
 		"  -H, --huge      have it mapped in pages of 2 MiB, not of 4 KiB\n"
 		"  -u, --unmarked  preserve the memfd only, to compare with that\n"
+		"  -l, --look      have the kernel look at each page that is mapped\n"
 		"  -n, --now       have the log say the time\n",
 		name, name, name);
 }
@@ -217,17 +229,19 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "stage",	required_argument,	NULL, 's' },
 		{ "size",	required_argument,	NULL, 'g' },
+		{ "area",	required_argument,	NULL, 'a' },
 		{ "huge",	no_argument,		NULL, 'H' },
 		{ "unmarked",	no_argument,		NULL, 'u' },
+		{ "look",	no_argument,		NULL, 'l' },
 		{ "now",	no_argument,		NULL, 'n' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
-	bool huge = false, marked = true;
+	bool huge = false, marked = true, looks = false;
+	__u64 size = SZ_1G, area = PART_SIZE;
 	int stage = 0, opt, luo, i;
-	__u64 size = SZ_1G;
 
-	while ((opt = getopt_long(argc, argv, "s:g:Hunh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:g:a:Hulnh", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			stage = atoi(optarg);
@@ -235,11 +249,17 @@ int main(int argc, char *argv[])
 		case 'g':
 			size = strtoull(optarg, NULL, 0) * SZ_1G;
 			break;
+		case 'a':
+			area = strtoull(optarg, NULL, 0) * SZ_1M;
+			break;
 		case 'H':
 			huge = true;
 			break;
 		case 'u':
 			marked = false;
+			break;
+		case 'l':
+			looks = true;
 			break;
 		case 'n':
 			log_time();
@@ -252,7 +272,8 @@ int main(int argc, char *argv[])
 			return KSFT_FAIL;
 		}
 	}
-	if (stage < 1 || stage > 2 || !size || optind == argc || argc - optind > MAX_DEVICES) {
+	if (stage < 1 || stage > 2 || !size || !area || PART_SIZE % area ||
+	    optind == argc || argc - optind > MAX_DEVICES) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
@@ -265,7 +286,7 @@ int main(int argc, char *argv[])
 		nr_devices = argc - optind;
 		for (i = 0; i < nr_devices; i++)
 			attach(i, argv[optind + i]);
-		stage_1(luo, size, huge, marked);
+		stage_1(luo, size, area, huge, marked, looks);
 	} else {
 		nr_devices = atoi(argv[optind]);
 		if (nr_devices < 1 || nr_devices > MAX_DEVICES)
