@@ -136,6 +136,10 @@ static bool log_comes(const char *one, const char *other)
 /* Have this driver bind to a device, and no other one. */
 static int bind_driver(const struct life_case *c, const char *driver)
 {
+	/* The kernel has drivers, one of which may have been first */
+	if (has(c->bdf, "driver") && device_write(c->bdf, "driver/unbind", c->bdf))
+		return -EBUSY;
+
 	return device_write(c->bdf, "driver_override", driver) ?:
 	       driver_write(driver, "bind", c->bdf);
 }

@@ -61,7 +61,7 @@
  * where processors are emulated. Half a second without any kernel still is 100
  * frames. A kernel with debug options takes longer, and needs fewer per second.
  */
-#define DEFAULT_RATE		200
+#define DEFAULT_RATE		100
 #define MAX_RATE		1000
 
 /* A machine has so many root ports. */
