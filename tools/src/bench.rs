@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use plotters::prelude::*;
 use serde_json::json;
 
+use crate::catalog::Catalog;
 use crate::context::Context;
 use crate::evidence::{Evidence, FIRST_WORDS, STARTING_NEW_KERNEL};
 use crate::job::Job;
@@ -79,10 +80,10 @@ const BUSES_OF_SWITCH: usize = ON_SWITCH + 2;
 const MOST_DEVICES: usize = 4 * ON_SWITCH;
 
 /// What goes on behind a root port.
-const IGB: Device = Device { model: "igb", backend: Backend::None };
+const IGB: &str = "igb";
 
 /// What goes on behind a switch.  It has no I/O ports, of which there are too few for that many.
-const NVME: Device = Device { model: "nvme,serial=bench", backend: Backend::None };
+const NVME: &str = "nvme,serial=bench";
 
 /// What the second kernel says when it knows what memory it has, what was handed over included. Until
 /// then it waits for nothing, as it does later: waiting counts, too.
@@ -102,10 +103,12 @@ impl Point {
 
     /// What its machine has.
     fn slots(&self) -> Vec<Slot> {
+        let device = |model: &str| Device { model: model.to_owned(), backend: Backend::None };
         if self.devices <= ON_ROOT_PORTS {
-            return vec![Slot::Device(IGB); self.devices];
+            return vec![Slot::Device(device(IGB)); self.devices];
         }
-        vec![Slot::Fixed(&[NVME; ON_SWITCH]); self.devices.div_ceil(ON_SWITCH)]
+        let switch = Slot::Fixed(vec![device(NVME); ON_SWITCH]);
+        vec![switch; self.devices.div_ceil(ON_SWITCH)]
     }
 
     /// The addresses of the devices.
@@ -119,49 +122,48 @@ impl Point {
         buses.map(|bus| format!("0000:{bus:02x}:00.0")).collect()
     }
 
-    /// The test that measures it.  It lives as long as the harness, as those of the catalog do.
-    fn test(&self) -> &'static VmTest {
-        let text = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
+    /// The test that measures it.
+    fn test(&self) -> VmTest {
         let flags = [(self.huge, " --huge"), (!self.marked, " --unmarked")];
         let flag = |at: usize| if flags[at].0 { flags[at].1 } else { "" };
         let cdevs = (0..self.devices).map(|number| format!(" /dev/vfio/devices/vfio{number}"));
         let cdevs = cdevs.collect::<Vec<_>>().concat();
         let bench = "iommu/iommufd_liveupdate_bench";
-        let setup = text(format!("vfio/scripts/setup.sh {}", self.bdfs().join(" ")));
+        let setup = format!("vfio/scripts/setup.sh {}", self.bdfs().join(" "));
         let preserve =
             format!("{bench} --stage 1 --size {}{}{}{cdevs}", self.gib, flag(0), flag(1));
         let retrieve = format!("{bench} --stage 2{} {}", flag(1), self.devices);
-        let first = vec![Do::Need(setup), Do::Test(text(preserve))];
+        let first = vec![Do::Need(setup.clone()), Do::Test(preserve)];
         let second = vec![
-            Do::Need("iommu/iommufd_liveupdate_bench --now"),
-            Do::Need("mount -t tracefs trace /sys/kernel/tracing"),
-            Do::Need("cat /sys/kernel/tracing/trace"),
+            Do::Need("iommu/iommufd_liveupdate_bench --now".to_owned()),
+            Do::Need("mount -t tracefs trace /sys/kernel/tracing".to_owned()),
+            Do::Need("cat /sys/kernel/tracing/trace".to_owned()),
             Do::Need(setup),
-            Do::Test(text(retrieve)),
+            Do::Test(retrieve),
         ];
-        let stage = Stage { kernel: Variant::Bench, cmdline: "nokaslr", ..Stage::MAIN };
-        let stages = vec![
-            Stage { commands: Vec::leak(first), ..stage },
-            Stage {
-                commands: Vec::leak(second),
-                cmdline: "nokaslr trace_event=iommu:attach_device_to_domain trace_clock=x86-tsc",
-                ..stage
-            },
-        ];
-        Box::leak(Box::new(VmTest {
-            name: text(self.name()),
-            about: "what a live update costs",
-            pitfalls: &[],
+        let traced = "nokaslr trace_event=iommu:attach_device_to_domain trace_clock=x86-tsc";
+        let stage = |cmdline: &str, commands| Stage {
+            kernel: Variant::Bench,
+            cmdline: cmdline.to_owned(),
+            commands,
+            ..Stage::default()
+        };
+        VmTest {
+            name: self.name(),
+            about: "what a live update costs".to_owned(),
+            pitfalls: Vec::new(),
             machine: Machine {
-                memory: "12G",
-                slots: Vec::leak(self.slots()),
+                memory: "12G".to_owned(),
+                slots: self.slots(),
                 counts_instructions: true,
-                ..Machine::PLAIN
+                ..Machine::default()
             },
-            stages: Vec::leak(stages),
+            stages: vec![stage("nokaslr", first), stage(traced, second)],
             timeout: Duration::from_secs(3600),
             judge: None,
-        }))
+            is_repetition: false,
+            variations: Vec::new(),
+        }
     }
 }
 
@@ -174,13 +176,14 @@ pub fn run(ctx: &Context, full: bool) -> Result<bool> {
     for variant in [Variant::Main, Variant::Bench] {
         built.prepare(ctx, variant);
     }
+    let catalog = Catalog::read(ctx)?;
     let tables = tables(ctx, &built)?;
     let mut points = Vec::new();
     for point in POINTS.iter().chain(full.then_some(&FULL).into_iter().flatten()) {
-        let evidence = evidence(ctx, &built, &Job::of(point.test()))?;
+        let evidence = evidence(ctx, &built, &Job::of(&point.test()))?;
         points.push((*point, counts(&evidence)?));
     }
-    let gaps = gaps(ctx, &built)?;
+    let gaps = gaps(ctx, &built, &catalog)?;
     let dir = ctx.cache.join("bench");
     fs::create_dir_all(&dir)?;
     let results = Results { points, tables, gaps };
@@ -282,23 +285,24 @@ fn nanoseconds(line: &str) -> Option<u64> {
 
 /// What it costs to preserve tables, by a KUnit test: how many, all of it, and what KHO takes of that.
 fn tables(ctx: &Context, built: &Built) -> Result<[u64; 3]> {
-    let test: &'static VmTest = Box::leak(Box::new(VmTest {
-        name: "bench-tables",
-        about: "what it costs to preserve a table",
-        pitfalls: &[],
-        machine: Machine { counts_instructions: true, ..Machine::PLAIN },
-        stages: const {
-            &[Stage {
-                kernel: Variant::Bench,
-                cmdline: "kunit.enable=1 kunit.autorun=1 kunit.filter_glob=iommu_liveupdate",
-                commands: &[Do::Need("true")],
-                ..Stage::MAIN
-            }]
-        },
+    let only = "kunit.enable=1 kunit.autorun=1 kunit.filter_glob=iommu_liveupdate";
+    let test = VmTest {
+        name: "bench-tables".to_owned(),
+        about: "what it costs to preserve a table".to_owned(),
+        pitfalls: Vec::new(),
+        machine: Machine { counts_instructions: true, ..Machine::default() },
+        stages: vec![Stage {
+            kernel: Variant::Bench,
+            cmdline: only.to_owned(),
+            commands: vec![Do::Need("true".to_owned())],
+            ..Stage::default()
+        }],
         timeout: Duration::from_secs(600),
         judge: None,
-    }));
-    let evidence = evidence(ctx, built, &Job::of(test))?;
+        is_repetition: false,
+        variations: Vec::new(),
+    };
+    let evidence = evidence(ctx, built, &Job::of(&test))?;
     let said = evidence.console.iter().find_map(|line| {
         let words = message(&line.text).trim_start().strip_prefix("# iommu_liveupdate: ")?;
         let numbers = words.split(' ').filter_map(|word| word.parse().ok());
@@ -309,9 +313,9 @@ fn tables(ctx: &Context, built: &Built) -> Result<[u64; 3]> {
 
 /// The longest gap between two DMA writes, in seconds: through a live update, and of a device that
 /// nothing happens to. By the clock of the host.
-fn gaps(ctx: &Context, built: &Built) -> Result<[f64; 2]> {
+fn gaps(ctx: &Context, built: &Built, catalog: &Catalog) -> Result<[f64; 2]> {
     let gap = |name| {
-        let evidence = evidence(ctx, built, &Job::named(name)?)?;
+        let evidence = evidence(ctx, built, &catalog.job(name)?)?;
         let gap = judges::longest_gap(&evidence, 0, "01:00.0", 0.0, f64::INFINITY);
         gap.with_context(|| format!("{name}: nothing was written"))
     };

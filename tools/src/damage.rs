@@ -10,14 +10,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 
 use crate::machine::MEMORY_TYPE;
 
 /// Something to change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The device that it is about, as QEMU writes it in traces.
-    pub bdf: &'static str,
+    pub bdf: String,
     /// What of it.
     pub part: Part,
     /// Which word of 32 bits.
@@ -27,7 +28,8 @@ pub struct Damage {
 }
 
 /// What there is of a device in memory that is handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The beginning of all records: `struct iommu_flb_ser`.
     Records,
@@ -152,7 +154,7 @@ impl Memory {
         // Before something is not what it has to be to be found.
         let places = all
             .iter()
-            .map(|one| Ok((self.locate(one.bdf, one.part)? + 4 * one.word, one.flip)))
+            .map(|one| Ok((self.locate(&one.bdf, one.part)? + 4 * one.word, one.flip)))
             .collect::<Result<Vec<_>>>()?;
         for (at, flip) in places {
             let word = u32::from_le_bytes(self.read(at)?) ^ flip;
@@ -344,8 +346,8 @@ mod tests {
     #[test]
     fn damage_is_done_to_one_word() {
         let memory = memory("word");
-        let damage = Damage { bdf: "01:01.0", part: Part::Device, word: 2, flip: 0x300 };
-        memory.damage(&[damage]).expect("done");
+        let damage = Damage { bdf: "01:01.0".into(), part: Part::Device, word: 2, flip: 0x300 };
+        memory.damage(std::slice::from_ref(&damage)).expect("done");
         assert_eq!(memory.read_u64(DEVICES + HEADER + 8).expect("read"), 0x208);
         // It is another one's now.
         assert!(memory.damage(&[damage]).is_err());

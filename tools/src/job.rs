@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::catalog::TESTS;
 use crate::kernel::Variant;
 use crate::machine::Machine;
 use crate::vm::{Do, Stage, VmTest};
@@ -48,7 +47,7 @@ const DEBUG_MEMORY: &str = "3G";
 const DEBUG_PATIENCE: u32 = 6;
 
 /// How a boot ends that looks for leaks: a function of the init.
-const FIND_LEAKS: Do = Do::Test("find_leaks");
+const FIND_LEAKS: &str = "find_leaks";
 
 /// A test on certain kernels.
 #[derive(Clone)]
@@ -56,33 +55,27 @@ pub struct Job {
     /// The test's name, with `@` and the kernels if they are not those of the catalog.
     pub name: String,
     /// The test.
-    pub test: &'static VmTest,
+    pub test: VmTest,
     /// The kernel of each boot.
     pub kernels: Vec<Variant>,
 }
 
 impl Job {
     /// `test` as it is in the catalog.
-    pub fn of(test: &'static VmTest) -> Self {
+    pub fn of(test: &VmTest) -> Self {
         let kernels = test.stages.iter().map(|stage| stage.kernel).collect();
-        Self { name: test.name.to_owned(), test, kernels }
+        Self { name: test.name.clone(), test: test.clone(), kernels }
     }
 
-    /// The job called `test`, `test@kernel` (for all boots) or `test@kernel-kernel` (for each).  A
-    /// test that is about certain kernels takes `debug` only, and keeps what it is about.
-    pub fn named(name: &str) -> Result<Self> {
-        let (base, kernels) = name.split_once('@').map_or((name, None), |(a, b)| (a, Some(b)));
-        let test = TESTS.iter().find(|test| test.name == base).with_context(|| {
-            let names: Vec<&str> = TESTS.iter().map(|test| test.name).collect();
-            format!("there is no VM test `{base}`; there are: {}", names.join(", "))
-        })?;
+    /// The job called `test@kernel` (for all boots) or `test@kernel-kernel` (for each).  A test that
+    /// is about certain kernels takes `debug` only, and keeps what it is about.
+    pub fn on(test: &VmTest, kernels: &str) -> Result<Self> {
         let usual = Self::of(test);
-        let Some(kernels) = kernels else {
-            return Ok(usual);
-        };
+        let base = &test.name;
+        let name = format!("{base}@{kernels}");
         if kernels == Variant::Debug.name() {
             let kernels = usual.kernels.into_iter().map(Variant::on_debug).collect();
-            return Ok(Self { name: name.to_owned(), test, kernels });
+            return Ok(Self { name, kernels, ..usual });
         }
         let mut kernels = kernels
             .split('-')
@@ -102,7 +95,7 @@ impl Job {
             kernels.resize(boots, kernels[0]);
         }
         ensure!(kernels.len() == boots, "{name}: names other than 1 or {boots} kernels");
-        Ok(Self { name: name.to_owned(), test, kernels })
+        Ok(Self { name, kernels, ..usual })
     }
 
     /// Whether the test does not depend on which kernels it runs on.
@@ -115,8 +108,9 @@ impl Job {
         let boots = self.test.stages.iter().zip(&self.kernels);
         boots
             .map(|(stage, kernel)| {
-                let leaks = finds_leaks(stage, *kernel).then_some(FIND_LEAKS);
-                stage.commands.iter().copied().chain(leaks).collect()
+                let leaks = || Do::Test(FIND_LEAKS.to_owned());
+                let leaks = finds_leaks(stage, *kernel).then(leaks);
+                stage.commands.iter().cloned().chain(leaks).collect()
             })
             .collect()
     }
@@ -142,7 +136,7 @@ impl Job {
             if kernel.is_debug() {
                 words.push(DEBUG_LEVELS);
             }
-            words.push(stage.cmdline);
+            words.push(&stage.cmdline);
             words.join(" ").trim_end().to_owned()
         };
         self.test.stages.iter().enumerate().zip(&self.kernels).map(line).collect()
@@ -150,9 +144,9 @@ impl Job {
 
     /// The machine, with enough memory for the kernels.
     pub fn machine(&self) -> Machine {
-        let machine = self.test.machine;
-        if self.has_debug() && gib(machine.memory) < gib(DEBUG_MEMORY) {
-            return Machine { memory: DEBUG_MEMORY, ..machine };
+        let mut machine = self.test.machine.clone();
+        if self.has_debug() && gib(&machine.memory) < gib(DEBUG_MEMORY) {
+            machine.memory = DEBUG_MEMORY.to_owned();
         }
         machine
     }
@@ -174,17 +168,21 @@ const fn finds_leaks(stage: &Stage, kernel: Variant) -> bool {
 }
 
 /// What QEMU's `-m` takes, as a number of GiB; 0 if it is given in other units.
-fn gib(memory: &str) -> u32 {
+pub fn gib(memory: &str) -> u32 {
     memory.strip_suffix('G').and_then(|gib| gib.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{ON_DEBUG, REPETITIONS};
+    use crate::catalog::Catalog;
+
+    fn job(name: &str) -> Result<Job> {
+        Catalog::ours().job(name)
+    }
 
     fn kernels(name: &str) -> Option<Vec<Variant>> {
-        Job::named(name).ok().map(|job| job.kernels)
+        job(name).ok().map(|job| job.kernels)
     }
 
     #[test]
@@ -207,45 +205,30 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_on_debug_kernels_has_one() {
-        for name in ON_DEBUG {
-            assert!(Job::named(name).expect(name).has_debug(), "{name}");
-        }
-    }
-
-    #[test]
-    fn repetitions_are_tests() {
-        for name in REPETITIONS {
-            let is_listed = TESTS.iter().any(|test| test.name == *name) || ON_DEBUG.contains(name);
-            assert!(is_listed && Job::named(name).is_ok(), "{name}");
-        }
-    }
-
-    #[test]
     fn boot_of_a_debug_kernel_ends_with_a_search_for_leaks() {
-        let job = Job::named("luo-kexec@main-debug").expect("a job");
+        let job = job("luo-kexec@main-debug").expect("a job");
         let (commands, lines) = (job.commands(), job.cmdlines());
         assert_eq!(commands[0].len() + 1, commands[1].len());
-        assert!(matches!(commands[1].last(), Some(Do::Test("find_leaks"))));
+        assert_eq!(commands[1].last(), Some(&Do::Test(FIND_LEAKS.to_owned())));
         assert!(!lines[0].contains("kmemleak=on") && lines[1].contains("kmemleak=on"));
     }
 
     #[test]
     fn other_kernels_look_for_leaks_where_a_test_wants_it() {
-        let job = Job::named("vfio-fail-nth").expect("a job");
+        let job = job("vfio-fail-nth").expect("a job");
         assert!(!job.has_debug());
         for (commands, line) in job.commands().iter().zip(job.cmdlines()) {
-            assert!(matches!(commands.last(), Some(Do::Test("find_leaks"))));
+            assert_eq!(commands.last(), Some(&Do::Test(FIND_LEAKS.to_owned())));
             assert!(line.contains("kmemleak=on"), "{line}");
         }
     }
 
     #[test]
     fn every_test_can_run_on_debug_kernels() {
-        for test in TESTS {
-            let job = Job::named(&format!("{}@debug", test.name)).expect("a job");
+        for test in Catalog::ours().tests {
+            let job = Job::on(&test, "debug").expect("a job");
             assert!(job.cmdlines().iter().all(|line| line.contains(DEBUG_SCRATCH)));
-            assert!(gib(job.machine().memory) >= gib(DEBUG_MEMORY), "{}", test.name);
+            assert!(gib(&job.machine().memory) >= gib(DEBUG_MEMORY), "{}", test.name);
             assert!(job.timeout() > test.timeout);
             assert!(job.has_debug(), "{}", test.name);
         }
@@ -253,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_boot_but_the_last_keeps_its_initrd() {
-        let lines = Job::named("luo-kexec").expect("a job").cmdlines();
+        let lines = job("luo-kexec").expect("a job").cmdlines();
         assert_eq!(lines[0], format!("{CMDLINE} lu_stage=1 {RETAIN} {NO_LOCK_ORDER}"));
         assert_eq!(lines[1], format!("{CMDLINE} lu_stage=2"));
     }

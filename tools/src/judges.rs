@@ -13,15 +13,57 @@ mod registers;
 mod translation;
 mod witness;
 
-pub use reads::{idle_reads, running_reads, stopped_reads};
-pub use registers::{registers, unused};
-pub use translation::stopped_first;
-pub use witness::{
-    crashed_witness, dropped_witness, ended_witness, idle_witness, longest_gap, outside,
-    running_below_bridge, running_beside_bystander, running_beside_interrupts,
-    running_beside_refused, running_into_holes, running_with_partner, running_witness,
-    stopped_witness,
+use reads::{idle_reads, running_reads, stopped_reads};
+use registers::registers;
+use translation::stopped_first;
+use witness::{
+    crashed_witness, dropped_witness, ended_witness, idle_witness, outside, running_below_bridge,
+    running_beside_bystander, running_beside_interrupts, running_beside_refused,
+    running_into_holes, running_with_partner, running_witness, stopped_witness,
 };
+
+pub use registers::unused;
+pub use witness::longest_gap;
+
+/// Looks at what the programs in a VM cannot know.
+pub type Judge = fn(&Evidence) -> Vec<Case>;
+
+/// A table of functions by name.
+macro_rules! by_name {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), $name),)*]
+    };
+}
+
+/// All judges, as tests name them.
+pub const ALL: &[(&str, Judge)] = by_name!(
+    crashed_witness
+    dropped_igb
+    dropped_witness
+    ended_witness
+    idle_reads
+    idle_witness
+    keeps_mastering
+    kunit
+    outside
+    quiesced_and_left_alone_igb
+    registers
+    running_below_bridge
+    running_beside_bystander
+    running_beside_interrupts
+    running_beside_refused
+    running_into_holes
+    running_reads
+    running_with_partner
+    running_witness
+    stopped_first
+    stopped_igb
+    stopped_reads
+    stopped_witness
+    stops_for_unaware
+    stops_for_version
+    stops_mastering
+);
 
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
@@ -56,12 +98,12 @@ const NOT_DECLARED: &str = "liveupdate: devices are stopped: the kernel image do
 
 /// No DMA of an armed, fed `igb` crosses the kexec, because its kernel quiesced
 /// and reset it after the point of no return.
-pub fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
+fn quiesced_igb(evidence: &Evidence) -> Vec<Case> {
     quiesced_until(evidence, "bind")
 }
 
 /// The same, and nobody but its user writes to its registers.
-pub fn quiesced_and_left_alone_igb(evidence: &Evidence) -> Vec<Case> {
+fn quiesced_and_left_alone_igb(evidence: &Evidence) -> Vec<Case> {
     let mut cases = quiesced_igb(evidence);
     cases.extend(registers(evidence));
     cases
@@ -69,7 +111,7 @@ pub fn quiesced_and_left_alone_igb(evidence: &Evidence) -> Vec<Case> {
 
 /// The same until the next kernel, which does not do live updates, is up; and it says once what it
 /// drops.
-pub fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
+fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
     let jump = evidence.jump(1).unwrap_or(f64::INFINITY);
     let said: Vec<&str> = evidence
         .console
@@ -86,13 +128,13 @@ pub fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
 }
 
 /// No DMA until the next kernel is up, which does not know of devices and so has nothing to say.
-pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
+fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
     quiesced_until(evidence, "boot")
 }
 
 /// The same for a device that was asked to go on doing DMA: the log says that the next kernel takes
 /// over nothing of what is handed over.
-pub fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
+fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
     let said = |missing: &str| {
         missing.ends_with(
             ", pci-driver-v1, pci-probe-v1, iommu-liveupdate-v1, iommufd-v1, vfio-pci-v1",
@@ -105,7 +147,7 @@ pub fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
 
 /// The same, and the next kernel finds the device in good order; it is only vfio-pci's version that
 /// its image does not declare.
-pub fn stops_for_version(evidence: &Evidence) -> Vec<Case> {
+fn stops_for_version(evidence: &Evidence) -> Vec<Case> {
     let mut cases = quiesced_until(evidence, "bind");
     cases.extend(stopped_for_image(evidence, |missing| missing == "vfio-pci-v1"));
     cases
@@ -209,7 +251,7 @@ fn quiesced_until(evidence: &Evidence, phase: &str) -> Vec<Case> {
 }
 
 /// The next kernel finds the device mastering the bus, stops it, and says so once.
-pub fn stops_mastering(evidence: &Evidence) -> Vec<Case> {
+fn stops_mastering(evidence: &Evidence) -> Vec<Case> {
     let jump = evidence.jump(1).unwrap_or(f64::INFINITY);
     let said = evidence
         .console
@@ -224,7 +266,7 @@ pub fn stops_mastering(evidence: &Evidence) -> Vec<Case> {
 
 /// An `igb` and its root port have bus mastering on from the call of kexec until vfio-pci is bound
 /// in the next kernel, and the device is not reset.
-pub fn keeps_mastering(evidence: &Evidence) -> Vec<Case> {
+fn keeps_mastering(evidence: &Evidence) -> Vec<Case> {
     let times = (evidence.update_asked(1), evidence.end_of(2, "retrieve"));
     let (Some(asked), Some(end)) = times else {
         return vec![Case::failed("bus mastering", "no complete live update to look at")];
@@ -263,7 +305,7 @@ pub fn keeps_mastering(evidence: &Evidence) -> Vec<Case> {
 }
 
 /// Reads the KUnit results that the kernel printed on its console.
-pub fn kunit(evidence: &Evidence) -> Vec<Case> {
+fn kunit(evidence: &Evidence) -> Vec<Case> {
     let lines = evidence.console.iter().map(|line| message(&line.text));
     let start = lines.clone().position(|line| line.starts_with("KTAP version"));
     let Some(start) = start else {

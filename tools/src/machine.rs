@@ -20,7 +20,7 @@ const RESIDENT_KIB: usize = 3 << 20;
 const DISK_BYTES: u64 = 64 << 20;
 
 /// What is at the other end of a device.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Backend {
     /// Nothing.
     None,
@@ -35,10 +35,10 @@ pub enum Backend {
 }
 
 /// A device.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Device {
-    /// QEMU's name for it.
-    pub model: &'static str,
+    /// QEMU's name for it, and properties.
+    pub model: String,
     /// What it is connected to.
     pub backend: Backend,
 }
@@ -53,20 +53,20 @@ const EXPANDER_BUS: usize = 0x40;
 /// device. So with a single slot the device is at `0000:01:00.0`, or if it is below a switch, at
 /// `0000:03:00.0` (upstream port `0000:01:00.0`, its downstream port `0000:02:00.0`). The device
 /// below a bridge to conventional PCI is at `0000:02:01.0`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Slot {
     /// A device.
     Device(Device),
     /// A device without a root port: on the root bus itself.
     Integrated(Device),
     /// A switch with these devices, each behind a downstream port.
-    Switch(&'static [Device]),
+    Switch(Vec<Device>),
     /// The same, where nothing can be plugged in.  Firmware keeps no addresses free for that, of which
     /// there are too few for many ports.
-    Fixed(&'static [Device]),
+    Fixed(Vec<Device>),
     /// A switch where the downstream ports are functions of one device: nothing keeps what is behind
     /// them from each other, and all of it is one IOMMU group.
-    Group(&'static [Device]),
+    Group(Vec<Device>),
     /// A bridge to conventional PCI, with a device below it.
     Conventional(Device),
     /// A device whose root port is not on the first root bus, but on that of an expander: root port
@@ -90,16 +90,16 @@ impl Slot {
 }
 
 /// A test's machine: a q35 with VT-d and these devices.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
     /// Memory, as QEMU's `-m` takes it.
-    pub memory: &'static str,
+    pub memory: String,
     /// Properties of the `intel-iommu` device.
-    pub iommu: &'static str,
+    pub iommu: String,
     /// What is on the root bus, in the order of its device numbers.
-    pub slots: &'static [Slot],
+    pub slots: Vec<Slot>,
     /// QEMU trace events to record.
-    pub traces: &'static [&'static str],
+    pub traces: Vec<String>,
     /// Whether its memory can be changed from outside.
     pub is_open: bool,
     /// Whether it has one processor, for which each instruction takes a nanosecond.
@@ -114,17 +114,21 @@ const PROCESSOR: &str = "max,erms=off,fsrm=off,fzrm=off,fsrs=off";
 /// What makes memory that can be changed from outside, and what QEMU calls its file.
 pub const MEMORY_TYPE: &str = "memory-backend-memfd";
 
-impl Machine {
+impl Default for Machine {
     /// The machine without devices.
-    pub const PLAIN: Self = Self {
-        memory: "2G",
-        iommu: "intremap=on,scalable-mode=on",
-        slots: &[],
-        traces: &[],
-        is_open: false,
-        counts_instructions: false,
-    };
+    fn default() -> Self {
+        Self {
+            memory: "2G".to_owned(),
+            iommu: "intremap=on,scalable-mode=on".to_owned(),
+            slots: Vec::new(),
+            traces: Vec::new(),
+            is_open: false,
+            counts_instructions: false,
+        }
+    }
+}
 
+impl Machine {
     /// Whether the harness feeds one of its devices.
     pub fn is_fed(&self) -> bool {
         self.devices().any(|device| device.backend == Backend::Frames)
@@ -161,7 +165,7 @@ impl Machine {
             if self.counts_instructions { ("max", "1") } else { (PROCESSOR, "2") };
         qemu.args(["-M", "q35,kernel-irqchip=split", "-accel", "tcg", "-cpu", processor])
             .args(["-smp", processors])
-            .args(["-m", self.memory, "-nodefaults", "-no-reboot", "-display", "none", "-S"])
+            .args(["-m", &self.memory, "-nodefaults", "-no-reboot", "-display", "none", "-S"])
             .args(["-run-with", "exit-with-parent=on"])
             .args([
                 "-chardev",
@@ -183,7 +187,7 @@ impl Machine {
             .arg("-initrd")
             .arg(initrd)
             .args(["-append", cmdline]);
-        for event in self.traces {
+        for event in &self.traces {
             qemu.args(["-trace", event]);
         }
         if self.counts_instructions {
@@ -248,7 +252,7 @@ impl Machine {
         let mut models = vec!["intel-iommu", "pcie-root-port"];
         let names = self.devices().filter_map(|device| device.model.split(',').next());
         models.extend(names);
-        for slot in self.slots {
+        for slot in &self.slots {
             match slot {
                 Slot::Device(_) | Slot::Integrated(_) | Slot::Empty(_) => {}
                 Slot::Switch(_) | Slot::Fixed(_) | Slot::Group(_) => {
@@ -337,15 +341,13 @@ mod tests {
 
     #[test]
     fn wires_are_called_as_their_devices_are() {
-        let wired = Device { model: "igb", backend: Backend::Wire };
-        const SWITCH: &[Device] = &[
-            Device { model: "igb", backend: Backend::None },
-            Device { model: "igb", backend: Backend::Wire },
-        ];
-        let slots = [Slot::Device(wired), Slot::Switch(SWITCH), Slot::Expander(wired)];
-        let machine = Machine { slots: Box::leak(Box::new(slots)), ..Machine::PLAIN };
+        let igb = |backend| Device { model: "igb".to_owned(), backend };
+        let wired = || igb(Backend::Wire);
+        let switch = Slot::Switch(vec![igb(Backend::None), wired()]);
+        let slots = vec![Slot::Device(wired()), switch, Slot::Expander(wired())];
+        let machine = Machine { slots, ..Machine::default() };
         assert_eq!(machine.wires(), ["1", "2.2", "3"]);
-        assert!(Machine::PLAIN.wires().is_empty());
+        assert!(Machine::default().wires().is_empty());
     }
 
     #[test]

@@ -125,10 +125,7 @@ fn run(task: Task) -> Result<bool> {
     match task {
         Task::Tree { force } => tree::update(&ctx, force).map(|_| true),
         Task::Build => kernel::build(&ctx).map(|_| true),
-        Task::Test { list: true, .. } => {
-            suite::list();
-            Ok(true)
-        }
+        Task::Test { list: true, .. } => suite::list(&ctx).map(|()| true),
         Task::Run => suite::show(&ctx),
         Task::Check => suite::check(&ctx),
         Task::InstallInto => install::install(&ctx).map(|()| true),
@@ -140,7 +137,7 @@ fn run(task: Task) -> Result<bool> {
         }
         Task::Bench { full } => bench::run(&ctx, full),
         Task::Legend => {
-            legend::print();
+            legend::print(&catalog::Catalog::read(&ctx)?);
             Ok(true)
         }
         Task::Patches => tree::export_patches(&ctx).map(|()| true),

@@ -12,7 +12,7 @@ use crate::vm::{Report, VmTest};
 
 /// Prints the story of a run of `job`.
 pub fn print(ctx: &Context, job: &Job, report: &Report) {
-    let test = job.test;
+    let test = &job.test;
     let boots = report.evidence.boots();
     println!("\nLive update of a passthrough device: {}\n", test.about);
     println!("  device     {}", device(test, &boots));
@@ -38,7 +38,7 @@ pub fn print(ctx: &Context, job: &Job, report: &Report) {
 
 /// The device's address, model and PCI IDs, as the first kernel saw them.
 fn device(test: &VmTest, boots: &[Boot]) -> String {
-    let model = test.machine.devices().next().map_or("none", |device| device.model);
+    let model = test.machine.devices().next().map_or("none", |device| &device.model);
     let ids: Vec<&str> = boots
         .first()
         .and_then(|boot| boot.runs.first())

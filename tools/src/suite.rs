@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, bail};
 
-use crate::catalog::{ON_DEBUG, REPETITIONS, SHOWN, TESTS};
+use crate::catalog::{Catalog, SHOWN};
 use crate::checks;
 use crate::context::Context;
 use crate::job::Job;
@@ -28,10 +28,11 @@ use crate::verdict::{Case, Outcome, Totals};
 use crate::vm::{self, Chosen, Report};
 
 /// Prints the names of the VM tests.
-pub fn list() {
-    for test in TESTS {
+pub fn list(ctx: &Context) -> Result<()> {
+    for test in Catalog::read(ctx)?.tests {
         println!("{:20} {}", test.name, test.about);
     }
+    Ok(())
 }
 
 /// Runs the named VM tests, optionally with other kernels, and says whether all was well.
@@ -42,7 +43,8 @@ pub fn run_vm_tests(
     next: Option<PathBuf>,
 ) -> Result<bool> {
     let start = Instant::now();
-    let jobs = names.iter().map(|name| Job::named(name)).collect::<Result<Vec<_>>>()?;
+    let catalog = Catalog::read(ctx)?;
+    let jobs = names.iter().map(|name| catalog.job(name)).collect::<Result<Vec<_>>>()?;
     let chosen = Chosen { first: chosen(ctx, first)?, next: chosen(ctx, next)? };
     let built = kernel::build(ctx)?;
     let cases = run_jobs(ctx, &built, &chosen, &jobs)?;
@@ -54,7 +56,7 @@ pub fn run_vm_tests(
 /// Runs the named VM tests, or all, on debug kernels.
 pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
     let names: Vec<String> = if names.is_empty() {
-        TESTS.iter().map(|test| test.name.to_owned()).collect()
+        Catalog::read(ctx)?.tests.into_iter().map(|test| test.name).collect()
     } else {
         names.to_vec()
     };
@@ -64,7 +66,7 @@ pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
 
 /// Shows the main path: one device through one live update.
 pub fn show(ctx: &Context) -> Result<bool> {
-    let job = Job::named(SHOWN)?;
+    let job = Catalog::read(ctx)?.job(SHOWN)?;
     let built = kernel::build(ctx)?;
     let report = run_job(ctx, &built, &Chosen::default(), &job, &allow_list(ctx)?)?;
     report::print(ctx, &job, &report);
@@ -77,6 +79,7 @@ pub fn show(ctx: &Context) -> Result<bool> {
 /// tests of the others: each for itself leaves processors idle.
 pub fn run_all(ctx: &Context, full: bool) -> Result<bool> {
     let start = Instant::now();
+    let catalog = Catalog::read(ctx)?;
     let cases = thread::scope(|scope| {
         let host = scope.spawn(|| in_background(|| host_tests(ctx)));
         let tree = tree::update(ctx, false);
@@ -85,7 +88,7 @@ pub fn run_all(ctx: &Context, full: bool) -> Result<bool> {
             .then(|| scope.spawn(|| in_background(|| checks::run(ctx, checks::Which::Cheap))));
         let built = tree.and_then(|tree| kernel::build_from(ctx, tree));
         let mut cases = match built {
-            Ok(built) => run_jobs(ctx, &built, &Chosen::default(), &jobs_of(full)?)?,
+            Ok(built) => run_jobs(ctx, &built, &Chosen::default(), &jobs_of(&catalog, full)?)?,
             Err(error) => {
                 println!("FAIL build: {error:#}");
                 vec![Case::failed("build", error.to_string())]
@@ -96,19 +99,18 @@ pub fn run_all(ctx: &Context, full: bool) -> Result<bool> {
         }
         Ok::<_, Error>(cases)
     })?;
-    legend::print();
+    legend::print(&catalog);
     times::print(start);
     println!("{}", Totals::of(&cases));
     Ok(Totals::of(&cases).is_good())
 }
 
 /// The VM tests of `make test`, or of `make test-full`.
-fn jobs_of(full: bool) -> Result<Vec<Job>> {
-    let is_meant = |name: &str| full || !REPETITIONS.contains(&name);
-    let tests = TESTS.iter().filter(|test| is_meant(test.name));
+fn jobs_of(catalog: &Catalog, full: bool) -> Result<Vec<Job>> {
+    let tests = catalog.tests.iter().filter(|test| full || !test.is_repetition);
     let mut jobs: Vec<Job> = tests.map(Job::of).collect();
-    for name in ON_DEBUG.iter().filter(|name| is_meant(name)) {
-        jobs.push(Job::named(name)?);
+    for (name, _) in catalog.variations().filter(|(_, is_repetition)| full || !is_repetition) {
+        jobs.push(catalog.job(&name)?);
     }
     Ok(jobs)
 }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::context::Context;
@@ -20,6 +21,7 @@ use crate::evidence::{Boot, Evidence, Run, STARTING_NEW_KERNEL};
 use crate::feed::Feeder;
 use crate::initramfs;
 use crate::job::Job;
+use crate::judges::Judge;
 use crate::kernel::{Built, Variant};
 use crate::ktap;
 use crate::lines;
@@ -38,18 +40,20 @@ const CONNECT: Duration = Duration::from_secs(20);
 const SHOWN_LINES: usize = 15;
 
 /// One command of a stage.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Do {
     /// Prepares: must succeed, or the stage ends.
-    Need(&'static str),
+    Need(String),
     /// Tests: its KTAP results count, or its exit status if it has none.
-    Test(&'static str),
+    Test(String),
 }
 
 /// How a boot that is not the last one ends.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum End {
     /// The kernel is live-updated to the next one.
+    #[default]
     LiveUpdate,
     /// It panics, and the next one is its crash kernel.
     Panic,
@@ -66,14 +70,14 @@ impl End {
 }
 
 /// One boot of a test.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     /// What this kernel is told besides the usual; it may take back what is usual.
-    pub cmdline: &'static str,
+    pub cmdline: String,
     /// The kernel.
     pub kernel: Variant,
     /// What is run, in this order.
-    pub commands: &'static [Do],
+    pub commands: Vec<Do>,
     /// Whether no module is loaded before that but for what the kernel asks for.
     pub loads_late: bool,
     /// Whether it looks for leaks after that.  Debug kernels always do.
@@ -81,24 +85,28 @@ pub struct Stage {
     /// How it ends, unless it is the last one.
     pub end: End,
     /// What QEMU's human monitor is told when this kernel jumps into the next one.
-    pub at_jump: &'static [&'static str],
+    pub at_jump: Vec<String>,
     /// What is changed then of what this kernel hands over.
-    pub damage: &'static [Damage],
+    pub damage: Vec<Damage>,
+}
+
+impl Default for Stage {
+    /// A boot of the main kernel that does nothing.
+    fn default() -> Self {
+        Self {
+            cmdline: String::new(),
+            kernel: Variant::Main,
+            commands: Vec::new(),
+            loads_late: false,
+            finds_leaks: false,
+            end: End::default(),
+            at_jump: Vec::new(),
+            damage: Vec::new(),
+        }
+    }
 }
 
 impl Stage {
-    /// A boot of the main kernel that does nothing.
-    pub const MAIN: Self = Self {
-        cmdline: "",
-        kernel: Variant::Main,
-        commands: &[],
-        loads_late: false,
-        finds_leaks: false,
-        end: End::LiveUpdate,
-        at_jump: &[],
-        damage: &[],
-    };
-
     /// Whether Live Update is on: the command line turns it off, or the kernel may not.
     fn has_live_update(&self) -> bool {
         !self.cmdline.split(' ').any(|word| matches!(word, "kho=off" | "liveupdate=off"))
@@ -106,21 +114,35 @@ impl Stage {
 }
 
 /// A test: a machine, what runs on it before and after each live update, and a judge.
+#[derive(Clone)]
 pub struct VmTest {
     /// Its name on the command line.
-    pub name: &'static str,
+    pub name: String,
     /// What it shows, in one line.
-    pub about: &'static str,
+    pub about: String,
     /// The letters of the pitfalls that it covers, as the legend has them.
-    pub pitfalls: &'static [&'static str],
+    pub pitfalls: Vec<String>,
     /// The machine.
     pub machine: Machine,
     /// The boots, with a live update from each to the next.
-    pub stages: &'static [Stage],
+    pub stages: Vec<Stage>,
     /// After this time the VM hangs.
     pub timeout: Duration,
     /// Looks at what the programs in the VM cannot know.
-    pub judge: Option<fn(&Evidence) -> Vec<Case>>,
+    pub judge: Option<Judge>,
+    /// Whether only the full run has it: it repeats with other properties what other tests show.
+    pub is_repetition: bool,
+    /// On which kernels it runs besides.
+    pub variations: Vec<Variation>,
+}
+
+/// The same test on other kernels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variation {
+    /// The kernels, as they are named after the `@`.
+    pub kernels: String,
+    /// Whether only the full run has it.
+    pub is_repetition: bool,
 }
 
 /// Kernel images that the user chose instead of ours.
@@ -234,7 +256,7 @@ impl Job {
     /// The shell script of each stage, for `tools/vm/init` to read.
     fn scripts(&self) -> Vec<String> {
         let last = self.kernels.len() - 1;
-        let stages = self.commands().into_iter().zip(self.test.stages).enumerate();
+        let stages = self.commands().into_iter().zip(&self.test.stages).enumerate();
         stages
             .map(|(index, (commands, stage))| {
                 script(&commands, stage.loads_late, (index < last).then_some(stage.end))
@@ -315,9 +337,9 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
             Ok((Port::Console, line)) => {
                 if message(&line.text).starts_with(STARTING_NEW_KERNEL) {
                     if let Some(stage) = stages.next() {
-                        interfere(&mut monitor, stage.at_jump)?;
+                        interfere(&mut monitor, &stage.at_jump)?;
                         if let Some(memory) = &memory {
-                            memory.damage(stage.damage)?;
+                            memory.damage(&stage.damage)?;
                         }
                     }
                 }
@@ -357,7 +379,7 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
 ///
 /// The machine is not stopped for it: QEMU would have a NIC that is not to receive take what waits for
 /// it. This kernel is done with configuration space, and the next one is not there yet.
-fn interfere(monitor: &mut Qmp, commands: &[&str]) -> Result<()> {
+fn interfere(monitor: &mut Qmp, commands: &[String]) -> Result<()> {
     commands.iter().try_for_each(|command| tell(monitor, command))
 }
 
@@ -421,15 +443,15 @@ fn read_trace(path: &Path) -> Result<Vec<trace::Event>> {
 
 /// Turns what was seen into cases.
 fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &Matcher) -> Vec<Case> {
-    let test = job.test;
+    let test = &job.test;
     let boots = evidence.boots();
     let mut cases = Vec::new();
     for (index, commands) in job.commands().into_iter().enumerate() {
         let boot = boots.iter().find(|boot| boot.stage == index + 1);
         for command in commands {
-            let (Do::Need(line) | Do::Test(line)) = command;
-            let run = boot.and_then(|boot| boot.runs.iter().find(|run| run.command == line));
-            match (command, run) {
+            let (Do::Need(line) | Do::Test(line)) = &command;
+            let run = boot.and_then(|boot| boot.runs.iter().find(|run| run.command == *line));
+            match (&command, run) {
                 (_, None) => cases.push(Case::failed(
                     line,
                     format!("never ran, stage {} did not get there", index + 1),
@@ -445,7 +467,7 @@ fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &Matcher) -
         || trouble(job.timeout(), evidence),
     ));
     let releases: Vec<_> = kernels.iter().map(|kernel| kernel.release.as_deref()).collect();
-    let strange = strange_boots(test.stages, &releases, &boots);
+    let strange = strange_boots(&test.stages, &releases, &boots);
     cases.push(Case::check("each boot was the one asked for", strange.is_empty(), || {
         strange.join("; ")
     }));
@@ -557,7 +579,7 @@ mod tests {
 
     #[test]
     fn script_quotes_and_ends_early_where_a_need_is_not_met() {
-        let commands = &[Do::Need("echo 'a'"), Do::Test("b")];
+        let commands = &[Do::Need("echo 'a'".into()), Do::Test("b".into())];
         assert_eq!(
             script(commands, true, Some(End::LiveUpdate)),
             "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
@@ -574,8 +596,8 @@ mod tests {
             phases: Vec::new(),
             runs: Vec::new(),
         };
-        let off = Stage { cmdline: "quiet kho=off", ..Stage::MAIN };
-        let stages = [Stage::MAIN, off];
+        let off = Stage { cmdline: "quiet kho=off".into(), ..Stage::default() };
+        let stages = [Stage::default(), off];
         let strange = |boots: &[Boot]| strange_boots(&stages, &[Some("7.3.4"), None], boots).len();
         assert_eq!(strange(&[boot(1, "7.3.4", true), boot(2, "x", false)]), 0);
         assert_eq!(strange(&[boot(1, "7.3.4", false), boot(2, "x", false)]), 1);
