@@ -9,16 +9,18 @@ LU := ./tools/enter lu
 .PHONY: help run test test-full test-debug bench bench-full legend check tree build patches install-into uninstall-from shell clean
 
 # Read by tools/enter, which passes them on.
-export J KSRC
+export CASE J KSRC
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## Live Update of passthrough devices.  Commands:
 ##   make run               boot a VM, carry an igb on vfio-pci through a kexec, say what happened
-##   make test [T=name]     everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name
+##   make test [T=names]    everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name or
+##                          pattern: T="luo-kexec forged-*@debug"; T=--list names them
 ##   make test-full         the same, and what only repeats other tests with other properties
-##   make test-debug [T=name]   the VM tests, or those that T= names, on debug kernels only
+##   make test-debug [T=names]  the VM tests, or those of T= or CASE=, on debug kernels only
+##   make test CASE=FILE    the VM tests that a file describes, which is wherever you have it
 ##   make bench             what a live update costs, in instructions: figures, JSON and a plot
 ##   make bench-full        the same, up to a TiB that is mapped in small pages
 ##   make legend            what each VM test shows, and which pitfalls it covers
@@ -33,19 +35,20 @@ help:
 ## Variables:
 ##   KSRC=/path             use this 7.3.y tree instead of Debian's newest linux-source-7.3
 ##   J=n                    parallel jobs (default: all processors)
+##   CASE=FILE              a file of VM tests, as tools/tests/README.md describes them
 ##   LIVEUPDATE_RS_CACHE=/path        where all outputs go (default: ~/.cache/liveupdate_rs)
 
 run:
 	@$(LU) run
 
 test:
-	@$(LU) test $(T)
+	@set -f; $(LU) test $(T)
 
 test-full:
 	@$(LU) test --full
 
 test-debug:
-	@$(LU) test --debug $(T)
+	@set -f; $(LU) test --debug $(T)
 
 bench:
 	@$(LU) bench

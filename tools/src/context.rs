@@ -9,6 +9,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
+/// Where `tools/enter` puts the user's own file of VM tests.
+const CASE: &str = "/case.toml";
+
 /// The places of one run, inside the build root, and what the user chose.
 pub struct Context {
     /// The checkout.
@@ -17,6 +20,8 @@ pub struct Context {
     pub cache: PathBuf,
     /// The user's own kernel tree, if one was named with `KSRC=`.
     pub ksrc: Option<PathBuf>,
+    /// The user's own file of VM tests, if one was named with `CASE=`.
+    pub case: Option<PathBuf>,
     /// Parallel jobs of a build.
     pub jobs: usize,
     names: Vec<(PathBuf, String)>,
@@ -31,6 +36,7 @@ impl Context {
             ("/cache", env::var("LU_CACHE").context(format!("LU_CACHE {enter}"))?),
             ("/src", env::var("LU_SRC").context(format!("LU_SRC {enter}"))?),
             ("/ksrc", var("LU_KSRC")),
+            (CASE, var("LU_CASE")),
         ]
         .into_iter()
         .filter(|(_, host)| !host.is_empty())
@@ -44,6 +50,7 @@ impl Context {
             src: "/src".into(),
             cache: "/cache".into(),
             ksrc: (!var("LU_KSRC").is_empty()).then(|| "/ksrc".into()),
+            case: (!var("LU_CASE").is_empty()).then(|| CASE.into()),
             jobs,
             names,
         };

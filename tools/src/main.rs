@@ -76,11 +76,11 @@ enum Task {
     InstallInto,
     /// Take them out again.
     UninstallFrom,
-    /// Run everything, or the VM tests with these names.
+    /// Run everything, or the VM tests with these names, or those of a file that `CASE=` names.
     Test {
-        /// Names of VM tests; `--list` shows them.
+        /// Names of VM tests, or patterns like `witness-*`; `--list` shows them.
         names: Vec<String>,
-        /// List the VM tests instead of running any.
+        /// List the VM tests, or these, instead of running any.
         #[arg(long)]
         list: bool,
         /// Run the VM tests only, or these, with the debug kernel for every boot.
@@ -125,13 +125,15 @@ fn run(task: Task) -> Result<bool> {
     match task {
         Task::Tree { force } => tree::update(&ctx, force).map(|_| true),
         Task::Build => kernel::build(&ctx).map(|_| true),
-        Task::Test { list: true, .. } => suite::list(&ctx).map(|()| true),
+        Task::Test { list: true, names, .. } => suite::list(&ctx, &names).map(|()| true),
         Task::Run => suite::show(&ctx),
         Task::Check => suite::check(&ctx),
         Task::InstallInto => install::install(&ctx).map(|()| true),
         Task::UninstallFrom => install::uninstall(&ctx).map(|()| true),
         Task::Test { names, debug: true, .. } => suite::run_on_debug(&ctx, &names),
-        Task::Test { names, full, .. } if names.is_empty() => suite::run_all(&ctx, full),
+        Task::Test { names, full, .. } if names.is_empty() && ctx.case.is_none() => {
+            suite::run_all(&ctx, full)
+        }
         Task::Test { names, kernel, next_kernel, .. } => {
             suite::run_vm_tests(&ctx, &names, kernel, next_kernel)
         }

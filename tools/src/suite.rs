@@ -27,15 +27,21 @@ use crate::tree;
 use crate::verdict::{Case, Outcome, Totals};
 use crate::vm::{self, Chosen, Report};
 
-/// Prints the names of the VM tests.
-pub fn list(ctx: &Context) -> Result<()> {
-    for test in Catalog::read(ctx)?.tests {
-        println!("{:20} {}", test.name, test.about);
+/// Prints what the VM tests are called and show: those with these names, or all.
+pub fn list(ctx: &Context, names: &[String]) -> Result<()> {
+    let catalog = Catalog::read(ctx)?;
+    let jobs = if names.is_empty() {
+        catalog.usual().iter().map(Job::of).collect()
+    } else {
+        catalog.jobs(names)?
+    };
+    for job in jobs {
+        println!("{:20} {}", job.name, job.test.about);
     }
     Ok(())
 }
 
-/// Runs the named VM tests, optionally with other kernels, and says whether all was well.
+/// Runs the named VM tests, or those of the user's file, optionally with other kernels, and says whether all was well.
 pub fn run_vm_tests(
     ctx: &Context,
     names: &[String],
@@ -43,8 +49,7 @@ pub fn run_vm_tests(
     next: Option<PathBuf>,
 ) -> Result<bool> {
     let start = Instant::now();
-    let catalog = Catalog::read(ctx)?;
-    let jobs = names.iter().map(|name| catalog.job(name)).collect::<Result<Vec<_>>>()?;
+    let jobs = Catalog::read(ctx)?.jobs(names)?;
     let chosen = Chosen { first: chosen(ctx, first)?, next: chosen(ctx, next)? };
     let built = kernel::build(ctx)?;
     let cases = run_jobs(ctx, &built, &chosen, &jobs)?;
@@ -56,7 +61,7 @@ pub fn run_vm_tests(
 /// Runs the named VM tests, or all, on debug kernels.
 pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
     let names: Vec<String> = if names.is_empty() {
-        Catalog::read(ctx)?.tests.into_iter().map(|test| test.name).collect()
+        Catalog::read(ctx)?.usual().iter().map(|test| test.name.clone()).collect()
     } else {
         names.to_vec()
     };
