@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod catalog;
 mod checks;
+mod clock;
 mod config_space;
 mod context;
 mod damage;

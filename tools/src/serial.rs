@@ -60,22 +60,34 @@ pub fn watch(fifo: PathBuf, port: Port, log: &Path, lines: Sender<(Port, Line)>)
     Ok(())
 }
 
+/// The time that `PRINTK_TIME` puts before a kernel message, in seconds since that kernel began.
+pub fn seconds(line: &str) -> Option<f64> {
+    let (stamp, _) = line.strip_prefix('[')?.split_once(']')?;
+    stamp.trim().parse().ok()
+}
+
 /// A kernel message without the time that `PRINTK_TIME` puts before it.
 pub fn message(line: &str) -> &str {
-    line.strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-        .filter(|(stamp, _)| stamp.trim().parse::<f64>().is_ok())
+    seconds(line)
+        .and_then(|_| line.split_once(']'))
         .map_or(line, |(_, text)| text.strip_prefix(' ').unwrap_or(text))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::message;
+    use super::{message, seconds};
 
     #[test]
     fn message_loses_only_the_time() {
         assert_eq!(message("[    1.234567]     ok 1 x"), "    ok 1 x");
         assert_eq!(message("[Firmware Bug] x"), "[Firmware Bug] x");
         assert_eq!(message("plain"), "plain");
+    }
+
+    #[test]
+    fn time_is_what_the_kernel_put_before_its_message() {
+        assert_eq!(seconds("[    1.250000] x"), Some(1.25));
+        assert_eq!(seconds("[Firmware Bug] x"), None);
+        assert_eq!(seconds("plain"), None);
     }
 }
