@@ -64,6 +64,11 @@ impl SessionItem<'_> {
         self.0.retrieved
     }
 
+    /// Returns whether somebody uses the session just now, whose files are not shown then.
+    pub fn is_busy(&self) -> bool {
+        self.0.busy
+    }
+
     /// Returns the file, unless this is the session itself.
     pub fn file(&self) -> Option<SessionFile<'_>> {
         // SAFETY: By the type invariants.
@@ -88,7 +93,7 @@ impl SessionItem<'_> {
 /// Calls `f` for each session of a direction, and after it for each file in it.
 ///
 /// May sleep. The locks of sessions are held meanwhile: `f` may take those of FLBs and of handlers,
-/// as callbacks of files may.
+/// as callbacks of files may. A session that somebody else has the lock of is not waited for.
 pub fn for_each_file<F: FnMut(&SessionItem<'_>)>(direction: Direction, mut f: F) {
     // SAFETY: `call` gets a pointer to an `F` that nobody else uses meanwhile.
     unsafe {

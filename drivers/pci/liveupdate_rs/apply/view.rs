@@ -93,8 +93,13 @@ fn show_item(
             Direction::Incoming if item.is_retrieved() => ": retrieved",
             Direction::Incoming => ": waiting",
         };
+        let busy = match (item.is_busy(), direction) {
+            (false, _) => "",
+            (true, Direction::Outgoing) => ": busy",
+            (true, Direction::Incoming) => ", busy",
+        };
 
-        return f.write_fmt(fmt!("  session {}{state}\n", item.session()));
+        return f.write_fmt(fmt!("  session {}{state}{busy}\n", item.session()));
     };
 
     f.write_fmt(fmt!("    file {:#x}: {}", file.token, file.compatible))?;
