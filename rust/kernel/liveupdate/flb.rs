@@ -62,6 +62,14 @@ pub trait Flb: Sized + 'static {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
+    /// Writes down what the next kernel gets, if that is not done yet; by default it is.
+    ///
+    /// Called when all files are frozen and the kexec cannot be called off any more. Does not fail,
+    /// and so has all the memory that it needs already.
+    fn serialize(_outgoing: &Self::Outgoing) {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
     /// Makes the data again from what the previous kernel left: an allegation.
     ///
     /// # Errors
@@ -83,6 +91,11 @@ impl<T: Flb> Callbacks<T> {
     const OPS: bindings::liveupdate_flb_ops = bindings::liveupdate_flb_ops {
         preserve: Some(Self::preserve),
         unpreserve: Some(Self::unpreserve),
+        serialize: if T::HAS_SERIALIZE {
+            Some(Self::serialize)
+        } else {
+            None
+        },
         retrieve: Some(Self::retrieve),
         finish: Some(Self::finish),
         owner: this_module::<T::OwnerModule>().as_ptr(),
@@ -133,6 +146,15 @@ impl<T: Flb> Callbacks<T> {
         if T::HAS_UNPRESERVE {
             T::unpreserve(object);
         }
+    }
+
+    /// # Safety
+    ///
+    /// `args` are those of a `serialize` callback, after `preserve` succeeded.
+    unsafe extern "C" fn serialize(args: *mut bindings::liveupdate_flb_op_args) {
+        // SAFETY: By function requirement, the object is from `preserve`, and LUO lends it to others
+        // as a shared reference only.
+        T::serialize(unsafe { &*(*args).obj.cast::<T::Outgoing>() });
     }
 
     /// # Safety
@@ -350,11 +372,20 @@ mod tests {
             Incoming,
             Outgoing, //
         },
-        sync::aref::ARef, //
+        sync::{
+            aref::ARef,
+            atomic::{
+                Atomic,
+                Relaxed, //
+            }, //
+        },
     };
 
     /// Shared by the files of [`Files`].
     struct Shared;
+
+    /// What was written down last.
+    static WRITTEN: Atomic<u32> = Atomic::new(0);
 
     #[vtable]
     impl Flb for Shared {
@@ -365,6 +396,10 @@ mod tests {
 
         fn preserve() -> Result<(Pin<KBox<u32>>, Handle)> {
             Ok((KBox::pin(5, GFP_KERNEL)?, Handle::new(50)))
+        }
+
+        fn serialize(outgoing: &u32) {
+            WRITTEN.store(*outgoing, Relaxed);
         }
 
         fn retrieve(handle: Handle) -> Result<Pin<KBox<u64>>> {
@@ -420,6 +455,8 @@ mod tests {
         assert_eq!(args.data, 50);
         // SAFETY: The object is from `preserve`.
         assert_eq!(unsafe { *args.obj.cast::<u32>() }, 5);
+        call(Ops::serialize, &mut args);
+        assert_eq!(WRITTEN.load(Relaxed), 5);
         call(Ops::unpreserve, &mut args);
 
         assert_eq!(call(Ops::retrieve, &mut args), 0);

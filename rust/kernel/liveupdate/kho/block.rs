@@ -65,8 +65,9 @@ static_assert!(offset_of!(RawBlock, count) == offset_of!(bindings::kho_block_hea
 
 /// Entries for the next kernel.
 ///
-/// The blocks always hold exactly the entries that were stored last; so they are complete whenever
-/// a kexec happens. Dropping the set takes the memory back.
+/// The blocks hold exactly the entries that were stored last; so they are complete whenever a kexec
+/// happens. Whoever stores entries as late as that [makes room](Self::make_room) for them before.
+/// Dropping the set takes the memory back.
 ///
 /// # Invariants
 ///
@@ -167,6 +168,30 @@ impl<T: Record> BlockSet<T> {
         ManuallyDrop::new(self).head()
     }
 
+    /// Gives the set room for `count` entries, so that storing no more of them cannot fail.
+    ///
+    /// What is in the set then is nothing that the next kernel could read, until entries are stored.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store). The set has as much room as before.
+    ///
+    /// Does not fail if it had as much room before.
+    pub fn make_room(&mut self, count: usize) -> Result {
+        if !enabled() {
+            return Err(EOPNOTSUPP);
+        }
+
+        let count = u64::try_from(count)?;
+
+        // SAFETY: By the type invariants, the set is initialised; it is borrowed exclusively.
+        to_result(unsafe { bindings::kho_block_set_grow(self.set.get(), count) })?;
+
+        // SAFETY: As above.
+        unsafe { bindings::kho_block_set_shrink(self.set.get(), count) };
+        Ok(())
+    }
+
     /// Stores `entries` in place of what was stored before.
     ///
     /// # Errors
@@ -179,7 +204,7 @@ impl<T: Record> BlockSet<T> {
     /// - `EINVAL` if memory was found where the next kernel boots (only checked with
     ///   `CONFIG_KEXEC_HANDOVER_DEBUG`).
     ///
-    /// Does not fail if there are not more entries than before.
+    /// Does not fail if there are not more entries than before, or than there is room for.
     pub fn store<I>(&mut self, entries: I) -> Result
     where
         I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
@@ -308,6 +333,31 @@ mod tests {
         for count in [1, 3, MANY, MANY - 1, 2, 0, 0, MANY] {
             let numbers = numbers(count)?;
 
+            set.store(numbers.iter().copied())?;
+            assert!(set.entries().eq(numbers));
+            assert_eq!((set.head() == 0), (count == 0));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_there_is_room_for_can_be_stored() -> Result {
+        let mut set = BlockSet::<u64>::new()?;
+
+        // Room comes and goes by blocks, also without entries, and is used up by what is stored.
+        for (room, count) in [
+            (1, 1),
+            (MANY, MANY),
+            (MANY, 1),
+            (3, 3),
+            (0, 0),
+            (MANY, 0),
+            (2, 2),
+        ] {
+            set.make_room(room)?;
+            assert_eq!((set.head() == 0), (room == 0));
+
+            let numbers = numbers(count)?;
             set.store(numbers.iter().copied())?;
             assert!(set.entries().eq(numbers));
             assert_eq!((set.head() == 0), (count == 0));
