@@ -36,6 +36,7 @@ mod luo;
 #[cfg(CONFIG_PCI)]
 pub mod pci;
 mod sessions;
+pub mod sorted;
 
 pub use self::{
     abi::{

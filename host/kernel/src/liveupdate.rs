@@ -4,3 +4,4 @@
 
 pub mod iommu;
 pub mod pci;
+pub mod sorted;
