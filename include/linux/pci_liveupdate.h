@@ -46,6 +46,8 @@ bool __pci_liveupdate_adopts_acs(struct pci_dev *dev);
 bool __pci_liveupdate_adopts_ari(struct pci_dev *bridge);
 
 /* For the above */
+struct pci_dev *pci_liveupdate_find(int domain, unsigned int busnr,
+				    unsigned int devfn);
 bool pci_liveupdate_has_specific_acs(struct pci_dev *dev);
 u8 pci_liveupdate_max_vf_buses(const struct pci_dev *dev);
 u64 pci_liveupdate_vf_bar_size(const struct pci_dev *dev, int bar);

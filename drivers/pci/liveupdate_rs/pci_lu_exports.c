@@ -15,3 +15,4 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_take_over);
 EXPORT_SYMBOL_GPL(pci_liveupdate_keep_mastering);
 EXPORT_SYMBOL_GPL(pci_liveupdate_stop_mastering);
 EXPORT_SYMBOL_GPL(pci_liveupdate_keeps_mastering);
+EXPORT_SYMBOL_GPL(pci_liveupdate_find);

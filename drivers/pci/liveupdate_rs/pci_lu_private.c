@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/cleanup.h>
+#include <linux/list.h>
 #include <linux/pci_liveupdate.h>
+#include <linux/rwsem.h>
 #include "../pci.h"
 
 /* What the Rust code needs of structures that are private to the PCI core. */
@@ -8,6 +11,56 @@
 #define CREATE_TRACE_POINTS
 #define CREATE_RUST_TRACE_POINTS
 #include <trace/events/pci_liveupdate.h>
+
+/*
+ * The bus on @buses that has bus number @busnr, or is above the one that has it.
+ * One that is still being scanned seems to have all numbers after its own.
+ */
+static struct pci_bus *bus_towards(struct list_head *buses, int domain,
+				   unsigned int busnr)
+{
+	struct pci_bus *bus, *found = NULL;
+
+	list_for_each_entry(bus, buses, node) {
+		if (pci_domain_nr(bus) == domain && busnr >= bus->number &&
+		    busnr <= bus->busn_res.end &&
+		    (!found || bus->number > found->number))
+			found = bus;
+	}
+	return found;
+}
+
+/**
+ * pci_liveupdate_find - Find a device by its address.
+ * @domain: The domain (segment).
+ * @busnr:  The bus number.
+ * @devfn:  The device and function number.
+ *
+ * Does what pci_get_domain_bus_and_slot() does, which looks at each device that
+ * there is: here, a bridge says what is below it.
+ *
+ * Context: May sleep.
+ * Return: The device, which the caller must pci_dev_put(), or NULL.
+ */
+struct pci_dev *pci_liveupdate_find(int domain, unsigned int busnr,
+				    unsigned int devfn)
+{
+	struct pci_dev *dev;
+	struct pci_bus *bus;
+
+	guard(rwsem_read)(&pci_bus_sem);
+	bus = bus_towards(&pci_root_buses, domain, busnr);
+	while (bus && bus->number != busnr)
+		bus = bus_towards(&bus->children, domain, busnr);
+	if (!bus)
+		return NULL;
+
+	list_for_each_entry(dev, &bus->devices, bus_list) {
+		if (dev->devfn == devfn)
+			return pci_dev_get(dev);
+	}
+	return NULL;
+}
 
 u8 pci_liveupdate_max_vf_buses(const struct pci_dev *dev)
 {

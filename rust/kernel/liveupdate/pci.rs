@@ -63,13 +63,14 @@ pub fn address(device: &Device) -> Address {
 
 /// Returns the device at an address, if there is one.
 ///
-/// May sleep.
+/// May sleep. Takes no longer the more devices there are elsewhere.
+#[cfg(CONFIG_PCI_LIVEUPDATE)]
 pub fn find(address: Address) -> Option<ARef<Device>> {
     let domain = address.domain().try_into().ok()?;
 
-    // SAFETY: `pci_get_domain_bus_and_slot()` accepts any address.
+    // SAFETY: `pci_liveupdate_find()` accepts any address.
     let device = unsafe {
-        bindings::pci_get_domain_bus_and_slot(domain, address.bus().into(), address.devfn().into())
+        bindings::pci_liveupdate_find(domain, address.bus().into(), address.devfn().into())
     };
 
     // SAFETY: We were given a reference. `Device` is a transparent wrapper.
