@@ -118,7 +118,7 @@ pub(crate) static PROBES: FlbCell<Probes> = FlbCell::new();
 /// owner of a device relies on do not change when the device is finished.
 static HAD_INCOMING: AtomicFlag = AtomicFlag::new(false);
 
-/// What the previous kernel preserved. Kept for good, as above.
+/// What the previous kernel preserved, in the order of addresses. Kept for good, as above.
 static PRESERVED: SetOnce<KVec<Preserved>> = SetOnce::new();
 
 /// A device or bridge that the previous kernel preserved.
@@ -151,6 +151,10 @@ impl Flb for Devices {
         Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
     }
 
+    fn serialize(outgoing: &Self::Outgoing) {
+        outgoing.lock().write();
+    }
+
     /// A record that cannot be read is no error, which LUO would repeat for ever.
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let mut incoming = IncomingDevices::read(handle);
@@ -181,6 +185,10 @@ impl Flb for Drivers {
         Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
     }
 
+    fn serialize(outgoing: &Self::Outgoing) {
+        outgoing.lock().write();
+    }
+
     /// A record that cannot be read names no driver, so that none can bind.
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let incoming = IncomingDrivers::read(handle);
@@ -201,6 +209,10 @@ impl Flb for Probes {
         let handle = outgoing.handle();
 
         Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
+    }
+
+    fn serialize(outgoing: &Self::Outgoing) {
+        outgoing.lock().write();
     }
 
     /// A record that cannot be read says nothing of any device.
@@ -244,16 +256,26 @@ fn add(device: &pci::Device, format: Format, data: u64) -> Result {
 
     devices.lock().preserve(device)?;
 
-    let result = probes
-        .lock()
-        .add(device)
-        .and_then(|()| drivers.lock().add(device, format, data));
+    let result = describe(&probes, device).and_then(|()| drivers.lock().add(device, format, data));
     if result.is_err() {
         release(&devices, &probes, device)?;
     } else {
         ffi::trace_state(device, c"preserved");
     }
     result
+}
+
+/// Adds what is known of the registers of a device and the bridges above it, or some of that.
+fn describe(probes: &Mutex<OutgoingProbes>, device: &pci::Device) -> Result {
+    for device in lu_pci::path(device) {
+        if !probes.lock().contains(device) {
+            // Nobody waits for a device that is slow to answer.
+            let known = outgoing::probes(device)?;
+
+            probes.lock().add(device, known)?;
+        }
+    }
+    Ok(())
 }
 
 /// Has a device that is preserved go on doing DMA across the kexec, and the bridges above it let it.
@@ -319,7 +341,13 @@ fn release(
     let mut devices = devices.lock();
 
     devices.unpreserve(device)?;
-    probes.lock().retain(|address| devices.contains(address));
+
+    let mut probes = probes.lock();
+    for address in lu_pci::path(device).map(lu_pci::address) {
+        if !devices.contains(address) {
+            probes.remove(address);
+        }
+    }
     Ok(())
 }
 
@@ -387,7 +415,8 @@ pub(crate) fn refuse_bus_numbers(bridge: &pci::Device) -> bool {
 
     let other = plan::in_the_way(
         lu_pci::address(bridge),
-        preserved.iter().map(|device| (device.address, device)),
+        preserved,
+        |device| device.address,
         |device| device.has_lost_numbers(bridge),
     );
 
@@ -463,7 +492,7 @@ pub(crate) fn belongs_to(device: &pci::Device, data: u64) -> bool {
 ///
 /// # Errors
 ///
-/// `EBUSY` if it may not, `ENOMEM` if memory is short.
+/// `EBUSY` if it may not.
 pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
     let Some(incoming) = Incoming::get() else {
         return Ok(());
@@ -471,7 +500,8 @@ pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
 
     incoming.with(device, |devices, standing, formats| {
         if plan::may_bind(standing, lu_pci::address(device), formats, known) {
-            devices.keep_awake(device)
+            devices.keep_awake(device);
+            Ok(())
         } else {
             dev_warn!(device, "was preserved, and not for this driver\n");
             Err(EBUSY)

@@ -465,9 +465,8 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_adopts_ari(
 ///
 /// # Errors
 ///
-/// - `EBUSY` if the previous kernel preserved the device in another format, or if what it says of the
-///   device cannot be believed.
-/// - `ENOMEM` if memory is short.
+/// `EBUSY` if the previous kernel preserved the device in another format, or if what it says of the
+/// device cannot be believed.
 ///
 /// # Safety
 ///

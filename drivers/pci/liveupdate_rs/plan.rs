@@ -29,7 +29,10 @@ use core::{
 };
 use kernel::{
     fmt,
-    liveupdate::pci::Address, //
+    liveupdate::{
+        pci::Address,
+        sorted, //
+    }, //
 };
 
 /// The command register: `PCI_COMMAND`.
@@ -134,6 +137,23 @@ pub(crate) fn preserve(entries: &[Entry], address: Address, role: Role) -> Resul
     }
 }
 
+/// Returns how many entries preserving a device and the bridges above it adds.
+///
+/// If that many can be added, [`preserve_path`] does not fail.
+pub(crate) fn added_by_path(
+    entries: &[Entry],
+    path: impl Iterator<Item = Address>,
+) -> Result<usize, Refusal> {
+    let mut added = 0;
+
+    for (address, role) in roles(path) {
+        if let Step::Add(..) = preserve(entries, address, role)? {
+            added += 1;
+        }
+    }
+    Ok(added)
+}
+
 /// Adds a device and the bridges above it. Some of them may have been added if it fails.
 pub(crate) fn preserve_path<E, L>(
     entries: &mut L,
@@ -192,6 +212,32 @@ pub(crate) fn finish(entries: &[Entry], address: Address, role: Role) -> Option<
     }
 }
 
+/// Quarantines a device, unless it is. The list is in the order of addresses.
+pub(crate) fn quarantine<L: List<Address>>(
+    quarantined: &mut L,
+    address: Address,
+) -> Result<(), L::Error> {
+    if let Err(index) = quarantined.binary_search(&address) {
+        quarantined.append(address)?;
+        quarantined[index..].rotate_right(1);
+    }
+    Ok(())
+}
+
+/// Ends the quarantine of a device. Returns whether it was in one.
+pub(crate) fn release_from_quarantine<L: List<Address>>(
+    quarantined: &mut L,
+    address: Address,
+) -> bool {
+    let Ok(index) = quarantined.binary_search(&address) else {
+        return false;
+    };
+
+    quarantined[index..].rotate_left(1);
+    quarantined.cut(quarantined.len() - 1);
+    true
+}
+
 /// What a device of this kernel is to the previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -208,6 +254,7 @@ pub(crate) enum Standing {
 /// Decides what a device is to the previous kernel.
 ///
 /// `named` says whether there is a format for it, which the previous kernel writes down apart.
+/// `quarantined` is in the order of addresses.
 pub(crate) fn standing(
     entries: &[Entry],
     quarantined: &[Address],
@@ -216,7 +263,7 @@ pub(crate) fn standing(
     named: bool,
 ) -> Standing {
     // Without a bridge there would be nothing below it, and it does no DMA of its own.
-    if !is_bridge && quarantined.contains(&address) {
+    if !is_bridge && quarantined.binary_search(&address).is_ok() {
         return Standing::Quarantined;
     }
 
@@ -240,18 +287,20 @@ pub(crate) fn holds_bridge(entries: &[Entry], address: Address, formats: Formats
 /// A bridge without numbers gets the next free ones. If a preserved bridge on the same bus lost its
 /// own, these may be the ones that the devices below it are known by. It does not get others either.
 ///
-/// `preserved` is what was preserved, with its address. `lost` says whether that is a bridge which
-/// lost its numbers.
+/// `preserved` is what was preserved, in the order of addresses, which `address` returns. `lost` says
+/// whether something is a bridge which lost its numbers.
 pub(crate) fn in_the_way<T>(
     bridge: Address,
-    preserved: impl Iterator<Item = (Address, T)>,
-    mut lost: impl FnMut(T) -> bool,
+    preserved: &[T],
+    address: impl Fn(&T) -> Address,
+    mut lost: impl FnMut(&T) -> bool,
 ) -> Option<Address> {
     let bus = |address: Address| (address.domain(), address.bus());
+    let beside = sorted::range_of(preserved, bus(bridge), |other| bus(address(other)));
 
-    preserved
-        .filter(|(other, _)| bus(*other) == bus(bridge))
-        .find_map(|(other, what)| lost(what).then_some(other))
+    preserved[beside]
+        .iter()
+        .find_map(|other| lost(other).then(|| address(other)))
 }
 
 /// What the previous kernel says of how devices were preserved.
@@ -259,7 +308,7 @@ pub(crate) fn in_the_way<T>(
 pub(crate) enum Formats<'a> {
     /// It does not say.
     Unknown,
-    /// These, for the devices that it names.
+    /// These, for the devices that it names, in the order of their addresses.
     Known(&'a [DriverEntry]),
 }
 
@@ -269,15 +318,36 @@ impl Formats<'_> {
         self.of(address).is_some()
     }
 
-    /// Returns the format of a device, the first one if there are several.
+    /// Returns the format of a device, one of them if there are several.
     pub(crate) fn of(self, address: Address) -> Option<Format> {
         let Self::Known(drivers) = self else {
             return None;
         };
-        let driver = drivers.iter().find(|driver| driver.address == address)?;
+        let own = drivers_of(drivers, address);
 
-        Some(driver.format)
+        Some(drivers[own].first()?.format)
     }
+}
+
+/// Returns where the entries of a device are among those of all, which are in the order of addresses.
+pub(crate) fn drivers_of(drivers: &[DriverEntry], address: Address) -> Range<usize> {
+    sorted::range_of(drivers, address, address_of)
+}
+
+/// Returns what entries of drivers are in the order of.
+///
+/// A function, since a closure in a generic one has a name that is too long for the kernel.
+fn address_of(driver: &DriverEntry) -> Address {
+    driver.address
+}
+
+/// Forgets how a device was preserved.
+pub(crate) fn forget_driver<L: List<DriverEntry>>(drivers: &mut L, address: Address) {
+    let own = drivers_of(drivers, address);
+    let count = own.len();
+
+    drivers[own.start..].rotate_left(count);
+    drivers.cut(drivers.len() - count);
 }
 
 /// Returns the device that belongs to the file that has this data.
@@ -299,9 +369,9 @@ pub(crate) fn may_bind(
         Standing::Quarantined => false,
         Standing::Endpoint => match formats {
             Formats::Unknown => known.is_some(),
-            Formats::Known(drivers) => drivers
+            Formats::Known(drivers) => drivers[drivers_of(drivers, address)]
                 .iter()
-                .any(|driver| driver.address == address && Some(driver.format) == known),
+                .any(|driver| Some(driver.format) == known),
         },
     }
 }
@@ -319,8 +389,9 @@ pub(crate) fn belongs_to(
         (Standing::Ordinary | Standing::Bridge, _) => false,
         (Standing::Endpoint | Standing::Quarantined, Formats::Unknown) => true,
         (Standing::Endpoint | Standing::Quarantined, Formats::Known(drivers)) => drivers
-            .iter()
-            .any(|driver| driver.address == address && driver.data == data),
+            [drivers_of(drivers, address)]
+        .iter()
+        .any(|driver| driver.data == data),
     }
 }
 
@@ -356,7 +427,7 @@ impl fmt::Display for Finding {
 /// Reads the devices that the previous kernel preserved.
 ///
 /// What is wrong is reported, and costs the devices that it is about: they are ignored if nobody
-/// knows which they are, and are added to `quarantined` otherwise.
+/// knows which they are, and are added to `quarantined` otherwise, in the order of addresses.
 ///
 /// # Errors
 ///
@@ -382,7 +453,7 @@ where
                 Ok(step) => apply(entries, step)?,
                 Err(BadRecord::Duplicate(address)) => {
                     report(Finding::Twice(address));
-                    quarantined.append(address)?;
+                    quarantine(quarantined, address)?;
                 }
                 Err(bad) => return Err(bad.into()),
             },
@@ -406,7 +477,7 @@ where
     Ok(())
 }
 
-/// Reads which drivers can take over the devices.
+/// Reads which drivers can take over the devices. The list is in the order of addresses then.
 ///
 /// # Errors
 ///
@@ -426,6 +497,7 @@ where
         }
         drivers.append(raw.try_into()?)?;
     }
+    sorted::sort(drivers, address_of);
     Ok(header.check_count(drivers.len())?)
 }
 
@@ -464,48 +536,36 @@ fn key(entry: &ProbeEntry) -> (Address, u16) {
 
 /// Returns where the entries of a device's registers are among those of all.
 pub(crate) fn probes_of(probes: &[ProbeEntry], address: Address) -> Range<usize> {
-    let start = probes.partition_point(|entry| entry.address < address);
-    let end = probes.partition_point(|entry| entry.address <= address);
+    sorted::range_of(probes, address, |entry| entry.address)
+}
 
-    start..end
+/// Returns where in what is known of a device a register is, if it is known.
+fn index_of(probes: &[Probe], register: u16) -> Option<usize> {
+    probes
+        .binary_search_by_key(&register, |probe| probe.register)
+        .ok()
 }
 
 /// Returns what is known of a register of a device.
 fn known(probes: &[Probe], register: u16) -> Option<u32> {
-    let index = probes
-        .binary_search_by_key(&register, |probe| probe.register)
-        .ok()?;
-
-    Some(probes[index].value)
+    Some(probes[index_of(probes, register)?].value)
 }
 
-/// Notes whether a device goes on doing DMA. Returns whether that can be noted.
+/// Notes in what is known of a device whether it goes on doing DMA. Returns whether that can be noted.
 ///
 /// It cannot if its registers are not known: they would be written to.
-pub(crate) fn keep_mastering(probes: &mut [ProbeEntry], address: Address, keep: bool) -> bool {
-    let own = probes_of(probes, address);
-    let command = probes[own]
-        .iter_mut()
-        .find(|entry| entry.probe.register == COMMAND);
-
-    let Some(command) = command else {
+pub(crate) fn keep_mastering(probes: &mut [Probe], keep: bool) -> bool {
+    let Some(index) = index_of(probes, COMMAND) else {
         return false;
     };
+    let command = &mut probes[index];
+
     if keep {
-        command.probe.value |= MASTER;
+        command.value |= MASTER;
     } else {
-        command.probe.value &= !MASTER;
+        command.value &= !MASTER;
     }
     true
-}
-
-/// Notes that no device goes on doing DMA.
-pub(crate) fn stop_all_mastering(probes: &mut [ProbeEntry]) {
-    for entry in probes {
-        if entry.probe.register == COMMAND {
-            entry.probe.value &= !MASTER;
-        }
-    }
 }
 
 /// Returns what was learned of a register of a device by writing to it, if all of that is known.

@@ -86,7 +86,7 @@ impl Tree {
     }
 
     /// Returns the addresses of a node and of the bridges above it.
-    fn path(&self, node: usize) -> impl Iterator<Item = Address> + '_ {
+    fn path(&self, node: usize) -> impl Iterator<Item = Address> + Clone + '_ {
         core::iter::successors(Some(node), |node| match self.above[*node] {
             Above::Bridge(bridge) => Some(bridge),
             Above::Domain(_) => None,
@@ -115,16 +115,13 @@ impl Tree {
                 .all(|entry| usize::from(entry.refcount.get()) == count(entry.address))
     }
 
-    /// Preserves or releases an endpoint as the kernel does: in a copy, if it may fail halfway.
+    /// Preserves or releases an endpoint as the kernel does: after a look, if it may be refused.
     fn toggle(&self, entries: &mut KVec<Entry>, endpoint: usize, preserve: bool) -> Result {
         let path = self.path(BRIDGES + endpoint);
 
         if preserve {
-            let mut copy = KVec::with_capacity(NODES, GFP_KERNEL)?;
-            copy.extend_from_slice(entries, GFP_KERNEL)?;
-            plan::preserve_path::<Error, _>(&mut copy, path)?;
-            *entries = copy;
-            Ok(())
+            plan::added_by_path(entries, path.clone())?;
+            plan::preserve_path::<Error, _>(entries, path)
         } else {
             plan::release_path::<Error, _>(entries, path)
         }

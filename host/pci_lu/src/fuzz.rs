@@ -125,9 +125,14 @@ pub fn fuzz_pci_driver(bytes: &[u8]) -> bool {
         return false;
     };
 
-    // What is accepted is handed over again as it was, but for what has no meaning.
-    let (rewritten, written) = storage::write_drivers(&drivers, header.devices);
-    let records: Vec<RawDriverSer> = records.into_iter().map(normal).collect();
+    assert!(drivers.is_sorted_by_key(|driver| driver.address));
+
+    // What is accepted is handed over again as it was, but for the order and for what has no meaning.
+    let (rewritten, mut written) = storage::write_drivers(&drivers, header.devices);
+    let mut records: Vec<RawDriverSer> = records.into_iter().map(normal).collect();
+    for list in [&mut written, &mut records] {
+        list.sort_by_key(|record| (record.domain, record.bdf, record.data, record.compatible));
+    }
     assert_eq!(rewritten.as_bytes(), header.as_bytes());
     assert_eq!(written.as_bytes(), records.as_bytes());
 

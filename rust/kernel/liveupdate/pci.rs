@@ -184,7 +184,6 @@ pub fn keeps_mastering(device: &Device) -> bool {
 /// We own one of the counts that keep the device in use, for runtime power management.
 pub struct Awake {
     device: ARef<Device>,
-    address: Address,
 }
 
 impl Awake {
@@ -198,13 +197,7 @@ impl Awake {
         // INVARIANT: Just counted.
         Self {
             device: device.into(),
-            address: address(device),
         }
-    }
-
-    /// Returns the address of the device, which may have been removed.
-    pub fn address(&self) -> Address {
-        self.address
     }
 }
 

@@ -45,7 +45,8 @@ use kernel::{
         Record, //
     },
     pci,
-    prelude::*, //
+    prelude::*,
+    rbtree::RBTree, //
 };
 
 /// Why a record of the previous kernel is not used.
@@ -93,35 +94,42 @@ fn open<R: Record>(handle: Handle) -> Result<(RawSer, IncomingBlocks<R>), ReadEr
     Ok((*record, blocks))
 }
 
+/// What became of a device or bridge that was handed over.
+struct Fate {
+    address: Address,
+    /// One was enumerated at the address.
+    found: bool,
+    /// It is bound, or above one that is.
+    awake: Option<Awake>,
+}
+
 /// The devices that were handed over and are not finished.
 pub(crate) struct Devices {
     entries: KVec<Entry>,
-    /// The addresses that `entries` had in the beginning.
+    /// The addresses that `entries` had in the beginning, in the same order.
+    fates: KVec<Fate>,
+    /// The same, to be handed out.
     preserved: KVec<Preserved>,
-    /// The addresses of `entries` at which no device was enumerated yet, in the same order.
-    missing: KVec<Address>,
-    /// What the previous kernel says of these cannot be believed: no driver may bind.
+    /// What the previous kernel says of these cannot be believed: no driver may bind. In the order of
+    /// addresses.
     quarantined: KVec<Address>,
     /// Why some of them are, and why all others are.
-    reasons: KVec<(Address, &'static str)>,
+    reasons: RBTree<Address, &'static str>,
     reason_for_all: Option<&'static str>,
     /// It is not known which devices were handed over.
     unreadable: bool,
-    /// Devices that are bound, and the bridges above them.
-    awake: KVec<Awake>,
 }
 
 impl Devices {
-    const fn none() -> Self {
+    fn none() -> Self {
         Self {
             entries: KVec::new(),
+            fates: KVec::new(),
             preserved: KVec::new(),
-            missing: KVec::new(),
             quarantined: KVec::new(),
-            reasons: KVec::new(),
+            reasons: RBTree::new(),
             reason_for_all: None,
             unreadable: false,
-            awake: KVec::new(),
         }
     }
 
@@ -148,10 +156,7 @@ impl Devices {
             |finding| {
                 match finding {
                     Finding::Twice(address) => {
-                        // Only shown.
-                        let _ = this
-                            .reasons
-                            .push((address, "it has two entries"), GFP_KERNEL);
+                        note_reason(&mut this.reasons, address, "it has two entries");
                     }
                     Finding::All(_) => this.reason_for_all = Some("the list has a wrong count"),
                     Finding::Ignored(_) => (),
@@ -166,9 +171,23 @@ impl Devices {
         for entry in &this.entries {
             this.preserved
                 .push(Preserved::new(entry.address), GFP_KERNEL)?;
-            this.missing.push(entry.address, GFP_KERNEL)?;
+            this.fates.push(
+                Fate {
+                    address: entry.address,
+                    found: false,
+                    awake: None,
+                },
+                GFP_KERNEL,
+            )?;
         }
         Ok(this)
+    }
+
+    /// Returns where among the fates that of a device is, if it was handed over.
+    fn fate(&self, address: Address) -> Option<usize> {
+        self.fates
+            .binary_search_by_key(&address, |fate| fate.address)
+            .ok()
     }
 
     /// Returns whether it is certain that no device was handed over.
@@ -207,13 +226,14 @@ impl Devices {
     /// Notes that a device was enumerated. Returns whether it is one that was preserved, found for
     /// the first time.
     pub(super) fn enumerated(&mut self, device: &pci::Device) -> bool {
-        let address = lu_pci::address(device);
-        let is_first = self.missing.contains(&address);
+        let Some(index) = self.fate(lu_pci::address(device)) else {
+            return false;
+        };
+        let fate = &mut self.fates[index];
 
-        self.missing.retain(|missing| *missing != address);
         // There may have been another one, which was removed.
-        self.awake.retain(|awake| awake.address() != address);
-        is_first
+        fate.awake = None;
+        !core::mem::replace(&mut fate.found, true)
     }
 
     /// Sees to it that a device does no DMA that nobody handed over what it needs for.
@@ -233,7 +253,7 @@ impl Devices {
 
         if suspect && lu_pci::stop_mastering(device) {
             dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
-            if !self.quarantined.contains(&lu_pci::address(device)) {
+            if !self.is_quarantined(lu_pci::address(device)) {
                 self.quarantine(device, "it did DMA across the kexec");
             }
         }
@@ -251,12 +271,15 @@ impl Devices {
     fn quarantine(&mut self, device: &pci::Device, reason: &'static str) {
         let address = lu_pci::address(device);
 
-        if self.quarantined.push(address, GFP_KERNEL).is_err() {
+        if plan::quarantine(&mut self.quarantined, address).is_err() {
             dev_err!(device, "cannot be quarantined: memory is short\n");
         }
-        // Only shown.
-        let _ = self.reasons.push((address, reason), GFP_KERNEL);
+        note_reason(&mut self.reasons, address, reason);
         ffi::trace_state(device, c"quarantined");
+    }
+
+    fn is_quarantined(&self, address: Address) -> bool {
+        self.quarantined.binary_search(&address).is_ok()
     }
 
     /// Shows what was handed over, a line for each device and bridge.
@@ -300,9 +323,8 @@ impl Devices {
         address: Address,
         formats: Formats<'_>,
     ) -> fmt::Result {
-        if self.quarantined.contains(&address) {
-            let own = self.reasons.iter().find(|(other, _)| *other == address);
-            let reason = own.map(|(_, reason)| *reason).or(self.reason_for_all);
+        if self.is_quarantined(address) {
+            let reason = self.reasons.get(&address).copied().or(self.reason_for_all);
 
             write!(
                 f,
@@ -319,20 +341,16 @@ impl Devices {
     }
 
     /// Keeps a device that was preserved, and the bridges above it, out of low power states.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` if memory is short. Some of them may be kept awake then, until they are finished.
-    pub(super) fn keep_awake(&mut self, device: &pci::Device) -> Result {
+    pub(super) fn keep_awake(&mut self, device: &pci::Device) {
         for device in lu_pci::path(device) {
             let address = lu_pci::address(device);
-            let held = self.awake.iter().any(|awake| awake.address() == address);
 
-            if !held && self.contains(address) {
-                self.awake.push(Awake::new(device), GFP_KERNEL)?;
+            if let Some(index) = self.fate(address).filter(|_| self.contains(address)) {
+                self.fates[index]
+                    .awake
+                    .get_or_insert_with(|| Awake::new(device));
             }
         }
-        Ok(())
     }
 
     /// Ends the passage of a device, and of the bridges above it that no other device needs.
@@ -343,14 +361,16 @@ impl Devices {
             let address = lu_pci::address(device);
 
             if role == Role::Endpoint {
-                self.quarantined.retain(|other| *other != address);
-                self.reasons.retain(|(other, _)| *other != address);
+                plan::release_from_quarantine(&mut self.quarantined, address);
+                self.reasons.remove(&address);
             }
             if let Some(step) = plan::finish(&self.entries, address, role) {
                 plan::apply(&mut self.entries, step)?;
             }
             if !self.contains(address) {
-                self.awake.retain(|awake| awake.address() != address);
+                if let Some(index) = self.fate(address) {
+                    self.fates[index].awake = None;
+                }
                 let_go(device);
                 ffi::trace_state(device, c"finished");
             }
@@ -368,16 +388,30 @@ impl Devices {
                     dev_warn!(&*device, "did DMA that nobody took over: stopped\n");
                 }
             }
-            if self.missing.contains(address) {
-                pr_warn!("{address:?} was preserved, but was never found\n");
-            } else {
+            if self
+                .fate(*address)
+                .is_some_and(|index| self.fates[index].found)
+            {
                 pr_warn!("{address:?} was preserved, but nobody finished it\n");
+            } else {
+                pr_warn!("{address:?} was preserved, but was never found\n");
             }
         }
     }
 }
 
-/// The drivers that can take over the devices.
+/// Notes why a device is quarantined, if nothing was noted before. That is only shown.
+fn note_reason(
+    reasons: &mut RBTree<Address, &'static str>,
+    address: Address,
+    reason: &'static str,
+) {
+    if reasons.get(&address).is_none() {
+        let _ = reasons.try_create_and_insert(address, reason, GFP_KERNEL);
+    }
+}
+
+/// The drivers that can take over the devices, in the order of addresses.
 pub(crate) struct Drivers {
     entries: KVec<DriverEntry>,
 }
@@ -412,9 +446,7 @@ impl Drivers {
 
     /// Forgets a device that was finished.
     pub(super) fn remove(&mut self, device: &pci::Device) {
-        let address = lu_pci::address(device);
-
-        self.entries.retain(|entry| entry.address != address);
+        plan::forget_driver(&mut self.entries, lu_pci::address(device));
     }
 }
 

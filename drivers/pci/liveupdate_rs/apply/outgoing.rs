@@ -22,7 +22,6 @@ use super::super::{
     },
     plan::{
         self,
-        Formats,
         Refusal,
         COMMAND,
         IDENTITY, //
@@ -49,7 +48,11 @@ use kernel::{
         Record, //
     },
     pci,
-    prelude::*, //
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    }, //
 };
 
 impl From<Refusal> for Error {
@@ -62,12 +65,14 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Entries where the next kernel finds them.
+/// Entries where the next kernel finds them, once they are written down.
 ///
 /// All files share them, so nobody is charged: there are not more of them than devices.
 struct Table<R: Record> {
     blocks: BlockSet<R>,
     record: kho::Outgoing<RawSer>,
+    /// The entries were written down.
+    written: bool,
 }
 
 impl<R: Record> Table<R> {
@@ -81,23 +86,58 @@ impl<R: Record> Table<R> {
         Ok(Self {
             blocks: BlockSet::new()?,
             record: kho::Outgoing::new(record, GFP_KERNEL)?,
+            written: false,
         })
     }
 
-    /// Stores entries in place of those before. Does not fail if there are not more of them.
-    fn store(&mut self, entries: impl ExactSizeIterator<Item = R>) -> Result {
-        let nr_devices = u32::try_from(entries.len())?;
+    /// Makes room for so many entries, or else changes nothing. Does not fail if there was as much.
+    fn make_room(&mut self, count: usize) -> Result {
+        u32::try_from(count)?;
+        self.blocks.make_room(count)
+    }
 
-        self.blocks.store(entries)?;
-        self.record.nr_devices = nr_devices;
+    /// Writes down all entries, of which there are `count`. Needs no memory.
+    fn write(&mut self, count: usize, entries: impl Iterator<Item = R>) {
+        // Cannot fail: there is room for as many as there are.
+        let result = self.blocks.store(Counted {
+            entries,
+            left: count,
+        });
+
+        self.record.nr_devices = match result {
+            // CAST: lossless, checked when room was made.
+            Ok(()) => count as u32,
+            // The next kernel quarantines all of them.
+            Err(_) => u32::MAX,
+        };
         self.record.devices = self.blocks.head();
-        Ok(())
+        self.written = true;
     }
 }
 
+/// Entries of which it is known how many there are.
+struct Counted<I> {
+    entries: I,
+    left: usize,
+}
+
+impl<I: Iterator> Iterator for Counted<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.left = self.left.checked_sub(1)?;
+        self.entries.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Counted<I> {}
+
 /// The devices that are to be handed over.
 pub(crate) struct Devices {
-    /// What `table` holds, for reading.
     entries: KVec<Entry>,
     /// Those of them that go on doing DMA, and the bridges above these.
     mastering: KVec<Entry>,
@@ -117,13 +157,23 @@ impl Devices {
         self.table.record.handle()
     }
 
+    /// Writes down all devices.
+    pub(super) fn write(&mut self) {
+        let entries = &self.entries;
+
+        self.table
+            .write(entries.len(), entries.iter().copied().map(RawDevSer::from));
+    }
+
     /// Adds a device and the bridges above it, or else changes nothing.
     pub(super) fn preserve(&mut self, device: &pci::Device) -> Result {
-        let entries = with_path(&self.entries, device)?;
+        let path = lu_pci::path(device).map(lu_pci::address);
+        let added = plan::added_by_path(&self.entries, path.clone())?;
 
-        self.store(&entries)?;
-        self.entries = entries;
-        Ok(())
+        self.entries.reserve(added, GFP_KERNEL)?;
+        self.table.make_room(self.entries.len() + added)?;
+        // Cannot fail: there is room, and nothing is in the way.
+        plan::preserve_path::<Error, _>(&mut self.entries, path)
     }
 
     /// Removes a device, and the bridges above it that no other device needs. Needs no memory.
@@ -133,11 +183,7 @@ impl Devices {
         let path = lu_pci::path(device).map(lu_pci::address);
 
         plan::release_path::<Error, _>(&mut self.entries, path)?;
-
-        let entries = core::mem::take(&mut self.entries);
-        let result = self.store(&entries);
-        self.entries = entries;
-        result
+        self.table.make_room(self.entries.len())
     }
 
     /// Has a device go on doing DMA, or else changes nothing.
@@ -145,8 +191,13 @@ impl Devices {
         if !self.contains(lu_pci::address(device)) {
             return Err(ENOENT);
         }
-        self.mastering = with_path(&self.mastering, device)?;
-        Ok(())
+
+        let path = lu_pci::path(device).map(lu_pci::address);
+        let added = plan::added_by_path(&self.mastering, path.clone())?;
+
+        self.mastering.reserve(added, GFP_KERNEL)?;
+        // Cannot fail: there is room, and nothing is in the way.
+        plan::preserve_path::<Error, _>(&mut self.mastering, path)
     }
 
     /// Undoes it, if it was done. Needs no memory.
@@ -175,10 +226,8 @@ impl Devices {
         f: &mut fmt::Formatter<'_>,
         drivers: Option<&Drivers>,
     ) -> fmt::Result {
-        let formats = drivers.map_or(Formats::Unknown, |drivers| Formats::Known(&drivers.entries));
-
         for Entry { address, refcount } in &self.entries {
-            match formats.of(*address) {
+            match drivers.and_then(|drivers| drivers.format_of(*address)) {
                 Some(format) => {
                     f.write_fmt(fmt!("  device {address:?}: preserved, {format}"))?;
                 }
@@ -196,34 +245,20 @@ impl Devices {
     pub(super) fn contains(&self, address: Address) -> bool {
         plan::find(&self.entries, address).is_ok()
     }
-
-    fn store(&mut self, entries: &[Entry]) -> Result {
-        self.table
-            .store(entries.iter().copied().map(RawDevSer::from))
-    }
-}
-
-/// Returns entries with a device more, and the bridges above it.
-fn with_path(entries: &[Entry], device: &pci::Device) -> Result<KVec<Entry>> {
-    let path = lu_pci::path(device);
-    let mut with = KVec::with_capacity(entries.len() + path.clone().count(), GFP_KERNEL)?;
-
-    with.extend_from_slice(entries, GFP_KERNEL)?;
-    plan::preserve_path::<Error, _>(&mut with, path.map(lu_pci::address))?;
-    Ok(with)
 }
 
 /// The drivers that can take over the devices.
 pub(crate) struct Drivers {
-    /// What `table` holds, for reading.
-    entries: KVec<DriverEntry>,
+    entries: RBTree<Address, DriverEntry>,
+    count: usize,
     table: Table<RawDriverSer>,
 }
 
 impl Drivers {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            entries: KVec::new(),
+            entries: RBTree::new(),
+            count: 0,
             table: Table::new()?,
         })
     }
@@ -232,51 +267,68 @@ impl Drivers {
         self.table.record.handle()
     }
 
-    /// Returns the device that is preserved with the file of this handle.
-    pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
-        plan::device_of(&self.entries, handle.get())
+    /// Writes down all drivers.
+    pub(super) fn write(&mut self) {
+        self.table.write(
+            self.count,
+            self.entries.values().copied().map(RawDriverSer::from),
+        );
     }
 
-    /// Adds a device, or else changes nothing.
+    /// Returns the format that a device is preserved in.
+    fn format_of(&self, address: Address) -> Option<Format> {
+        Some(self.entries.get(&address)?.format)
+    }
+
+    /// Returns the device that is preserved with the file of this handle, to be shown.
+    pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
+        self.entries
+            .values()
+            .find(|entry| entry.data == handle.get())
+            .map(|entry| entry.address)
+    }
+
+    /// Adds a device, which there is nothing of, or else changes nothing.
     pub(super) fn add(&mut self, device: &pci::Device, format: Format, data: u64) -> Result {
+        let address = lu_pci::address(device);
         let entry = DriverEntry {
-            address: lu_pci::address(device),
+            address,
             format,
             data,
         };
+        let node = RBTreeNode::new(address, entry, GFP_KERNEL)?;
 
-        self.entries.push(entry, GFP_KERNEL)?;
-        self.store().inspect_err(|_| {
-            self.entries.pop();
-        })
+        self.table.make_room(self.count + 1)?;
+        if self.entries.insert(node).is_none() {
+            self.count += 1;
+        }
+        Ok(())
     }
 
-    /// Removes a device.
+    /// Removes a device. Needs no memory.
     pub(super) fn remove(&mut self, device: &pci::Device) {
-        let address = lu_pci::address(device);
-
-        self.entries.retain(|entry| entry.address != address);
-        // Cannot fail: there are not more entries than before.
-        let _ = self.store();
-    }
-
-    fn store(&mut self) -> Result {
-        self.table
-            .store(self.entries.iter().copied().map(RawDriverSer::from))
+        if self.entries.remove(&lu_pci::address(device)).is_some() {
+            self.count -= 1;
+            // Cannot fail: there are not more entries than before.
+            let _ = self.table.make_room(self.count);
+        }
     }
 }
 
 /// What writing to the registers of the devices would tell.
 pub(crate) struct Probes {
-    /// What `table` holds, for reading.
-    entries: KVec<ProbeEntry>,
+    /// What is known of each device, in the order of registers.
+    known: RBTree<Address, KVec<Probe>>,
+    /// How many registers that are.
+    count: usize,
     table: Table<RawProbeSer>,
 }
 
 impl Probes {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            entries: KVec::new(),
+            known: RBTree::new(),
+            count: 0,
             table: Table::new()?,
         })
     }
@@ -285,67 +337,73 @@ impl Probes {
         self.table.record.handle()
     }
 
-    /// Adds a device and the bridges above it, or else changes nothing.
-    pub(super) fn add(&mut self, device: &pci::Device) -> Result {
-        let most = lu_pci::path(device).count() * MAX_PROBES_OF_ONE;
-        let mut entries = KVec::with_capacity(self.entries.len() + most, GFP_KERNEL)?;
-        entries.extend_from_slice(&self.entries, GFP_KERNEL)?;
+    /// Writes down all registers.
+    pub(super) fn write(&mut self) {
+        let entries = self.known.iter().flat_map(|(address, probes)| {
+            probes.iter().map(|probe| ProbeEntry {
+                address: *address,
+                probe: *probe,
+            })
+        });
 
-        for device in lu_pci::path(device) {
-            let address = lu_pci::address(device);
-            let at = plan::probes_of(&entries, address);
+        self.table.write(self.count, entries.map(RawProbeSer::from));
+    }
 
-            if at.is_empty() {
-                let old = entries.len();
-
-                for probe in probes(device)? {
-                    entries.push(ProbeEntry { address, probe }, GFP_KERNEL)?;
-                }
-                let added = entries.len() - old;
-                entries[at.start..].rotate_right(added);
-            }
+    /// Writes down all registers once more if they were before.
+    ///
+    /// Nothing is added or removed so late.
+    fn rewrite(&mut self) {
+        if self.table.written {
+            self.write();
         }
+    }
 
-        self.store(&entries)?;
-        self.entries = entries;
+    /// Returns whether there is something of a device or a bridge.
+    pub(super) fn contains(&self, device: &pci::Device) -> bool {
+        self.known.get(&lu_pci::address(device)).is_some()
+    }
+
+    /// Adds what is known of a device or a bridge, or else changes nothing.
+    pub(super) fn add(&mut self, device: &pci::Device, probes: KVec<Probe>) -> Result {
+        let count = probes.len();
+        let node = RBTreeNode::new(lu_pci::address(device), probes, GFP_KERNEL)?;
+
+        self.table.make_room(self.count + count)?;
+        self.count += count;
+        // Somebody else may have added the bridge meanwhile.
+        if let Some(node) = self.known.insert(node) {
+            let (_, before) = node.to_key_value();
+            self.count -= before.len();
+        }
         Ok(())
+    }
+
+    /// Removes a device or a bridge, if there is something of it. Needs no memory.
+    pub(super) fn remove(&mut self, address: Address) {
+        if let Some(probes) = self.known.remove(&address) {
+            self.count -= probes.len();
+            // Cannot fail: there are not more entries than before.
+            let _ = self.table.make_room(self.count);
+        }
     }
 
     /// Notes whether a device goes on doing DMA. Returns whether that can be noted.
     pub(super) fn keep_mastering(&mut self, device: &pci::Device, keep: bool) -> bool {
-        let address = lu_pci::address(device);
-        let mut entries = core::mem::take(&mut self.entries);
+        let noted = self
+            .known
+            .get_mut(&lu_pci::address(device))
+            .is_some_and(|probes| plan::keep_mastering(probes, keep));
 
-        let noted = plan::keep_mastering(&mut entries, address, keep);
-        // Cannot fail: there are not more entries than before.
-        let _ = self.store(&entries);
-        self.entries = entries;
+        self.rewrite();
         noted
     }
 
     /// Notes that no device goes on doing DMA.
     pub(super) fn stop_all_mastering(&mut self) {
-        let mut entries = core::mem::take(&mut self.entries);
-
-        plan::stop_all_mastering(&mut entries);
-        // Cannot fail: there are not more entries than before.
-        let _ = self.store(&entries);
-        self.entries = entries;
-    }
-
-    /// Removes all devices but those that are to stay.
-    pub(super) fn retain(&mut self, stays: impl Fn(Address) -> bool) {
-        let mut entries = core::mem::take(&mut self.entries);
-
-        entries.retain(|entry| stays(entry.address));
-        // Cannot fail: there are not more entries than before.
-        let _ = self.store(&entries);
-        self.entries = entries;
-    }
-
-    fn store(&mut self, entries: &[ProbeEntry]) -> Result {
-        self.table
-            .store(entries.iter().copied().map(RawProbeSer::from))
+        for probes in self.known.values_mut() {
+            plan::keep_mastering(probes, false);
+        }
+        self.rewrite();
     }
 }
 
@@ -353,7 +411,7 @@ impl Probes {
 ///
 /// That is only what tells it from others if it has a resource of a size that no register has. The
 /// next kernel then writes to them.
-fn probes(device: &pci::Device) -> Result<KVec<Probe>> {
+pub(super) fn probes(device: &pci::Device) -> Result<KVec<Probe>> {
     let mut probes = KVec::with_capacity(MAX_PROBES_OF_ONE, GFP_KERNEL)?;
     let intx = if ffi::can_disable_intx(device) {
         INTX_DISABLE

@@ -138,16 +138,24 @@ fn only_a_preserved_bridge_that_lost_its_numbers_is_in_the_way_and_on_its_bus_on
     let on = |(domain, bus): (u32, u16), devfn: u16| address(domain, bus | devfn);
 
     for where_lost in buses {
-        let preserved = buses.iter().flat_map(|&bus| {
-            let is_lost = bus == where_lost;
-            [(on(bus, kept), false), (on(bus, lost), is_lost)]
-        });
+        let preserved: Vec<_> = buses
+            .iter()
+            .flat_map(|&bus| {
+                let is_lost = bus == where_lost;
+                [(on(bus, kept), false), (on(bus, lost), is_lost)]
+            })
+            .collect();
 
         for bus in buses {
             for devfn in [0x00, kept, lost, 0xf8] {
                 let expected = (bus == where_lost).then_some(on(where_lost, lost));
                 assert_eq!(
-                    plan::in_the_way(on(bus, devfn), preserved.clone(), |lost| lost),
+                    plan::in_the_way(
+                        on(bus, devfn),
+                        &preserved,
+                        |(address, _)| *address,
+                        |(_, lost)| *lost
+                    ),
                     expected
                 );
             }
@@ -192,10 +200,15 @@ fn an_entry_is_of_a_bridge_unless_it_has_a_format() {
 
 #[test]
 fn nobody_looks_at_bridges_of_other_buses() {
-    let preserved = [(address(0, 0x0108), ()), (address(1, 0x0008), ())];
+    let preserved = [address(0, 0x0108), address(1, 0x0008)];
 
     assert_eq!(
-        plan::in_the_way(address(0, 0x0008), preserved.into_iter(), |()| panic!()),
+        plan::in_the_way(
+            address(0, 0x0008),
+            &preserved,
+            |address| *address,
+            |_| panic!()
+        ),
         None
     );
 }
@@ -242,7 +255,7 @@ fn a_device_belongs_to_the_file_that_it_was_preserved_with() {
         data,
     };
     let drivers = [
-        named(address(0, 2), 0x2000),
+        named(address(0, 0), 0x2000),
         named(device, 0x1000),
         named(address(1, 1), 0x3000),
     ];
@@ -279,11 +292,11 @@ fn binds_whom_the_previous_kernel_names_and_no_other() {
         data: 0,
     };
     let for_this = [
-        named(address(0, 2), other),
+        named(address(0, 0), other),
         named(device, one),
         named(address(1, 1), other),
     ];
-    let for_others = [named(address(0, 2), one), named(address(1, 1), one)];
+    let for_others = [named(address(0, 0), one), named(address(1, 1), one)];
 
     // Who may bind: anybody, those who know some format, those who know the one that is named.
     let any = [None, Some(one), Some(other)];
@@ -318,6 +331,47 @@ fn binds_whom_the_previous_kernel_names_and_no_other() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_device_is_quarantined_once_and_is_released_from_it() {
+    let [first, second, third] = [1, 2, 3].map(|bdf| address(0, bdf));
+    let mut quarantined = vec![];
+
+    for address in [third, first, second, first, third] {
+        let Ok(()) = plan::quarantine(&mut quarantined, address);
+    }
+    assert_eq!(quarantined, [first, second, third]);
+
+    assert!(plan::release_from_quarantine(&mut quarantined, second));
+    assert!(!plan::release_from_quarantine(&mut quarantined, second));
+    assert_eq!(quarantined, [first, third]);
+    assert!(plan::release_from_quarantine(&mut quarantined, third));
+    assert!(plan::release_from_quarantine(&mut quarantined, first));
+    assert!(!plan::release_from_quarantine(&mut quarantined, first));
+}
+
+#[test]
+fn all_that_is_known_of_the_drivers_of_a_device_is_forgotten_and_no_more() {
+    let named = |bdf, data| DriverEntry {
+        address: address(0, bdf),
+        format: format("vfio-pci-v1"),
+        data,
+    };
+    let drivers = [named(1, 10), named(2, 20), named(2, 21), named(3, 30)];
+
+    for (bdf, left) in [
+        (0, &[10, 20, 21, 30][..]),
+        (1, &[20, 21, 30]),
+        (2, &[10, 30]),
+        (3, &[10, 20, 21]),
+        (4, &[10, 20, 21, 30]),
+    ] {
+        let mut drivers = drivers.to_vec();
+
+        plan::forget_driver(&mut drivers, address(0, bdf));
+        assert!(drivers.iter().map(|driver| &driver.data).eq(left));
     }
 }
 
@@ -440,12 +494,14 @@ fn what_needs_memory_says_so() {
     );
 }
 
-/// Preserves a device in a copy, as the kernel does, so that nothing changes if it is refused.
+/// Preserves a device as the kernel does: after a look, so that nothing changes if it is refused.
 fn preserve(entries: &mut Vec<Entry>, path: &[Address]) -> Result<(), Refusal> {
-    let mut copy = entries.clone();
+    let added = plan::added_by_path(entries, path.iter().copied())?;
+    let before = entries.len();
 
-    plan::preserve_path::<Refusal, _>(&mut copy, path.iter().copied())?;
-    *entries = copy;
+    // It is not refused any more.
+    let result = plan::preserve_path::<Refusal, _>(entries, path.iter().copied());
+    assert_eq!((result, entries.len()), (Ok(()), before + added));
     Ok(())
 }
 

@@ -18,8 +18,6 @@ use crate::{
         keep_mastering,
         keeps_mastering,
         probed,
-        probes_of,
-        stop_all_mastering,
         COMMAND,
         IDENTITY,
         MASTER, //
@@ -199,47 +197,33 @@ fn a_device_without_addresses_is_not_as_it_was_left() {
 
 #[test]
 fn a_device_goes_on_if_that_can_be_noted() {
-    let entry = |bdf, register, value| ProbeEntry {
-        address: address(0, bdf),
-        probe: Probe { register, value },
-    };
-    let mut entries = [
-        entry(8, COMMAND, INTX_DISABLE),
-        entry(8, 0x10, 0xffff_f000),
-        entry(9, COMMAND, 0),
-        entry(16, IDENTITY[0], 0x10c9_8086),
+    let probe = |register, value| Probe { register, value };
+    let mut known = [
+        probe(IDENTITY[0], 0x10c9_8086),
+        probe(COMMAND, INTX_DISABLE),
+        probe(0x10, 0xffff_f000),
     ];
-    let goes_on = |entries: &[ProbeEntry], bdf| {
-        let own: Vec<Probe> = entries[probes_of(entries, address(0, bdf))]
-            .iter()
-            .map(|entry| entry.probe)
-            .collect();
-        keeps_mastering(&own)
-    };
 
-    assert!(keep_mastering(&mut entries, address(0, 8), true));
-    assert!(goes_on(&entries, 8) && !goes_on(&entries, 9));
-    assert_eq!(entries[0].probe.value, INTX_DISABLE | MASTER);
-
-    assert!(keep_mastering(&mut entries, address(0, 8), false));
-    assert!(!goes_on(&entries, 8));
-    assert_eq!(entries[0].probe.value, INTX_DISABLE);
-
-    // All of them at once.
-    for bdf in [8, 9] {
-        assert!(keep_mastering(&mut entries, address(0, bdf), true));
-    }
-    stop_all_mastering(&mut entries);
-    assert!(!goes_on(&entries, 8) && !goes_on(&entries, 9));
+    assert!(!keeps_mastering(&known));
+    assert!(keep_mastering(&mut known, true));
+    assert!(keeps_mastering(&known));
     assert_eq!(
-        entries.map(|entry| entry.probe.value),
-        [INTX_DISABLE, 0xffff_f000, 0, 0x10c9_8086]
+        known.map(|probe| probe.value),
+        [0x10c9_8086, INTX_DISABLE | MASTER, 0xffff_f000]
+    );
+
+    assert!(keep_mastering(&mut known, false));
+    assert!(!keeps_mastering(&known));
+    assert_eq!(
+        known.map(|probe| probe.value),
+        [0x10c9_8086, INTX_DISABLE, 0xffff_f000]
     );
 
     // Of these nothing is known that can be written.
-    assert!(!keep_mastering(&mut entries, address(0, 16), true));
-    assert!(!keep_mastering(&mut entries, address(0, 17), true));
-    assert!(!goes_on(&entries, 16) && !goes_on(&entries, 17));
+    for known in [&mut known[..1], &mut []] {
+        assert!(!keep_mastering(known, true));
+        assert!(!keeps_mastering(known));
+    }
 }
 
 #[test]

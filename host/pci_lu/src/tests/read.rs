@@ -255,6 +255,11 @@ proptest! {
     fn drivers_survive_being_handed_over(drivers in any_drivers(), devices: u64) {
         let (header, records) = storage::write_drivers(&drivers, devices);
 
+        prop_assert_eq!(storage::read_drivers(&header, &records), Ok(drivers.clone()));
+
+        // The order that they are written in does not matter.
+        let mut records = records;
+        records.reverse();
         prop_assert_eq!(storage::read_drivers(&header, &records), Ok(drivers));
     }
 
