@@ -82,7 +82,8 @@ void iommu_liveupdate_prepare_kexec(void);
 /* For drivers of IOMMUs */
 int iommu_liveupdate_get_hw(u64 kind, u64 token, u64 *phys,
 			    struct iommu_hw_ser *ser);
-int iommu_liveupdate_get_device(u32 index, struct iommu_device_ser *device,
+int iommu_liveupdate_get_device(u64 iommu_phys, u32 index,
+				struct iommu_device_ser *device,
 				struct iommu_domain_ser *domain);
 void iommu_liveupdate_free_domain(struct iommu_domain *domain);
 

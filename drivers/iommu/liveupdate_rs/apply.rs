@@ -75,12 +75,28 @@ impl Flb for Iommus {
 pub(crate) fn preserve_domain(domain: Domain) -> Result<u64> {
     // Tables that were handed over are this kernel's before they are preserved again.
     incoming::adopt(domain)?;
-    IOMMUS.outgoing()?.lock().preserve_domain(domain)
+
+    let outgoing = IOMMUS.outgoing()?;
+    let tables = outgoing.lock().preserve_domain(domain)?;
+
+    // How many there are is up to whoever maps things. Others do not wait for that.
+    match tables.preserve() {
+        Ok(count) => outgoing.lock().domain_preserved(domain, count),
+        Err(err) => {
+            outgoing.lock().forget_domain(domain);
+            Err(err)
+        }
+    }
 }
 
 /// Undoes it.
 pub(crate) fn unpreserve_domain(domain: Domain) -> Result {
-    IOMMUS.outgoing()?.lock().unpreserve_domain(domain)
+    let outgoing = IOMMUS.outgoing()?;
+    let (tables, count) = outgoing.lock().unpreserve_domain(domain)?;
+
+    tables.unpreserve(count);
+    outgoing.lock().forget_domain(domain);
+    Ok(())
 }
 
 /// Preserves a device that is attached to a domain that is preserved.
@@ -147,10 +163,13 @@ pub(crate) fn iommu(kind: u64, token: u64) -> Result<(u64, RawHwSer)> {
     found.ok_or(ENOENT)
 }
 
-/// Returns the records of a device and its domain, by a number.
-pub(crate) fn device(index: usize) -> Result<(RawDeviceSer, Option<RawDomainSer>)> {
+/// Returns the records of a device of an IOMMU and of its domain, by a number.
+pub(crate) fn device(
+    iommu_phys: u64,
+    index: usize,
+) -> Result<(RawDeviceSer, Option<RawDomainSer>)> {
     let incoming = IOMMUS.incoming()?;
-    let found = incoming.lock().device(index);
+    let found = incoming.lock().device(iommu_phys, index);
 
     found.ok_or(ENOENT)
 }

@@ -64,15 +64,6 @@ pub(crate) const fn offset_of<T>(index: usize) -> usize {
     size_of::<RawArray>() - OBJECTS + index * size_of::<T>()
 }
 
-/// Returns the index of the object that is so many bytes into a page, if there can be one.
-pub(crate) fn index_of<T>(offset: u64) -> Option<usize> {
-    let offset = usize::try_from(offset).ok()?;
-    let into = offset.checked_sub(size_of::<RawArray>() - OBJECTS)?;
-
-    (into % size_of::<T>() == 0 && into / size_of::<T>() < room_for::<T>())
-        .then(|| into / size_of::<T>())
-}
-
 impl RawArray {
     /// Makes a page without objects.
     pub(crate) const fn new() -> Self {
@@ -125,10 +116,5 @@ impl RawArray {
         if let Some(bytes) = self.objects.get_mut(start..start + size_of::<T>()) {
             bytes.fill(0);
         }
-    }
-
-    /// Returns the index of a free object, if there is room for one.
-    pub(crate) fn find_free<T: Object>(&self) -> Option<usize> {
-        (0..room_for::<T>()).find(|index| self.get::<T>(*index).is_none())
     }
 }

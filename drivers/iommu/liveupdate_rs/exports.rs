@@ -68,6 +68,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_unregister_flb(
 /// - `EOPNOTSUPP` if it is not one that can be preserved.
 /// - `EBUSY` if it is preserved already, or if it is tracked which of its pages are written to.
 /// - `ENOENT` if no file is preserved whose handler shares the record.
+/// - `EINTR` if the process is about to be killed.
 /// - `ENOMEM` if memory is short.
 ///
 /// # Safety
@@ -315,7 +316,8 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_get_hw(
 
 /// Gets what the previous kernel says of a device and its domain. May sleep.
 ///
-/// The devices have numbers from 0 on. If nothing is said of the domain, its record is a free one.
+/// `iommu_phys` is what the IOMMU that the device is behind is called. Its devices have numbers from 0
+/// on. If nothing is said of the domain, its record is a free one.
 ///
 /// # Errors
 ///
@@ -326,12 +328,13 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_get_hw(
 /// `device` and `domain` can be written to.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_get_device(
+    iommu_phys: u64,
     index: u32,
     device: *mut bindings::iommu_device_ser,
     domain: *mut bindings::iommu_domain_ser,
 ) -> c_int {
     from_result(|| {
-        let (raw, raw_domain) = apply::device(index.try_into()?)?;
+        let (raw, raw_domain) = apply::device(iommu_phys, index.try_into()?)?;
 
         // SAFETY: By function requirement. `RawDeviceSer` has the layout of the structure.
         unsafe { ffi::store(device.cast(), raw) };

@@ -54,7 +54,7 @@ pub(crate) const THIS_MODULE: ThisModule = unsafe { ThisModule::from_ptr(ptr::nu
 /// # Invariants
 ///
 /// Points to a domain for as long as it is preserved or attached, which whoever has this sees to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Domain(NonNull<bindings::iommu_domain>);
 
 // SAFETY: Domains belong to no thread.
@@ -68,7 +68,7 @@ unsafe impl Sync for Domain {}
 /// # Invariants
 ///
 /// Points to a device with an IOMMU, for as long as this is used.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Device(NonNull<bindings::device>);
 
 // SAFETY: Devices belong to no thread.
@@ -394,6 +394,12 @@ fn folio_at(table: NonNull<u64>) -> *mut bindings::folio {
     unsafe { bindings::virt_to_folio(table.as_ptr().cast()) }
 }
 
+/// Lets others run, and returns whether the process is about to be killed.
+fn pause() -> bool {
+    // SAFETY: Has no requirements but that one may sleep, as all of the below may.
+    unsafe { bindings::liveupdate_pause() }
+}
+
 /// Has tables of this kernel preserved.
 struct Preserve {
     /// How many are.
@@ -405,6 +411,9 @@ impl Visitor for Preserve {
     type Error = Error;
 
     fn enter(&mut self, phys: u64) -> Result<Walked> {
+        if pause() {
+            return Err(EINTR);
+        }
         let table = table_at(phys)?;
 
         // SAFETY: Tables of this kernel are folios.
@@ -431,6 +440,8 @@ impl Visitor for Unpreserve {
     type Error = ();
 
     fn enter(&mut self, phys: u64) -> Result<Walked, ()> {
+        // What is undone is undone to the end.
+        pause();
         self.left = self.left.checked_sub(1).ok_or(())?;
         let table = table_at(phys).map_err(|_| ())?;
 
@@ -459,6 +470,8 @@ impl Visitor for Adopt {
     type Error = Error;
 
     fn enter(&mut self, phys: u64) -> Result<Walked> {
+        // What is half adopted is lost.
+        pause();
         self.left = self.left.checked_sub(1).ok_or(E2BIG)?;
 
         // SAFETY: Accepts any address.
@@ -485,7 +498,7 @@ impl Visitor for Adopt {
 
 /// Preserves all tables of a domain, or none. Returns how many there are.
 ///
-/// The caller keeps them from being changed until they are unpreserved.
+/// Fails with `EINTR` if the process is about to be killed. The caller keeps them from being changed until they are unpreserved.
 pub(crate) fn preserve_tables(format: Format, top: u64, level: u8) -> Result<u64> {
     let mut visitor = Preserve { done: 0 };
 

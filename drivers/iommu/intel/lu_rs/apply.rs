@@ -43,6 +43,7 @@ use kernel::{
     },
     new_mutex, pci,
     prelude::*,
+    rbtree::RBTree,
     sync::{
         atomic::{
             Atomic,
@@ -60,27 +61,52 @@ const TABLE_BITS: usize = WORDS / 64;
 /// How many words a bit for each device takes.
 const DEVICE_BITS: usize = (1 << 16) / 64;
 
+/// A set of devices behind a unit, by their numbers.
+struct Bdfs([Atomic<u64>; DEVICE_BITS]);
+
+impl Bdfs {
+    const fn new() -> Self {
+        Self([const { Atomic::new(0) }; DEVICE_BITS])
+    }
+
+    fn contains(&self, bdf: u16) -> bool {
+        let bdf = usize::from(bdf);
+
+        self.0[bdf / 64].load(Relaxed) & (1 << (bdf % 64)) != 0
+    }
+
+    /// Only one processor does this at a time.
+    fn insert(&self, bdf: u16) {
+        let bdf = usize::from(bdf);
+        let bits = &self.0[bdf / 64];
+
+        bits.store(bits.load(Relaxed) | 1 << (bdf % 64), Relaxed);
+    }
+}
+
 /// What is kept with a unit that was adopted, or that is to be.
 #[pin_data]
 pub(crate) struct Kept {
     /// It was adopted.
     adopted: AtomicFlag,
-    /// The devices that were adopted with it.
+    /// The devices that were adopted with it, in the order of their numbers.
     #[pin]
     devices: Mutex<KVec<Adopted>>,
+    /// The numbers under which these have entries.
+    entries: Bdfs,
+    /// The unit is preserved, and no device behind it has reserved memory.
+    preserved: AtomicFlag,
     /// The unit goes on translating when it is shut down.
     leaves: AtomicFlag,
     /// The context tables that stay then.
     tables: [Atomic<u64>; TABLE_BITS],
     /// The devices that keep their entries then.
-    bdfs: [Atomic<u64>; DEVICE_BITS],
+    bdfs: Bdfs,
 }
 
 /// A device whose entries were adopted.
 struct Adopted {
     bdf: u16,
-    /// Other numbers under which it does DMA, and has entries of its own.
-    aliases: KVec<u16>,
     attachment: Attachment,
     pasids: Option<PasidDirectory>,
     /// The driver has the PASID directory.
@@ -94,35 +120,16 @@ impl Kept {
         pin_init!(Self {
             adopted: AtomicFlag::new(false),
             devices <- new_mutex!(KVec::new()),
+            entries: Bdfs::new(),
+            preserved: AtomicFlag::new(false),
             leaves: AtomicFlag::new(false),
             tables: [const { Atomic::new(0) }; TABLE_BITS],
-            bdfs: [const { Atomic::new(0) }; DEVICE_BITS],
+            bdfs: Bdfs::new(),
         })
     }
 
     fn keeps_table(&self, half: usize) -> bool {
         self.tables[half / 64].load(Relaxed) & (1 << (half % 64)) != 0
-    }
-
-    fn keeps_device(&self, bdf: u16) -> bool {
-        let bdf = usize::from(bdf);
-
-        self.bdfs[bdf / 64].load(Relaxed) & (1 << (bdf % 64)) != 0
-    }
-
-    /// Only one processor does this at a time.
-    fn keep_device(&self, bdf: u16) {
-        let bdf = usize::from(bdf);
-        let bits = &self.bdfs[bdf / 64];
-
-        bits.store(bits.load(Relaxed) | 1 << (bdf % 64), Relaxed);
-    }
-}
-
-impl Adopted {
-    /// Returns whether it has an entry under a number.
-    fn has_entry(&self, bdf: u16) -> bool {
-        self.bdf == bdf || self.aliases.contains(&bdf)
     }
 }
 
@@ -131,8 +138,9 @@ fn context_tables(root: &TablePage) -> impl Iterator<Item = (usize, u64)> + '_ {
     (0..WORDS).filter_map(|half| Some((half, plan::context_table(root.load(half))?)))
 }
 
-/// Preserves the tables of a unit, or none.
+/// Preserves the tables of a unit that a device was preserved behind, or none.
 pub(crate) fn preserve_unit(unit: Unit<'_>) -> Result<RawHwSer> {
+    let kept = kept(unit)?;
     let found = unit.found();
     let root = unit.root().ok_or(EOPNOTSUPP)?;
     let mut raw = RawHwSer::new_zeroed();
@@ -153,6 +161,8 @@ pub(crate) fn preserve_unit(unit: Unit<'_>) -> Result<RawHwSer> {
     let result = preserve_tables(unit, &root, &mut raw);
     if result.is_err() {
         unpreserve_unit(unit, &raw);
+    } else {
+        kept.preserved.store(true, Relaxed);
     }
     result.map(|()| raw)
 }
@@ -186,6 +196,10 @@ fn preserve_context_tables(root: &TablePage, raw: &mut RawHwSer) -> Result {
 /// Undoes [`preserve_unit`].
 pub(crate) fn unpreserve_unit(unit: Unit<'_>, raw: &RawHwSer) {
     let intel = &raw.intel;
+
+    if let Some(kept) = unit.kept::<Kept>() {
+        kept.preserved.store(false, Relaxed);
+    }
     let Some(root) = unit.root() else {
         return;
     };
@@ -204,7 +218,16 @@ pub(crate) fn unpreserve_unit(unit: Unit<'_>, raw: &RawHwSer) {
 
 /// Preserves what a unit has of a device alone.
 pub(crate) fn preserve_device(pci: &pci::Device, device: &Device<'_>) -> Result<RawDeviceSer> {
-    plan::preserve(&device.traits()).map_err(|refusal| match refusal {
+    // That is asked once for a unit.
+    let is_known_not_to = |unit: Unit<'_>| {
+        unit.kept::<Kept>()
+            .is_some_and(|kept| kept.preserved.load(Relaxed))
+    };
+    let beside_reserved = device
+        .unit()
+        .is_none_or(|unit| !is_known_not_to(unit) && unit.has_reserved());
+
+    plan::preserve(&device.traits(beside_reserved)).map_err(|refusal| match refusal {
         Refusal::NotAttached => EINVAL,
         Refusal::Unsupported(why) => {
             dev_warn_ratelimited!(pci, "its DMA cannot go on: {why}\n");
@@ -278,9 +301,9 @@ pub(crate) fn keep_device(
         to.store(*bits, Relaxed);
     }
 
-    kept.keep_device(device.bdf());
+    kept.bdfs.insert(device.bdf());
     for alias in &checked.aliases {
-        kept.keep_device(*alias);
+        kept.bdfs.insert(*alias);
     }
 
     kept.leaves.store(true, Relaxed);
@@ -303,7 +326,7 @@ pub(crate) fn shutdown(unit: Unit<'_>) -> bool {
         unit,
         &root,
         |half| kept.keeps_table(half),
-        |bdf| kept.keeps_device(bdf),
+        |bdf| kept.bdfs.contains(bdf),
     );
     unit.flush_all();
     unit.block_irqs();
@@ -475,10 +498,10 @@ fn try_adopt(unit: Unit<'_>, phys: u64, raw: &RawHwSer) -> Result<bool> {
     }
 
     // Asking for records takes locks that come before that of the devices.
-    let mut devices = KVec::new();
-    adopt_devices(unit, phys, &root, &mut devices);
+    let mut adoption = Adoption::new(&kept.entries);
+    adopt_devices(unit, phys, &root, &mut adoption);
 
-    let is_adopted = |bdf| devices.iter().any(|device| device.has_entry(bdf));
+    let is_adopted = |bdf| kept.entries.contains(bdf);
     if clear(unit, &root, |_| true, is_adopted) {
         pr_warn!("IOMMU at {token:#x} had entries that nobody takes over: cleared\n");
         cleared = true;
@@ -490,7 +513,7 @@ fn try_adopt(unit: Unit<'_>, phys: u64, raw: &RawHwSer) -> Result<bool> {
     stop(unit, "its translation is not taken over", |device| {
         !is_adopted(lu_pci::address(device).bdf())
     });
-    *kept.devices.lock() = devices;
+    *kept.devices.lock() = adoption.devices;
 
     free_irq_table(unit, &record);
     Ok(true)
@@ -505,13 +528,50 @@ fn free_irq_table(unit: Unit<'_>, record: &UnitRecord) {
     }
 }
 
-/// Adopts the devices behind a unit.
-fn adopt_devices(unit: Unit<'_>, phys: u64, root: &TablePage, devices: &mut KVec<Adopted>) {
-    for (raw, raw_domain) in ffi::device_records() {
-        if raw.map.iommu_phys != phys {
-            continue;
+/// The devices of a unit that were adopted so far.
+struct Adoption<'a> {
+    /// In the order of their numbers.
+    devices: KVec<Adopted>,
+    /// The numbers under which they have entries.
+    entries: &'a Bdfs,
+    /// The tags that they use, each of which stands for one domain only.
+    domains: RBTree<u16, DomainRecord>,
+    /// The tags of these domains, each of which has one only.
+    dids: RBTree<DomainRecord, u16>,
+}
+
+impl<'a> Adoption<'a> {
+    fn new(entries: &'a Bdfs) -> Self {
+        Self {
+            devices: KVec::new(),
+            entries,
+            domains: RBTree::new(),
+            dids: RBTree::new(),
         }
-        if let Err(unusable) = adopt_device(unit, root, &raw, &raw_domain, devices) {
+    }
+
+    /// Returns whether a domain has a tag. If it has not, neither is used otherwise.
+    fn has_tag(&self, domain: &DomainRecord, did: u16) -> Result<bool, Unusable> {
+        match (self.domains.get(&did), self.dids.get(domain)) {
+            (None, None) => Ok(false),
+            (Some(other), Some(_)) if other == domain => Ok(true),
+            _ => Err(Unusable::Conflict),
+        }
+    }
+
+    /// Notes that a domain has a tag. If that fails nothing else has the tag any more.
+    fn add_tag(&mut self, domain: DomainRecord, did: u16) -> Result {
+        self.domains
+            .try_create_and_insert(did, domain, GFP_KERNEL)?;
+        self.dids.try_create_and_insert(domain, did, GFP_KERNEL)?;
+        Ok(())
+    }
+}
+
+/// Adopts the devices behind a unit.
+fn adopt_devices(unit: Unit<'_>, phys: u64, root: &TablePage, adoption: &mut Adoption<'_>) {
+    for (raw, raw_domain) in ffi::device_records(phys) {
+        if let Err(unusable) = adopt_device(unit, root, &raw, &raw_domain, adoption) {
             pr_err!(
                 "{:04x}:{:02x}:{:02x}.{}: translation is not taken over: {unusable}\n",
                 raw.pci_domain_nr,
@@ -586,7 +646,7 @@ fn adopt_device(
     root: &TablePage,
     raw: &RawDeviceSer,
     raw_domain: &RawDomainSer,
-    devices: &mut KVec<Adopted>,
+    adoption: &mut Adoption<'_>,
 ) -> Result<(), Unusable> {
     let ats = ffi::went_on_with_ats(DeviceRecord::try_from(raw)?.address);
     let Checked {
@@ -600,30 +660,27 @@ fn adopt_device(
         return Err(Unusable::Conflict);
     }
 
-    // A tag stands for one domain only.
-    let mut shares = false;
-    for other in devices.iter() {
-        let same_domain = other.attachment.domain == attachment.domain;
-        let same_did = other.attachment.did == attachment.did;
-
-        if other.bdf == bdf || same_domain != same_did {
-            return Err(Unusable::Conflict);
-        }
-        shares |= same_did;
-    }
+    let devices = &mut adoption.devices;
+    let Err(index) = devices.binary_search_by_key(&bdf, |device| device.bdf) else {
+        return Err(Unusable::Conflict);
+    };
 
     devices.reserve(1, GFP_KERNEL).map_err(Error::from)?;
+    let has_tag = adoption.has_tag(&attachment.domain, attachment.did)?;
+
     if let Some(pasids) = &record.pasids {
         restore_pasids(pasids)?;
     }
-    if !shares {
+    if !has_tag {
         unit.reserve_did(attachment.did)?;
+        adoption.add_tag(attachment.domain, attachment.did)?;
     }
+
+    let devices = &mut adoption.devices;
     devices
         .push(
             Adopted {
                 bdf,
-                aliases,
                 attachment,
                 pasids: record.pasids,
                 directory_taken: false,
@@ -632,6 +689,12 @@ fn adopt_device(
             GFP_KERNEL,
         )
         .map_err(Error::from)?;
+    devices[index..].rotate_right(1);
+
+    adoption.entries.insert(bdf);
+    for alias in aliases {
+        adoption.entries.insert(alias);
+    }
     Ok(())
 }
 
@@ -700,10 +763,10 @@ fn with_adopted<R>(device: &Device<'_>, f: impl FnOnce(&mut Adopted) -> R) -> Op
     let kept = device.unit()?.kept::<Kept>()?;
     let mut devices = kept.devices.lock();
 
-    devices
-        .iter_mut()
-        .find(|adopted| adopted.bdf == device.bdf())
-        .map(f)
+    let index = devices
+        .binary_search_by_key(&device.bdf(), |adopted| adopted.bdf)
+        .ok()?;
+    Some(f(&mut devices[index]))
 }
 
 /// Returns the PASID directory of a device, for its driver to have, once.

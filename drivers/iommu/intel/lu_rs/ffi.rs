@@ -216,6 +216,14 @@ impl<'a> Unit<'a> {
         unsafe { bindings::intel_liveupdate_must_stop(self.as_raw()) }
     }
 
+    /// Returns whether firmware wants memory mapped for a device behind the unit.
+    ///
+    /// Looks at each PCI device there is.
+    pub(crate) fn has_reserved(self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::intel_liveupdate_has_reserved(self.as_raw()) }
+    }
+
     /// Calls `f` with each PCI device behind the unit.
     pub(crate) fn for_each_device(self, mut f: impl FnMut(&pci::Device)) {
         // CAST: lossless, the value of 32 bits that stands for any number.
@@ -433,12 +441,7 @@ impl<'a> Device<'a> {
     }
 
     /// Returns what matters when it is to be preserved.
-    pub(crate) fn traits(&self) -> Traits {
-        let beside_reserved = self.unit().is_none_or(|unit| {
-            // SAFETY: By the type invariants of `Unit`.
-            unsafe { bindings::intel_liveupdate_has_reserved(unit.as_raw()) }
-        });
-
+    pub(crate) fn traits(&self, beside_reserved: bool) -> Traits {
         Traits {
             attached: self.look.attached,
             is_subdevice: self.look.is_subdevice,
@@ -549,15 +552,17 @@ pub(crate) fn unit_record(unit: Unit<'_>) -> Result<(u64, RawHwSer)> {
     Ok((phys, raw))
 }
 
-/// Returns what the previous kernel says of each device and its domain.
-pub(crate) fn device_records() -> impl Iterator<Item = (RawDeviceSer, RawDomainSer)> {
-    (0..).map_while(|index| {
+/// Returns what the previous kernel says of each device, and its domain, behind the unit whose record
+/// was at `phys`.
+pub(crate) fn device_records(phys: u64) -> impl Iterator<Item = (RawDeviceSer, RawDomainSer)> {
+    (0..).map_while(move |index| {
         let mut device = RawDeviceSer::new_zeroed();
         let mut domain = RawDomainSer::new_zeroed();
 
         // SAFETY: `RawDeviceSer` and `RawDomainSer` have the layouts of the structures.
         let ret = unsafe {
             bindings::iommu_liveupdate_get_device(
+                phys,
                 index,
                 (&raw mut device).cast(),
                 (&raw mut domain).cast(),

@@ -36,6 +36,7 @@ use kernel::{
             Address,
             RawAddress, //
         },
+        sorted,
         Handle,
         PhysRef, //
     },
@@ -78,48 +79,38 @@ impl From<AllocError> for ReadError {
     }
 }
 
-/// Objects of the previous kernel, each with its address.
-struct Objects<T: Object> {
-    objects: KVec<(u64, T)>,
-}
+/// Reads a chain of pages of objects, each with its address, and frees the pages. The objects are in
+/// the order of addresses then.
+///
+/// It ends for any chain: no page can be restored twice.
+fn read_objects<T: Object>(head: u64) -> Result<KVec<(u64, T)>, ReadError> {
+    let mut objects = KVec::new();
+    let mut next = head;
 
-impl<T: Object> Objects<T> {
-    /// Reads a chain of pages, which is freed then.
-    ///
-    /// It ends for any chain: no page can be restored twice.
-    fn read(head: u64) -> Result<Self, ReadError> {
-        let mut objects = KVec::new();
-        let mut next = head;
+    while next != 0 {
+        let page: kho::Restored<RawArray> = PhysRef::<RawArray>::try_from(next)?.restore()?;
 
-        while next != 0 {
-            let page: kho::Restored<RawArray> = PhysRef::<RawArray>::try_from(next)?.restore()?;
-
-            if page.len::<T>().is_none() {
-                return Err(EINVAL.into());
-            }
-            for index in 0..room_for::<T>() {
-                if let Some(object) = page.get::<T>(index) {
-                    // CAST: lossless, an offset into a page.
-                    let phys = next + offset_of::<T>(index) as u64;
-
-                    objects.push((phys, object), GFP_KERNEL)?;
-                }
-            }
-            next = page.next_array_phys;
+        if page.len::<T>().is_none() {
+            return Err(EINVAL.into());
         }
-        Ok(Self { objects })
-    }
+        for index in 0..room_for::<T>() {
+            if let Some(object) = page.get::<T>(index) {
+                // CAST: lossless, an offset into a page.
+                let phys = next + offset_of::<T>(index) as u64;
 
-    fn get(&self, phys: u64) -> Option<&T> {
-        self.objects
-            .iter()
-            .find(|(at, _)| *at == phys)
-            .map(|(_, object)| object)
+                objects.push((phys, object), GFP_KERNEL)?;
+            }
+        }
+        next = page.next_array_phys;
     }
+    sorted::sort(&mut objects, |(phys, _)| *phys);
+    Ok(objects)
 }
 
 /// A device that was preserved.
 struct DeviceEntry {
+    /// Where its record was.
+    phys: u64,
     raw: RawDeviceSer,
     /// Nobody finished it.
     pending: bool,
@@ -137,20 +128,33 @@ impl DeviceEntry {
     }
 }
 
-/// A domain that was made of what was handed over.
+/// A domain that was preserved.
 struct DomainEntry {
+    /// Where its record was.
     phys: u64,
-    domain: Domain,
+    raw: RawDomainSer,
+    /// How many devices are said to have it.
+    users: usize,
+    /// How many of them are not finished.
+    pending: usize,
+    /// What was made of it.
+    made: Option<Domain>,
     /// How many devices it was made for, and are not finished.
     devices: u32,
 }
 
 /// What is handed over and not finished.
 pub(crate) struct Incoming {
-    iommus: Objects<RawHwSer>,
-    raw_domains: Objects<RawDomainSer>,
-    devices: KVec<DeviceEntry>,
+    /// In the order of kinds, and of tokens of a kind.
+    iommus: KVec<(u64, RawHwSer)>,
+    /// In the order of where their records were.
     domains: KVec<DomainEntry>,
+    /// In the order of their addresses.
+    devices: KVec<DeviceEntry>,
+    /// Where `devices` has them, in the order of where the records of their domains were.
+    by_domain: KVec<usize>,
+    /// Where `devices` has them, in the order of where the records of their IOMMUs were.
+    by_iommu: KVec<usize>,
 }
 
 /// What is kept with a domain that was handed over.
@@ -166,14 +170,11 @@ struct Kept {
 impl Incoming {
     const fn nothing() -> Self {
         Self {
-            iommus: Objects {
-                objects: KVec::new(),
-            },
-            raw_domains: Objects {
-                objects: KVec::new(),
-            },
-            devices: KVec::new(),
+            iommus: KVec::new(),
             domains: KVec::new(),
+            devices: KVec::new(),
+            by_domain: KVec::new(),
+            by_iommu: KVec::new(),
         }
     }
 
@@ -195,47 +196,107 @@ impl Incoming {
             return Err(BadRecord::Bits(flb.reserved).into());
         }
 
-        let raw = Objects::<RawDeviceSer>::read(flb.device_array_phys)?;
-        let mut devices = KVec::with_capacity(raw.objects.len(), GFP_KERNEL)?;
-        for (_, raw) in &raw.objects {
-            devices.push(
-                DeviceEntry {
-                    raw: *raw,
-                    pending: true,
-                    restored: false,
-                },
-                GFP_KERNEL,
-            )?;
-        }
+        let mut this = Self::nothing();
+        this.add_devices(&read_objects(flb.device_array_phys)?)?;
+        this.iommus = read_objects(flb.iommu_array_phys)?;
+        sorted::sort(&mut this.iommus, |(phys, raw)| {
+            (raw.type_, raw.token, *phys)
+        });
+        this.add_domains(&read_objects(flb.iommu_domain_array_phys)?)?;
+        Ok(this)
+    }
 
-        Ok(Self {
-            iommus: Objects::read(flb.iommu_array_phys)?,
-            raw_domains: Objects::read(flb.iommu_domain_array_phys)?,
-            devices,
-            domains: KVec::new(),
-        })
+    fn add_devices(&mut self, records: &[(u64, RawDeviceSer)]) -> Result<(), AllocError> {
+        self.devices.reserve(records.len(), GFP_KERNEL)?;
+        for (phys, raw) in records {
+            let entry = DeviceEntry {
+                phys: *phys,
+                raw: *raw,
+                pending: true,
+                restored: false,
+            };
+            self.devices.push(entry, GFP_KERNEL)?;
+        }
+        sorted::sort(&mut self.devices, |entry| (entry.address(), entry.phys));
+
+        self.by_domain = self.indices(|entry| entry.raw.map.domain_phys)?;
+        self.by_iommu = self.indices(|entry| entry.raw.map.iommu_phys)?;
+        Ok(())
+    }
+
+    /// Returns where `devices` has its entries, in the order of something of theirs.
+    fn indices(&self, key: impl Fn(&DeviceEntry) -> u64) -> Result<KVec<usize>, AllocError> {
+        let mut indices = KVec::with_capacity(self.devices.len(), GFP_KERNEL)?;
+
+        for index in 0..self.devices.len() {
+            indices.push(index, GFP_KERNEL)?;
+        }
+        sorted::sort(&mut indices, |index| (key(&self.devices[*index]), *index));
+        Ok(indices)
+    }
+
+    fn add_domains(&mut self, records: &[(u64, RawDomainSer)]) -> Result<(), AllocError> {
+        self.domains.reserve(records.len(), GFP_KERNEL)?;
+        for (phys, raw) in records {
+            let users = self.devices_of(*phys).len();
+            let entry = DomainEntry {
+                phys: *phys,
+                raw: *raw,
+                users,
+                pending: users,
+                made: None,
+                devices: 0,
+            };
+            self.domains.push(entry, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Returns where `devices` has those of a domain.
+    fn devices_of(&self, domain_phys: u64) -> &[usize] {
+        let range = sorted::range_of(&self.by_domain, domain_phys, |index| {
+            self.devices[*index].raw.map.domain_phys
+        });
+
+        &self.by_domain[range]
     }
 
     /// Returns the record of an IOMMU, and where it was.
     pub(super) fn iommu(&self, kind: u64, token: u64) -> Option<(u64, RawHwSer)> {
-        self.iommus
-            .objects
-            .iter()
-            .find(|(_, raw)| raw.type_ == kind && raw.token == token)
-            .copied()
+        let range = sorted::range_of(&self.iommus, (kind, token), |(_, raw)| {
+            (raw.type_, raw.token)
+        });
+
+        self.iommus[range].first().copied()
     }
 
-    /// Returns the records of a device and its domain, by a number.
-    pub(super) fn device(&self, index: usize) -> Option<(RawDeviceSer, Option<RawDomainSer>)> {
-        let raw = self.devices.get(index)?.raw;
+    /// Returns the records of a device of an IOMMU and of its domain, by a number.
+    pub(super) fn device(
+        &self,
+        iommu_phys: u64,
+        number: usize,
+    ) -> Option<(RawDeviceSer, Option<RawDomainSer>)> {
+        let range = sorted::range_of(&self.by_iommu, iommu_phys, |index| {
+            self.devices[*index].raw.map.iommu_phys
+        });
+        let raw = self.devices[*self.by_iommu[range].get(number)?].raw;
+        let domain = self.domain(raw.map.domain_phys);
 
-        Some((raw, self.raw_domains.get(raw.map.domain_phys).copied()))
+        Some((raw, domain.map(|index| self.domains[index].raw)))
     }
 
-    fn find(&mut self, address: Address) -> Option<&mut DeviceEntry> {
-        self.devices
-            .iter_mut()
-            .find(|entry| entry.pending && entry.address() == Some(address))
+    /// Returns where `domains` has a domain.
+    fn domain(&self, phys: u64) -> Option<usize> {
+        self.domains
+            .binary_search_by_key(&phys, |entry| entry.phys)
+            .ok()
+    }
+
+    /// Returns where `devices` has a device that is not finished.
+    fn find(&self, address: Address) -> Option<usize> {
+        let mut range = sorted::range_of(&self.devices, Some(address), DeviceEntry::address);
+
+        range.find(|index| self.devices[*index].pending)
     }
 
     /// Returns whether a device was preserved and is not finished.
@@ -245,30 +306,82 @@ impl Incoming {
 
     /// Returns the domain of a device, which is made for the first one of it.
     pub(super) fn restore(&mut self, device: Device, address: Address) -> Result<Domain> {
-        let entry = self.find(address).ok_or(ENOENT)?;
-        let record = check_device(&entry.raw).map_err(|bad| report(device, bad))?;
-        let phys = record.domain_phys;
+        let at = self.find(address).ok_or(ENOENT)?;
+        let record = check_device(&self.devices[at].raw).map_err(|bad| report(device, bad))?;
+        let index = self.domain(record.domain_phys).ok_or(EINVAL)?;
+        let entry = &mut self.domains[index];
 
-        let index = match self.domains.iter().position(|entry| entry.phys == phys) {
-            Some(index) => index,
-            None => self.restore_domain(device, phys)?,
+        let domain = match entry.made {
+            Some(domain) => domain,
+            None => entry.make(device)?,
         };
-        let domain = self.domains[index].domain;
 
         device.restore(domain)?;
-        self.domains[index].devices += 1;
-        if let Some(entry) = self.find(address) {
-            entry.restored = true;
-        }
+        entry.devices += 1;
+        self.devices[at].restored = true;
         Ok(domain)
     }
 
-    fn restore_domain(&mut self, device: Device, phys: u64) -> Result<usize> {
-        let users = |entry: &&DeviceEntry| entry.raw.map.domain_phys == phys;
-        let users = self.devices.iter().filter(users).count();
+    /// Notes that a device did not get the domain that it had.
+    pub(super) fn give_up(&mut self, address: Address) {
+        let Some(at) = self.find(address) else {
+            return;
+        };
+        let entry = &mut self.devices[at];
+        let phys = entry.raw.map.domain_phys;
 
-        let raw = self.raw_domains.get(phys).ok_or(EINVAL)?;
-        let record = check_domain(raw, users).map_err(|bad| report(device, bad))?;
+        if core::mem::replace(&mut entry.restored, false) {
+            if let Some(index) = self.domain(phys) {
+                self.domains[index].devices -= 1;
+            }
+        }
+    }
+
+    /// Returns the next device that had a domain and is not finished: its number, and its address.
+    pub(super) fn next_of(&self, phys: u64, number: usize) -> Option<(usize, Address)> {
+        self.devices_of(phys)
+            .iter()
+            .map(|index| &self.devices[*index])
+            .enumerate()
+            .skip(number)
+            .filter(|(_, entry)| entry.pending)
+            .find_map(|(number, entry)| Some((number, entry.address()?)))
+    }
+
+    /// Returns the domains that are attached to no device.
+    pub(super) fn left_over(&mut self) -> impl Iterator<Item = Domain> {
+        core::mem::take(&mut self.domains)
+            .into_iter()
+            .filter(|entry| entry.devices == 0)
+            .filter_map(|entry| entry.made)
+    }
+
+    /// Ends the passage of a device. Returns a domain that nobody needs any more.
+    pub(super) fn finish(&mut self, address: Address) -> Option<Domain> {
+        let at = self.find(address)?;
+        let device = &mut self.devices[at];
+        let (phys, restored) = (device.raw.map.domain_phys, device.restored);
+
+        device.pending = false;
+        let index = self.domain(phys)?;
+        let domain = &mut self.domains[index];
+
+        domain.pending -= 1;
+        if restored {
+            domain.devices -= 1;
+        }
+        // One that came late has it, too, as all of its group.
+        if domain.devices != 0 || domain.pending != 0 {
+            return None;
+        }
+        domain.made.take()
+    }
+}
+
+impl DomainEntry {
+    /// Makes a domain of what was handed over, for the first device of it.
+    fn make(&mut self, device: Device) -> Result<Domain> {
+        let record = check_domain(&self.raw, self.users).map_err(|bad| report(device, bad))?;
 
         // What the IOMMU walks already is not for others.
         if !kho::is_preserved(record.top().phys(), 0) {
@@ -282,76 +395,14 @@ impl Incoming {
             }),
             GFP_KERNEL,
         )?;
-        self.domains.reserve(1, GFP_KERNEL)?;
 
-        let domain = device.restore_domain(raw)?;
+        let domain = device.restore_domain(&self.raw)?;
         domain.begin_with(record.top());
         domain.keep(kept);
         ffi::account(record.top().phys(), tables(&record));
 
-        self.domains.push(
-            DomainEntry {
-                phys,
-                domain,
-                devices: 0,
-            },
-            GFP_KERNEL,
-        )?;
-        Ok(self.domains.len() - 1)
-    }
-
-    /// Notes that a device did not get the domain that it had.
-    pub(super) fn give_up(&mut self, address: Address) {
-        let Some(entry) = self.find(address) else {
-            return;
-        };
-
-        if core::mem::replace(&mut entry.restored, false) {
-            let phys = entry.raw.map.domain_phys;
-
-            if let Some(domain) = self.domains.iter_mut().find(|entry| entry.phys == phys) {
-                domain.devices -= 1;
-            }
-        }
-    }
-
-    /// Returns the next device that had a domain and is not finished: its number, and its address.
-    pub(super) fn next_of(&self, phys: u64, index: usize) -> Option<(usize, Address)> {
-        self.devices
-            .iter()
-            .enumerate()
-            .skip(index)
-            .filter(|(_, entry)| entry.pending && entry.raw.map.domain_phys == phys)
-            .find_map(|(at, entry)| Some((at, entry.address()?)))
-    }
-
-    /// Returns the domains that are attached to no device.
-    pub(super) fn left_over(&mut self) -> impl Iterator<Item = Domain> {
-        core::mem::take(&mut self.domains)
-            .into_iter()
-            .filter(|entry| entry.devices == 0)
-            .map(|entry| entry.domain)
-    }
-
-    /// Ends the passage of a device. Returns a domain that nobody needs any more.
-    pub(super) fn finish(&mut self, address: Address) -> Option<Domain> {
-        let entry = self.find(address)?;
-        let (phys, restored) = (entry.raw.map.domain_phys, entry.restored);
-
-        entry.pending = false;
-        let index = self.domains.iter().position(|entry| entry.phys == phys)?;
-        let domain = &mut self.domains[index];
-
-        if restored {
-            domain.devices -= 1;
-        }
-        // One that came late has it, too, as all of its group.
-        let mut pending = self.devices.iter().filter(|entry| entry.pending);
-        if domain.devices != 0 || pending.any(|entry| entry.raw.map.domain_phys == phys) {
-            return None;
-        }
-        let entry = self.domains.remove(index).ok()?;
-        Some(entry.domain)
+        self.made = Some(domain);
+        Ok(domain)
     }
 }
 

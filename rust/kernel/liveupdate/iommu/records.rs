@@ -203,7 +203,7 @@ impl fmt::Display for BadRecord {
 /// # Invariants
 ///
 /// Is that of a page, not the first one, and has 52 bits at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Table(NonZero<u64>);
 
 impl Table {
@@ -226,7 +226,7 @@ impl TryFrom<u64> for Table {
 }
 
 /// What the entries of tables look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Format {
     /// Of the second stage of VT-d.
@@ -265,7 +265,7 @@ impl TryFrom<u32> for Format {
 /// # Invariants
 ///
 /// Has no bits but those that are named here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Features(u32);
 
 impl Features {
@@ -312,7 +312,7 @@ impl TryFrom<u32> for Features {
 /// # Invariants
 ///
 /// Tables of this format can have this level and width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Domain {
     top: Table,
     tables: NonZero<u64>,
