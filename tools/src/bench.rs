@@ -37,16 +37,27 @@ struct Point {
     huge: bool,
     /// Whether they go on: otherwise the memory alone is preserved.
     marked: bool,
+    /// How much of it is mapped at once, in MiB.
+    area: u64,
+    /// Whether pages left the memfd meanwhile, so that all that are mapped are looked at.
+    looked_at: bool,
 }
 
+/// How much is mapped at once, in MiB, if nothing else is measured.
+const AREA: u64 = 256;
+
 /// One device that has a GiB mapped in small pages.
-const SMALL: Point = Point { devices: 1, gib: 1, huge: false, marked: true };
+const SMALL: Point =
+    Point { devices: 1, gib: 1, huge: false, marked: true, area: AREA, looked_at: false };
 
 /// The same in large ones.
 const HUGE: Point = Point { huge: true, ..SMALL };
 
+/// The same as the first one in many areas.
+const PARTS: Point = Point { area: 2, ..SMALL };
+
 /// What is always measured.
-const POINTS: [Point; 13] = [
+const POINTS: [Point; 16] = [
     Point { marked: false, ..SMALL },
     SMALL,
     Point { gib: 4, ..SMALL },
@@ -55,6 +66,9 @@ const POINTS: [Point; 13] = [
     HUGE,
     Point { gib: 32, ..HUGE },
     Point { gib: 1024, ..HUGE },
+    PARTS,
+    Point { looked_at: true, ..SMALL },
+    Point { gib: 32, looked_at: true, ..HUGE },
     Point { devices: 2, ..HUGE },
     Point { devices: 4, ..HUGE },
     Point { devices: 8, ..HUGE },
@@ -64,6 +78,17 @@ const POINTS: [Point; 13] = [
 
 /// What takes a quarter of an hour, and two GiB of tables.
 const FULL: [Point; 2] = [Point { gib: 256, ..SMALL }, Point { gib: 1024, ..SMALL }];
+
+/// Pages of memory that are preserved, without a device.
+#[derive(Clone, Copy, PartialEq)]
+struct Pages {
+    count: u64,
+    /// Whether each is by itself, and not next to others.
+    isolated: bool,
+}
+
+/// How many pages.
+const PAGES: [u64; 4] = [8192, 16384, 32768, 65536];
 
 /// How many devices have a root port each.  More are behind switches: there are too few root ports.
 const ON_ROOT_PORTS: usize = 8;
@@ -95,10 +120,12 @@ const UNIT: [&str; 2] =
 
 impl Point {
     fn name(&self) -> String {
-        let Self { devices, gib, huge, marked } = self;
+        let Self { devices, gib, huge, marked, area, looked_at } = self;
         let page = if *huge { "2M" } else { "4K" };
         let marked = if *marked { "" } else { "-unmarked" };
-        format!("bench-{devices}x{gib}G-{page}{marked}")
+        let area = if *area == AREA { String::new() } else { format!("-by-{area}M") };
+        let looked_at = if *looked_at { "-looked-at" } else { "" };
+        format!("bench-{devices}x{gib}G-{page}{marked}{area}{looked_at}")
     }
 
     /// What its machine has.
@@ -124,15 +151,20 @@ impl Point {
 
     /// The test that measures it.
     fn test(&self) -> VmTest {
-        let flags = [(self.huge, " --huge"), (!self.marked, " --unmarked")];
-        let flag = |at: usize| if flags[at].0 { flags[at].1 } else { "" };
+        let flag = |is_set, flag| if is_set { flag } else { "" };
+        let unmarked = flag(!self.marked, " --unmarked");
         let cdevs = (0..self.devices).map(|number| format!(" /dev/vfio/devices/vfio{number}"));
         let cdevs = cdevs.collect::<Vec<_>>().concat();
         let bench = "iommu/iommufd_liveupdate_bench";
         let setup = format!("vfio/scripts/setup.sh {}", self.bdfs().join(" "));
-        let preserve =
-            format!("{bench} --stage 1 --size {}{}{}{cdevs}", self.gib, flag(0), flag(1));
-        let retrieve = format!("{bench} --stage 2{} {}", flag(1), self.devices);
+        let preserve = format!(
+            "{bench} --stage 1 --size {} --area {}{}{unmarked}{}{cdevs}",
+            self.gib,
+            self.area,
+            flag(self.huge, " --huge"),
+            flag(self.looked_at, " --look"),
+        );
+        let retrieve = format!("{bench} --stage 2{unmarked} {}", self.devices);
         let first = vec![Do::Need(setup.clone()), Do::Test(preserve)];
         let second = vec![
             Do::Need("iommu/iommufd_liveupdate_bench --now".to_owned()),
@@ -142,28 +174,54 @@ impl Point {
             Do::Test(retrieve),
         ];
         let traced = "nokaslr trace_event=iommu:attach_device_to_domain trace_clock=x86-tsc";
-        let stage = |cmdline: &str, commands| Stage {
-            kernel: Variant::Bench,
-            cmdline: cmdline.to_owned(),
-            commands,
-            ..Stage::default()
-        };
-        VmTest {
-            name: self.name(),
-            about: "what a live update costs".to_owned(),
-            pitfalls: Vec::new(),
-            machine: Machine {
-                memory: "12G".to_owned(),
-                slots: self.slots(),
-                counts_instructions: true,
-                ..Machine::default()
-            },
-            stages: vec![stage("nokaslr", first), stage(traced, second)],
-            timeout: Duration::from_secs(3600),
-            judge: None,
-            is_repetition: false,
-            variations: Vec::new(),
-        }
+        let machine =
+            Machine { memory: "12G".to_owned(), slots: self.slots(), ..Machine::default() };
+        test(self.name(), machine, vec![stage("nokaslr", first), stage(traced, second)])
+    }
+}
+
+impl Pages {
+    /// All that are measured, what is compared one after the other.
+    fn all() -> impl Iterator<Item = Self> {
+        let of = |isolated| PAGES.iter().map(move |&count| Self { count, isolated });
+        of(false).chain(of(true))
+    }
+
+    fn name(&self) -> String {
+        format!("bench-{}-pages{}", self.count, if self.isolated { "-isolated" } else { "" })
+    }
+
+    /// The test that measures them.
+    fn test(&self) -> VmTest {
+        let bench = format!("iommu/iommufd_liveupdate_bench --pages {} --stage", self.count);
+        let isolated = if self.isolated { " --isolated" } else { "" };
+        let first = vec![Do::Test(format!("{bench} 1{isolated}"))];
+        let second = vec![
+            Do::Need("iommu/iommufd_liveupdate_bench --now".to_owned()),
+            Do::Test(format!("{bench} 2")),
+        ];
+        let machine = Machine { memory: "4G".to_owned(), ..Machine::default() };
+        test(self.name(), machine, vec![stage("nokaslr", first), stage("nokaslr", second)])
+    }
+}
+
+/// A boot of a test that measures something.
+fn stage(cmdline: &str, commands: Vec<Do>) -> Stage {
+    Stage { kernel: Variant::Bench, cmdline: cmdline.to_owned(), commands, ..Stage::default() }
+}
+
+/// A test that measures something.
+fn test(name: String, machine: Machine, stages: Vec<Stage>) -> VmTest {
+    VmTest {
+        name,
+        about: "what a live update costs".to_owned(),
+        pitfalls: Vec::new(),
+        machine: Machine { counts_instructions: true, ..machine },
+        stages,
+        timeout: Duration::from_secs(3600),
+        judge: None,
+        is_repetition: false,
+        variations: Vec::new(),
     }
 }
 
@@ -181,12 +239,19 @@ pub fn run(ctx: &Context, full: bool) -> Result<bool> {
     let mut points = Vec::new();
     for point in POINTS.iter().chain(full.then_some(&FULL).into_iter().flatten()) {
         let evidence = evidence(ctx, &built, &Job::of(&point.test()))?;
-        points.push((*point, counts(&evidence)?));
+        let mut counts = counts(&evidence)?;
+        counts.append(&mut counts_of_devices(&evidence)?);
+        points.push((*point, counts));
+    }
+    let mut pages = Vec::new();
+    for some in Pages::all() {
+        let evidence = evidence(ctx, &built, &Job::of(&some.test()))?;
+        pages.push((some, counts(&evidence)?));
     }
     let gaps = gaps(ctx, &built, &catalog)?;
     let dir = ctx.cache.join("bench");
     fs::create_dir_all(&dir)?;
-    let results = Results { points, tables, gaps };
+    let results = Results { points, pages, tables, gaps };
     results.print();
     fs::write(dir.join("bench.json"), format!("{:#}\n", results.json()))?;
     results.plot(&dir.join("bench.svg"))?;
@@ -219,10 +284,17 @@ fn counts(evidence: &Evidence) -> Result<Counts> {
     let took = |from: u64, to: u64| to.checked_sub(from).context("something ended before it began");
     counts.insert("shutdown".to_owned(), took(first.tsc, jump)?);
     counts.insert("boot-memory".to_owned(), took(jump, second.said(MEMORY)?)?);
-    counts.insert("boot-unit".to_owned(), took(second.said(UNIT[0])?, second.said(UNIT[1])?)?);
-    counts.insert("boot-attach".to_owned(), attaching(evidence)?);
     counts.insert("boot".to_owned(), took(jump, second.tsc)?);
     Ok(counts)
+}
+
+/// What the second kernel counted of units and devices.
+fn counts_of_devices(evidence: &Evidence) -> Result<Counts> {
+    let second = Log::of(evidence, 1)?;
+    let [from, to] = [second.said(UNIT[0])?, second.said(UNIT[1])?];
+    let unit = to.checked_sub(from).context("something ended before it began")?;
+    let counts = [("boot-unit", unit), ("boot-attach", attaching(evidence)?)];
+    Ok(counts.map(|(what, count)| (what.to_owned(), count)).into())
 }
 
 /// What a kernel said, and when, by the time stamp counter.
@@ -286,22 +358,13 @@ fn nanoseconds(line: &str) -> Option<u64> {
 /// What it costs to preserve tables, by a KUnit test: how many, all of it, and what KHO takes of that.
 fn tables(ctx: &Context, built: &Built) -> Result<[u64; 3]> {
     let only = "kunit.enable=1 kunit.autorun=1 kunit.filter_glob=iommu_liveupdate";
-    let test = VmTest {
-        name: "bench-tables".to_owned(),
-        about: "what it costs to preserve a table".to_owned(),
-        pitfalls: Vec::new(),
-        machine: Machine { counts_instructions: true, ..Machine::default() },
-        stages: vec![Stage {
-            kernel: Variant::Bench,
-            cmdline: only.to_owned(),
-            commands: vec![Do::Need("true".to_owned())],
-            ..Stage::default()
-        }],
-        timeout: Duration::from_secs(600),
-        judge: None,
-        is_repetition: false,
-        variations: Vec::new(),
+    let stage = Stage {
+        kernel: Variant::Bench,
+        cmdline: only.to_owned(),
+        commands: vec![Do::Need("true".to_owned())],
+        ..Stage::default()
     };
+    let test = test("bench-tables".to_owned(), Machine::default(), vec![stage]);
     let evidence = evidence(ctx, built, &Job::of(&test))?;
     let said = evidence.console.iter().find_map(|line| {
         let words = message(&line.text).trim_start().strip_prefix("# iommu_liveupdate: ")?;
@@ -325,6 +388,7 @@ fn gaps(ctx: &Context, built: &Built, catalog: &Catalog) -> Result<[f64; 2]> {
 /// Everything that was measured.
 struct Results {
     points: Vec<(Point, Counts)>,
+    pages: Vec<(Pages, Counts)>,
     tables: [u64; 3],
     gaps: [f64; 2],
 }
@@ -341,15 +405,37 @@ impl Results {
         Some(difference(what)? / difference(of)?)
     }
 
+    /// What each page costs the next kernel, by itself or not, from one number of them to another.
+    fn per_page(&self) -> Vec<(String, Option<f64>, &'static str)> {
+        let pairs = self.pages.windows(2).filter(|pair| pair[0].0.isolated == pair[1].0.isolated);
+        let figure = |pair: &[(Pages, Counts)]| {
+            let [(less, few), (more, many)] = pair else { return None };
+            let took = |counts: &Counts| Some(*counts.get("boot")? as f64);
+            let page = (took(many)? - took(few)?) / (more.count - less.count) as f64;
+            let kind = if more.isolated { "isolated page" } else { "page" };
+            let what = format!("boot: per {kind}, from {} to {}", less.count, more.count);
+            Some((what, Some(page), "at most 300"))
+        };
+        pairs.filter_map(figure).collect()
+    }
+
     /// Figures that say something by themselves, each with what it is meant to be.
-    fn figures(&self) -> Vec<(&'static str, Option<f64>, &'static str)> {
+    fn figures(&self) -> Vec<(String, Option<f64>, &'static str)> {
         let attach = |point: Point| Some(self.get(point, "boot-attach")? / point.devices as f64);
         let [count, all, alone] = self.tables.map(|number| number as f64);
         let (tib, large) = (Point { gib: 1024, ..HUGE }, Point { gib: 64, ..SMALL });
         let pages = (64u64 << 30 >> 12) as f64;
-        let proof = self.get(large, "preserve-iommufd").zip(self.get(large, "tables"));
-        let proof = proof.map(|(took, tables)| (took - tables * all / count) / pages);
-        vec![
+        let preserve = |point| self.get(point, "preserve-iommufd");
+        // What it takes more to look at each leaf, of which there are as many.
+        let look = |point: Point, leaves: u64| {
+            let looked_at = preserve(Point { looked_at: true, ..point })?;
+            Some((looked_at - preserve(point)?) / leaves as f64)
+        };
+        let areas = preserve(PARTS).zip(preserve(SMALL));
+        let areas =
+            areas.map(|(many, few)| (many - few) / (1024 / PARTS.area - 1024 / AREA) as f64);
+        let mut figures = self.per_page();
+        let others = [
             ("boot: attach a device to 1 GiB again", attach(HUGE), ""),
             ("boot: attach a device to 1 TiB again", attach(tib), "the same within 10 %"),
             ("boot: attach one of eight devices", attach(Point { devices: 8, ..HUGE }), ""),
@@ -366,14 +452,29 @@ impl Results {
             ("preserve a table", Some(all / count), "at most 1.5 times what KHO takes"),
             ("preserve a page with KHO", Some(alone / count), ""),
             ("map a page of 4 KiB", self.get(large, "map").map(|took| took / pages), ""),
-            ("prove that it belongs to a preserved memfd", proof, "beside mapping it"),
-        ]
+            (
+                "preserve an iommufd: per table",
+                self.marginal("preserve-iommufd", large, SMALL, "tables"),
+                "at most 1000",
+            ),
+            ("preserve an iommufd: per area", areas, "at most 2000"),
+            ("look at a page of 4 KiB", look(SMALL, 1 << 30 >> 12), "at most 100"),
+            (
+                "look at a page of 2 MiB",
+                look(Point { gib: 32, ..HUGE }, 32 << 30 >> 21),
+                "at most 500",
+            ),
+        ];
+        figures.extend(others.map(|(what, figure, goal)| (what.to_owned(), figure, goal)));
+        figures
     }
 
     fn print(&self) {
         println!("\nInstructions for all devices of a run");
-        for (point, counts) in &self.points {
-            println!("  {}", point.name());
+        let pages = self.pages.iter().map(|(pages, counts)| (pages.name(), counts));
+        let points = self.points.iter().map(|(point, counts)| (point.name(), counts));
+        for (name, counts) in points.chain(pages) {
+            println!("  {name}");
             for (what, count) in counts {
                 println!("    {what:<20} {count:>16}");
             }
@@ -395,8 +496,13 @@ impl Results {
                 "gib": point.gib,
                 "page": if point.huge { "2M" } else { "4K" },
                 "marked": point.marked,
+                "area_mib": point.area,
+                "looked_at": point.looked_at,
                 "counts": counts,
             })
+        });
+        let pages = self.pages.iter().map(|(pages, counts)| {
+            json!({ "pages": pages.count, "isolated": pages.isolated, "counts": counts })
         });
         let figures = self.figures().into_iter().map(
             |(what, figure, goal)| json!({ "what": what, "instructions": figure, "goal": goal }),
@@ -404,6 +510,7 @@ impl Results {
         let [count, all, alone] = self.tables;
         json!({
             "points": points.collect::<Vec<_>>(),
+            "pages": pages.collect::<Vec<_>>(),
             "figures": figures.collect::<Vec<_>>(),
             "tables": { "count": count, "preserve": all, "kho_alone": alone },
             "longest_gap_s": { "live_update": self.gaps[0], "idle": self.gaps[1] },
@@ -486,7 +593,8 @@ mod tests {
 
     #[test]
     fn counts_are_of_programs_and_of_kernels() {
-        let counts = counts(&measured()).expect("counts");
+        let mut counts = counts(&measured()).expect("counts");
+        counts.append(&mut counts_of_devices(&measured()).expect("counts of devices"));
         let expected = [
             ("boot", 699_900_000),
             ("boot-attach", 2010),
@@ -500,14 +608,15 @@ mod tests {
 
     #[test]
     fn what_was_not_said_is_an_error() {
+        let all = |evidence: &Evidence| counts(evidence).and(counts_of_devices(evidence));
         for missing in 0..measured().console.len() {
             let mut evidence = measured();
             evidence.console.remove(missing);
-            assert!(counts(&evidence).is_err(), "{missing}");
+            assert!(all(&evidence).is_err(), "{missing}");
         }
         let mut evidence = measured();
         evidence.output.truncate(3);
-        assert!(counts(&evidence).is_err());
+        assert!(all(&evidence).is_err());
     }
 
     #[test]
@@ -518,6 +627,7 @@ mod tests {
         let large = Point { gib: 64, ..SMALL };
         let results = Results {
             points: vec![(SMALL, counts(1000, 10)), (large, counts(2000, 30))],
+            pages: Pages::all().map(|pages| (pages, counts(7000 + pages.count * 3, 0))).collect(),
             tables: [10, 1500, 1000],
             gaps: [0.04, 0.03],
         };
@@ -527,11 +637,14 @@ mod tests {
             results
                 .figures()
                 .into_iter()
-                .find(|(name, ..)| *name == what)
+                .find(|(name, ..)| name == what)
                 .and_then(|(_, figure, _)| figure)
         };
         assert_eq!(figure("preserve a table"), Some(150.0));
         assert_eq!(figure("map a page of 4 KiB"), None);
+        assert_eq!(figure("boot: per page, from 8192 to 16384"), Some(3.0));
+        assert_eq!(figure("boot: per isolated page, from 32768 to 65536"), Some(3.0));
+        assert_eq!(results.per_page().len(), 6);
     }
 
     #[test]

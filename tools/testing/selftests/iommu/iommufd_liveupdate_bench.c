@@ -16,6 +16,9 @@
  *
  * at the end of stage 1, and with --now, for the next kernel to begin with.
  *
+ * With --pages, there is no device: so many pages of memory are preserved alone,
+ * by themselves or next to each other.
+ *
  * There is nothing to pass or to fail but each step by itself.
  */
 #include <getopt.h>
@@ -30,6 +33,7 @@
 
 #define SESSION		"iommufd-bench"
 #define STATE_SESSION	"iommufd-bench-state"
+#define MOVE_SESSION	"iommufd-bench-move"
 
 #define STATE_TOKEN	1
 #define MEMFD_TOKEN	2
@@ -206,11 +210,120 @@ static void stage_2(int luo, bool marked)
 	must(luo_session_finish(state_session), "finish");
 }
 
+struct page_at {
+	__u64 pfn;
+	__u64 offset;
+};
+
+static int by_pfn(const void *a, const void *b)
+{
+	const struct page_at *one = a, *other = b;
+
+	return one->pfn < other->pfn ? -1 : one->pfn > other->pfn;
+}
+
+/* Where the pages of a memfd are, sorted by that */
+static struct page_at *pages_of(int memfd, __u64 nr)
+{
+	struct page_at *pages = calloc(nr, sizeof(*pages));
+	int pagemap = open_path("/proc/self/pagemap");
+	__u64 i, entry;
+	char *map;
+
+	must(pagemap, "pagemap");
+	map = mmap(NULL, nr * SZ_4K, PROT_READ, MAP_SHARED | MAP_POPULATE, memfd, 0);
+	if (!pages || map == MAP_FAILED)
+		fail_exit("map memfd");
+	for (i = 0; i < nr; i++) {
+		off_t at = (__u64)(uintptr_t)(map + i * SZ_4K) / SZ_4K * sizeof(entry);
+
+		if (pread(pagemap, &entry, sizeof(entry), at) != sizeof(entry) ||
+		    !(entry >> 63))
+			fail_exit("pagemap");
+		pages[i].pfn = entry & ((1ULL << 55) - 1);
+		pages[i].offset = i * SZ_4K;
+	}
+	munmap(map, nr * SZ_4K);
+	close(pagemap);
+	qsort(pages, nr, sizeof(*pages), by_pfn);
+	return pages;
+}
+
+static int memfd_full(__u64 size)
+{
+	int memfd = memfd_sealed(size, 0, 0);
+
+	must(memfd, "memfd");
+	if (fallocate(memfd, 0, 0, size))
+		fail_exit("fallocate");
+	return memfd;
+}
+
+/*
+ * Frees @nr pages or some more, each between two that are not free until the
+ * kexec. These are what is allocated first, when pages are allocated one by one.
+ */
+static void free_isolated(int luo, __u64 nr)
+{
+	__u64 all = 2 * nr + nr / 4 + 1024, i;
+	int memfd = memfd_full(all * SZ_4K);
+	int session = luo_create_session(luo, MOVE_SESSION);
+	struct page_at *pages;
+
+	/* Preserving moves pages to where they can stay: have that done. */
+	must(session, "session");
+	must(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), "preserve memfd");
+	close(session);
+
+	pages = pages_of(memfd, all);
+	for (i = 1; i < all - 1; i++) {
+		if (pages[i].pfn % 2 && pages[i - 1].pfn + 1 == pages[i].pfn &&
+		    pages[i + 1].pfn - 1 == pages[i].pfn &&
+		    fallocate(memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      pages[i].offset, SZ_4K))
+			fail_exit("punch");
+	}
+	free(pages);
+}
+
+static void stage_1_pages(int luo, __u64 nr, bool isolated)
+{
+	int session, state_session, memfd;
+	struct page_at *pages;
+	__u64 ranges = 1, i;
+
+	write_file(SHMEM_HUGE, "never");
+	if (isolated)
+		free_isolated(luo, nr);
+	memfd = memfd_full(nr * SZ_4K);
+
+	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
+	session = luo_create_session(luo, SESSION);
+	must(session, "session");
+	begin();
+	must(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), "preserve memfd");
+	end("preserve-memfd");
+
+	pages = pages_of(memfd, nr);
+	for (i = 1; i < nr; i++)
+		ranges += pages[i - 1].pfn + 1 != pages[i].pfn;
+	printf("LU-COUNT pages %llu\nLU-COUNT ranges %llu\n", nr, ranges);
+	if (isolated ? ranges < nr / 100 * 99 : ranges > nr / 100)
+		ksft_exit_fail_msg("%llu pages are in %llu ranges\n", nr, ranges);
+	free(pages);
+	close(luo);
+
+	log_time();
+	daemonize_and_wait();
+}
+
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
 		"Usage: %s --stage 1 [--size GIB] [--area MIB] [--huge] [--unmarked] [--look] CDEV...\n"
 		"       %s --stage 2 [--unmarked] DEVICES\n"
+		"       %s --stage 1 --pages N [--isolated]\n"
+		"       %s --stage 2 --pages N\n"
 		"       %s --now\n"
 		"\n"
 		"  -s, --stage 1   preserve what is attached to these devices, before the kexec\n"
@@ -220,8 +333,10 @@ static void usage(FILE *stream, const char *name)
 		"  -H, --huge      have it mapped in pages of 2 MiB, not of 4 KiB\n"
 		"  -u, --unmarked  preserve the memfd only, to compare with that\n"
 		"  -l, --look      have the kernel look at each page that is mapped\n"
+		"  -p, --pages N   preserve no device, but so many pages\n"
+		"  -i, --isolated  of which no two are next to each other\n"
 		"  -n, --now       have the log say the time\n",
-		name, name, name);
+		name, name, name, name, name);
 }
 
 int main(int argc, char *argv[])
@@ -233,15 +348,17 @@ int main(int argc, char *argv[])
 		{ "huge",	no_argument,		NULL, 'H' },
 		{ "unmarked",	no_argument,		NULL, 'u' },
 		{ "look",	no_argument,		NULL, 'l' },
+		{ "pages",	required_argument,	NULL, 'p' },
+		{ "isolated",	no_argument,		NULL, 'i' },
 		{ "now",	no_argument,		NULL, 'n' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
-	bool huge = false, marked = true, looks = false;
-	__u64 size = SZ_1G, area = PART_SIZE;
+	bool huge = false, marked = true, looks = false, isolated = false;
+	__u64 size = SZ_1G, area = PART_SIZE, pages = 0;
 	int stage = 0, opt, luo, i;
 
-	while ((opt = getopt_long(argc, argv, "s:g:a:Hulnh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:g:a:Hulp:inh", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			stage = atoi(optarg);
@@ -261,6 +378,12 @@ int main(int argc, char *argv[])
 		case 'l':
 			looks = true;
 			break;
+		case 'p':
+			pages = strtoull(optarg, NULL, 0);
+			break;
+		case 'i':
+			isolated = true;
+			break;
 		case 'n':
 			log_time();
 			return KSFT_PASS;
@@ -273,7 +396,7 @@ int main(int argc, char *argv[])
 		}
 	}
 	if (stage < 1 || stage > 2 || !size || !area || PART_SIZE % area ||
-	    optind == argc || argc - optind > MAX_DEVICES) {
+	    !pages != (optind < argc) || argc - optind > MAX_DEVICES) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
@@ -282,7 +405,11 @@ int main(int argc, char *argv[])
 	if (luo < 0)
 		ksft_exit_skip("open(%s): %m (booted with liveupdate=on?)\n", LUO_DEVICE);
 
-	if (stage == 1) {
+	if (pages && stage == 1) {
+		stage_1_pages(luo, pages, isolated);
+	} else if (pages) {
+		stage_2(luo, false);
+	} else if (stage == 1) {
 		nr_devices = argc - optind;
 		for (i = 0; i < nr_devices; i++)
 			attach(i, argv[optind + i]);
