@@ -94,6 +94,8 @@ impl Slot {
 pub struct Machine {
     /// Memory, as QEMU's `-m` takes it.
     pub memory: String,
+    /// What else QEMU is told: of nodes, and of memory that is added.
+    pub options: Vec<String>,
     /// Properties of the `intel-iommu` device.
     pub iommu: String,
     /// What is on the root bus, in the order of its device numbers.
@@ -121,6 +123,7 @@ impl Default for Machine {
             memory: "2G".to_owned(),
             iommu: "intremap=on,scalable-mode=on".to_owned(),
             slots: Vec::new(),
+            options: Vec::new(),
             traces: Vec::new(),
             is_open: false,
             counts_instructions: false,
@@ -186,7 +189,8 @@ impl Machine {
             .arg(kernel)
             .arg("-initrd")
             .arg(initrd)
-            .args(["-append", cmdline]);
+            .args(["-append", cmdline])
+            .args(&self.options);
         for event in &self.traces {
             qemu.args(["-trace", event]);
         }

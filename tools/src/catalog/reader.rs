@@ -336,6 +336,7 @@ impl Reader {
             }
             machine.memory = memory.into_inner();
         }
+        machine.options = all.options.into_iter().flatten().map(Spanned::into_inner).collect();
         if let Some(iommu) = all.iommu {
             machine.iommu = iommu.into_inner();
         }
