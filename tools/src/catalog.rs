@@ -219,7 +219,8 @@ mod tests {
     fn few() -> Result<Catalog> {
         let file = |names: &[&str]| {
             let test = "[[test]]\nabout = \"x\"\ntimeout = 1\nstages = [\"s\", \"s\"]\n";
-            names.iter().map(|name| format!("{test}name = \"{name}\"\n")).collect::<String>()
+            let tests = names.iter().map(|name| format!("{test}name = \"{name}\"\n"));
+            tests.collect::<Vec<_>>().concat()
         };
         let mut reader = Reader::new();
         let stage = "[stage.s]\ncommands = [{ test = \"x\" }]\n";

@@ -396,10 +396,7 @@ impl Held {
     ///
     /// Each piece: `EINTR` if whoever asks is about to be killed, another errno if the page table
     /// cannot have the range.
-    pub(crate) fn table(
-        &self,
-        range: Range,
-    ) -> impl FnMut() -> Result<Option<Extent>> + '_ {
+    pub(crate) fn table(&self, range: Range) -> impl FnMut() -> Result<Option<Extent>> + '_ {
         extents(range.nr_pages, move |page, nr_pages, extents, nr| {
             // SAFETY: By the type invariants, the HWPT exists and its mappings are held. There are
             // as many extents to write to. The range ends within the address space.
@@ -545,10 +542,7 @@ impl<'a> Area<'a> {
                 file: unsafe { LocalFile::from_raw_file(self.area.file) },
                 removals: Removals {
                     when_mapped: self.area.removals_when_mapped,
-                    now: self
-                        .area
-                        .counts_removals
-                        .then_some(self.area.removals_now),
+                    now: self.area.counts_removals.then_some(self.area.removals_now),
                 },
                 index: self.area.index,
             },

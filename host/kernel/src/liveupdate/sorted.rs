@@ -3,13 +3,13 @@
 //! The pure part of `kernel::liveupdate::sorted`: all of it.
 
 #[path = "../../../../rust/kernel/liveupdate/sorted.rs"]
-mod sorted;
+mod all;
 
 #[cfg(test)]
 mod tests;
 
 // As in the kernel, no more.
-pub use self::sorted::{
+pub use self::all::{
     range_of,
     sort, //
 };

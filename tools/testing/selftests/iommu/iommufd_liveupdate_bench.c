@@ -354,7 +354,7 @@ int main(int argc, char *argv[])
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
-	bool huge = false, marked = true, looks = false, isolated = false;
+	bool huge = false, marked = true, looks = false, isolated = false, has_devices;
 	__u64 size = SZ_1G, area = PART_SIZE, pages = 0;
 	int stage = 0, opt, luo, i;
 
@@ -395,8 +395,9 @@ int main(int argc, char *argv[])
 			return KSFT_FAIL;
 		}
 	}
+	has_devices = optind < argc;
 	if (stage < 1 || stage > 2 || !size || !area || PART_SIZE % area ||
-	    !pages != (optind < argc) || argc - optind > MAX_DEVICES) {
+	    has_devices == !!pages || argc - optind > MAX_DEVICES) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
