@@ -75,6 +75,7 @@ pub(crate) struct Iommufd;
 
 /// An iommufd that is preserved.
 pub(crate) struct Preserved {
+    /// The marked HWPTs, whose mappings are held until these are dropped.
     _hwpts: KVec<Held>,
     /// What the next kernel is told of them.
     _blocks: BlockSet<RawHwptSer>,

@@ -554,7 +554,8 @@ impl<'a> Area<'a> {
 
 /// Returns where the pages of a file are that are mapped at a range, from the first one on.
 ///
-/// The file is in shmem, and loses no pages meanwhile: otherwise they may be wrong.
+/// The file is in shmem, and loses no pages meanwhile: otherwise the extents may be those of pages
+/// that it does not have any more.
 ///
 /// # Errors
 ///
