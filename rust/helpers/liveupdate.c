@@ -12,7 +12,6 @@
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
-#include <linux/sched/signal.h>
 
 __rust_helper struct inode *rust_helper_file_inode(const struct file *f)
 {
@@ -120,13 +119,6 @@ __rust_helper struct page *rust_helper_folio_file_page(struct folio *folio,
 __rust_helper phys_addr_t rust_helper_page_to_phys(struct page *page)
 {
 	return page_to_phys(page);
-}
-
-/* Lets others run, and returns whether the process is about to be killed */
-__rust_helper bool rust_helper_liveupdate_pause(void)
-{
-	cond_resched();
-	return fatal_signal_pending(current);
 }
 
 __rust_helper bool rust_helper_liveupdate_ratelimit(void)

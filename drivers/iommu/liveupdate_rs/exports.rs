@@ -68,7 +68,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_unregister_flb(
 /// - `EOPNOTSUPP` if it is not one that can be preserved.
 /// - `EBUSY` if it is preserved already, or if it is tracked which of its pages are written to.
 /// - `ENOENT` if no file is preserved whose handler shares the record.
-/// - `EINTR` if the process is about to be killed.
+/// - `EINTR` if the process is about to be killed, `ERESTARTNOINTR` if a kexec has to go first.
 /// - `ENOMEM` if memory is short.
 ///
 /// # Safety

@@ -394,10 +394,14 @@ fn folio_at(table: NonNull<u64>) -> *mut bindings::folio {
     unsafe { bindings::virt_to_folio(table.as_ptr().cast()) }
 }
 
-/// Lets others run, and returns whether the process is about to be killed.
-fn pause() -> bool {
+/// Lets others run.
+///
+/// # Errors
+///
+/// `EINTR` if whoever runs is about to be killed, `ERESTARTNOINTR` if a kexec has to go first.
+fn pause() -> Result {
     // SAFETY: Has no requirements but that one may sleep, as all of the below may.
-    unsafe { bindings::liveupdate_pause() }
+    to_result(unsafe { bindings::liveupdate_pause() })
 }
 
 /// Has tables of this kernel preserved.
@@ -411,9 +415,7 @@ impl Visitor for Preserve {
     type Error = Error;
 
     fn enter(&mut self, phys: u64) -> Result<Walked> {
-        if pause() {
-            return Err(EINTR);
-        }
+        pause()?;
         let table = table_at(phys)?;
 
         // SAFETY: Tables of this kernel are folios.
@@ -440,8 +442,8 @@ impl Visitor for Unpreserve {
     type Error = ();
 
     fn enter(&mut self, phys: u64) -> Result<Walked, ()> {
-        // What is undone is undone to the end.
-        pause();
+        // What is undone is undone to the end, whoever waits.
+        let _ = pause();
         self.left = self.left.checked_sub(1).ok_or(())?;
         let table = table_at(phys).map_err(|_| ())?;
 
@@ -470,8 +472,8 @@ impl Visitor for Adopt {
     type Error = Error;
 
     fn enter(&mut self, phys: u64) -> Result<Walked> {
-        // What is half adopted is lost.
-        pause();
+        // What is half adopted is lost: this goes on to the end, whoever waits.
+        let _ = pause();
         self.left = self.left.checked_sub(1).ok_or(E2BIG)?;
 
         // SAFETY: Accepts any address.
@@ -498,7 +500,7 @@ impl Visitor for Adopt {
 
 /// Preserves all tables of a domain, or none. Returns how many there are.
 ///
-/// Fails with `EINTR` if the process is about to be killed. The caller keeps them from being changed until they are unpreserved.
+/// Fails as [`pause`]. The caller keeps them from being changed until they are unpreserved.
 pub(crate) fn preserve_tables(format: Format, top: u64, level: u8) -> Result<u64> {
     let mut visitor = Preserve { done: 0 };
 

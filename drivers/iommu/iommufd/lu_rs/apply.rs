@@ -118,7 +118,7 @@ impl From<NoPassage> for Error {
 /// Marks the HWPT that user space names, or gives it another token.
 pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
     let hwpt = context.hwpt(id)?;
-    let locked = context.lock();
+    let mut locked = context.lock();
 
     plan::mark(Candidate {
         preserved: locked.is_preserved(),
@@ -126,14 +126,14 @@ pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
         token_in_use: hwpt.is_token_of_other(&locked, token),
     })?;
 
-    hwpt.set_token(&locked, Some(token));
+    hwpt.set_token(&mut locked, Some(token));
     Ok(())
 }
 
 /// Undoes [`mark`].
 pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
     let hwpt = context.hwpt(id)?;
-    let locked = context.lock();
+    let mut locked = context.lock();
 
     if locked.is_preserved() {
         return Err(EBUSY);
@@ -141,7 +141,7 @@ pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
     if !hwpt.is_marked(&locked) {
         return Err(ENOENT);
     }
-    hwpt.set_token(&locked, None);
+    hwpt.set_token(&mut locked, None);
     Ok(())
 }
 
@@ -165,7 +165,10 @@ pub(crate) fn preserve_device(
 ) -> Result<Outcome> {
     let context = device.context().ok_or(EINVAL)?;
     let token = context.token_in(session);
-    let locked = context.lock();
+
+    // The caller holds a lock that owners of other devices wait for. How long it takes to preserve
+    // the iommufd is up to the owner of this one.
+    let locked = context.try_lock().ok_or(EBUSY)?;
     let passage = plan::passage(device.attachment(&locked), token.is_some(), has_pasids)?;
 
     let (Passage::Stays, Some(token)) = (passage, token) else {
@@ -205,10 +208,8 @@ impl FileHandler for Iommufd {
                 return Err(EBUSY);
             }
 
-            // In the order of tokens.
-            let at = hwpts.partition_point(|hwpt: &Held| hwpt.token() < marked.token());
+            ffi::pause()?;
             hwpts.push(marked.hold()?, GFP_KERNEL_ACCOUNT)?;
-            hwpts[at..].rotate_right(1);
         }
 
         let session = outgoing.session();

@@ -130,6 +130,16 @@ impl<'a> Context<'a> {
         Locked { context: self }
     }
 
+    /// Does the same as [`Context::lock`] unless somebody else does so at this moment.
+    pub(crate) fn try_lock(self) -> Option<Locked<'a>> {
+        // SAFETY: By the type invariants, the lock exists.
+        let taken =
+            unsafe { bindings::mutex_trylock(&raw mut (*self.ictx.as_ptr()).liveupdate_lock) };
+
+        // INVARIANT: Just taken.
+        (taken != 0).then(|| Locked { context: self })
+    }
+
     /// Returns the HWPT that user space names: by its number, or by that of an IOAS which has one
     /// automatic HWPT.
     ///
@@ -171,14 +181,15 @@ impl Locked<'_> {
         unsafe { (*self.context.ictx.as_ptr()).liveupdate_preserved = preserved };
     }
 
-    /// Returns the HWPTs that are marked.
+    /// Returns the HWPTs that are marked, in the order of their tokens.
     pub(crate) fn marked(&self) -> impl Iterator<Item = Marked<'_>> + '_ {
-        let mut id = 0;
+        let mut hwpt = core::ptr::null_mut();
 
         core::iter::from_fn(move || {
-            // SAFETY: By the type invariants, and the lock is held.
-            let hwpt = unsafe {
-                bindings::iommufd_liveupdate_next_hwpt(self.context.ictx.as_ptr(), &mut id)
+            // SAFETY: By the type invariants, and the lock is held. It was when the last one was
+            // returned, too: without it, none loses its mark or is freed.
+            hwpt = unsafe {
+                bindings::iommufd_liveupdate_next_hwpt(self.context.ictx.as_ptr(), hwpt)
             };
 
             // INVARIANT: We were given a reference, and the lock is held for the lifetime.
@@ -217,24 +228,34 @@ impl Named<'_> {
     /// Returns whether it is marked.
     pub(crate) fn is_marked(&self, _locked: &Locked<'_>) -> bool {
         // SAFETY: By the type invariants, and the lock that protects it is held.
-        unsafe { (*self.hwpt.as_ptr()).liveupdate_marked }
+        !unsafe { (*self.hwpt.as_ptr()).liveupdate_ictx }.is_null()
     }
 
     /// Returns whether another HWPT of the iommufd is marked with a token.
     pub(crate) fn is_token_of_other(&self, _locked: &Locked<'_>, token: u64) -> bool {
         let ictx = self.context.ictx.as_ptr();
 
-        // SAFETY: By the type invariants, both exist. The lock of the iommufd is held.
-        unsafe { bindings::iommufd_liveupdate_token_in_use(ictx, token, self.hwpt.as_ptr()) }
+        // SAFETY: By the type invariants. The lock of the iommufd is held.
+        let found = unsafe { bindings::iommufd_liveupdate_find_token(ictx, token) };
+
+        !found.is_null() && found != self.hwpt.as_ptr()
     }
 
     /// Marks it with a token, or takes the mark away.
-    pub(crate) fn set_token(&self, _locked: &Locked<'_>, token: Option<u64>) {
-        // SAFETY: By the type invariants, and the lock that protects it is held.
-        unsafe { (*self.hwpt.as_ptr()).liveupdate_marked = token.is_some() };
+    ///
+    /// No other HWPT of the iommufd is marked with the token.
+    pub(crate) fn set_token(&self, _locked: &mut Locked<'_>, token: Option<u64>) {
+        let token = token.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
 
-        // SAFETY: As above.
-        unsafe { (*self.hwpt.as_ptr()).liveupdate_token = token.unwrap_or(0) };
+        // SAFETY: By the type invariants, both exist, and the lock of the iommufd is held. The token
+        // is null or outlives the call.
+        unsafe {
+            bindings::iommufd_liveupdate_set_token(
+                self.context.ictx.as_ptr(),
+                self.hwpt.as_ptr(),
+                token,
+            )
+        };
     }
 }
 
@@ -259,12 +280,6 @@ pub(crate) struct Marked<'a> {
 }
 
 impl Marked<'_> {
-    /// Returns its token.
-    pub(crate) fn token(&self) -> u64 {
-        // SAFETY: By the type invariants, the lock that protects it is held.
-        unsafe { (*self.hwpt.as_ptr()).liveupdate_token }
-    }
-
     /// Returns whether it is tracked which of its pages are written to.
     pub(crate) fn tracks_dirty(&self) -> bool {
         // SAFETY: By the type invariants, the lock that protects it is held.
@@ -394,8 +409,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// Each piece: `EINTR` if whoever asks is about to be killed, another errno if the page table
-    /// cannot have the range.
+    /// Each piece: as [`pause`], another errno if the page table cannot have the range.
     pub(crate) fn table(&self, range: Range) -> impl FnMut() -> Result<Option<Extent>> + '_ {
         extents(range.nr_pages, move |page, nr_pages, extents, nr| {
             // SAFETY: By the type invariants, the HWPT exists and its mappings are held. There are
@@ -421,13 +435,10 @@ impl Held {
 ///
 /// # Errors
 ///
-/// `EINTR` if whoever runs is about to be killed.
+/// `EINTR` if whoever runs is about to be killed, `ERESTARTNOINTR` if a kexec has to go first.
 pub(crate) fn pause() -> Result {
-    // SAFETY: Has no requirements.
-    if unsafe { bindings::liveupdate_pause() } {
-        return Err(EINTR);
-    }
-    Ok(())
+    // SAFETY: Has no requirements but that one may sleep, as all that takes long here may.
+    to_result(unsafe { bindings::liveupdate_pause() })
 }
 
 /// The size of a page of the CPU.
@@ -559,7 +570,7 @@ impl<'a> Area<'a> {
 ///
 /// # Errors
 ///
-/// Each piece: `EINTR` if whoever asks is about to be killed.
+/// Each piece: as [`pause`].
 pub(crate) fn file_extents(
     file: &LocalFile,
     range: Range,
@@ -719,7 +730,7 @@ unsafe fn attachment(domain: *mut bindings::iommu_domain) -> Attachment {
     let hwpt = unsafe { kernel::container_of!(hwpt, bindings::iommufd_hwpt_paging, common) };
 
     // SAFETY: By function requirement.
-    if unsafe { (*hwpt).liveupdate_marked } {
+    if !unsafe { (*hwpt).liveupdate_ictx }.is_null() {
         return Attachment::Marked;
     }
 

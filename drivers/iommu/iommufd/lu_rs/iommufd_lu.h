@@ -24,6 +24,7 @@ void iommufd_liveupdate_init(void);
 void iommufd_liveupdate_exit(void);
 int iommufd_hwpt_liveupdate_mark_preserve(struct iommufd_ucmd *ucmd);
 int iommufd_hwpt_liveupdate_unmark_preserve(struct iommufd_ucmd *ucmd);
+void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt);
 
 /* What the Rust code needs of iommufd: main.c and iommufd_lu_private.c. */
 
@@ -66,8 +67,12 @@ struct iommufd_hwpt_paging *iommufd_liveupdate_lock_hwpt(struct iommufd_ctx *ict
 							 u32 id);
 void iommufd_liveupdate_unlock_hwpt(struct iommufd_ctx *ictx,
 				    struct iommufd_hwpt_paging *hwpt);
-struct iommufd_hwpt_paging *iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx,
-							 u32 *id);
+struct iommufd_hwpt_paging *iommufd_liveupdate_find_token(struct iommufd_ctx *ictx,
+							  u64 token);
+void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
+				  struct iommufd_hwpt_paging *hwpt, const u64 *token);
+struct iommufd_hwpt_paging *
+iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, struct iommufd_hwpt_paging *last);
 void iommufd_liveupdate_put_hwpt(struct iommufd_hwpt_paging *hwpt);
 int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas);
 void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas);
@@ -80,8 +85,6 @@ unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
 					  u64 nr_pages,
 					  struct pt_iommu_extent *extents,
 					  unsigned int nr);
-bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
-				     struct iommufd_hwpt_paging *hwpt);
 
 #else
 
@@ -101,6 +104,10 @@ static inline int iommufd_hwpt_liveupdate_mark_preserve(struct iommufd_ucmd *ucm
 static inline int iommufd_hwpt_liveupdate_unmark_preserve(struct iommufd_ucmd *ucmd)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt)
+{
 }
 
 #endif

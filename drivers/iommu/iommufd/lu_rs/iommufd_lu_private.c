@@ -5,6 +5,7 @@
 #include <linux/export.h>
 #include <linux/iommufd_liveupdate.h>
 #include <linux/pagemap.h>
+#include <linux/rbtree.h>
 #include <linux/shmem_fs.h>
 
 #include "../io_pagetable.h"
@@ -90,33 +91,107 @@ void iommufd_liveupdate_unlock_hwpt(struct iommufd_ctx *ictx,
 	iommufd_put_object(ictx, &hwpt->common.obj);
 }
 
+static int iommufd_liveupdate_token_cmp(const void *key, const struct rb_node *node)
+{
+	const u64 *token = key;
+	u64 other = rb_entry(node, struct iommufd_hwpt_paging,
+			     liveupdate_node)->liveupdate_token;
+
+	return *token < other ? -1 : *token > other;
+}
+
+static bool iommufd_liveupdate_token_less(struct rb_node *a, const struct rb_node *b)
+{
+	return iommufd_liveupdate_token_cmp(&rb_entry(a, struct iommufd_hwpt_paging,
+						      liveupdate_node)->liveupdate_token,
+					    b) < 0;
+}
+
+/**
+ * iommufd_liveupdate_find_token - Find the HWPT that is marked with a token.
+ * @ictx:  The iommufd, whose liveupdate_lock is held.
+ * @token: The token.
+ *
+ * Context: Any that may hold the lock.
+ * Return: The HWPT, which may be on its way out, but exists until the lock is
+ *         released; or NULL.
+ */
+struct iommufd_hwpt_paging *iommufd_liveupdate_find_token(struct iommufd_ctx *ictx,
+							  u64 token)
+{
+	struct rb_node *node;
+
+	lockdep_assert_held(&ictx->liveupdate_lock);
+	node = rb_find(&token, &ictx->liveupdate_marked, iommufd_liveupdate_token_cmp);
+	return node ? rb_entry(node, struct iommufd_hwpt_paging, liveupdate_node) : NULL;
+}
+
+/**
+ * iommufd_liveupdate_set_token - Mark an HWPT, mark it anew, or take its mark away.
+ * @ictx:  The iommufd, whose liveupdate_lock is held.
+ * @hwpt:  The HWPT.
+ * @token: The token that it is to be marked with, which no other HWPT has, or
+ *         NULL if it is not to be marked.
+ *
+ * Context: Any that may hold the lock.
+ */
+void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
+				  struct iommufd_hwpt_paging *hwpt, const u64 *token)
+{
+	lockdep_assert_held(&ictx->liveupdate_lock);
+	if (hwpt->liveupdate_ictx)
+		rb_erase(&hwpt->liveupdate_node, &ictx->liveupdate_marked);
+	hwpt->liveupdate_ictx = NULL;
+	if (!token)
+		return;
+
+	hwpt->liveupdate_ictx = ictx;
+	hwpt->liveupdate_token = *token;
+	rb_add(&hwpt->liveupdate_node, &ictx->liveupdate_marked,
+	       iommufd_liveupdate_token_less);
+}
+
+/**
+ * iommufd_liveupdate_unmark_hwpt - Take the mark from an HWPT that is destroyed.
+ * @hwpt: The HWPT, which nobody else refers to any more, marked or not.
+ *
+ * Context: May sleep. Takes the liveupdate_lock of the iommufd.
+ */
+void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt)
+{
+	struct iommufd_ctx *ictx = hwpt->liveupdate_ictx;
+
+	if (!ictx)
+		return;
+
+	guard(mutex)(&ictx->liveupdate_lock);
+	iommufd_liveupdate_set_token(ictx, hwpt, NULL);
+}
+
 /**
  * iommufd_liveupdate_next_hwpt - Get the next HWPT that is marked.
  * @ictx: The iommufd, whose liveupdate_lock is held.
- * @id:   Where to begin; set to the ID after that of the HWPT.
+ * @last: The HWPT that this returned before, or NULL to begin. The lock was not
+ *        released in between.
  *
- * Return: The HWPT, which is not destroyed before iommufd_liveupdate_put_hwpt(),
- *         or NULL.
+ * Context: Any that may hold the lock.
+ * Return: The HWPT with the next token, which is not destroyed before
+ *         iommufd_liveupdate_put_hwpt(), or NULL.
  */
-struct iommufd_hwpt_paging *iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx,
-							 u32 *id)
+struct iommufd_hwpt_paging *
+iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, struct iommufd_hwpt_paging *last)
 {
-	struct iommufd_object *obj;
-	unsigned long index;
+	struct iommufd_hwpt_paging *hwpt;
+	struct rb_node *node;
 
 	lockdep_assert_held(&ictx->liveupdate_lock);
-	guard(spinlock)(&ictx->objects.xa_lock);
-	xa_for_each_start(&ictx->objects, index, obj, *id) {
-		struct iommufd_hwpt_paging *hwpt =
-			container_of(obj, struct iommufd_hwpt_paging, common.obj);
+	node = last ? rb_next(&last->liveupdate_node) : rb_first(&ictx->liveupdate_marked);
+	for (; node; node = rb_next(node)) {
+		hwpt = rb_entry(node, struct iommufd_hwpt_paging, liveupdate_node);
 
-		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING || !hwpt->liveupdate_marked)
-			continue;
-
-		/* What is found in here is not being destroyed */
-		refcount_inc(&obj->users);
-		*id = index + 1;
-		return hwpt;
+		/* One that is being destroyed waits for the lock */
+		if (refcount_inc_not_zero(&hwpt->common.obj.users))
+			return hwpt;
 	}
 	return NULL;
 }
@@ -150,8 +225,9 @@ int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas)
 	/* Whoever changes mappings holds the first lock, or has not begun */
 	guard(rwsem_write)(&iopt->domains_rwsem);
 	guard(rwsem_write)(&iopt->iova_rwsem);
-	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
-	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
+	/* Nothing has changed since somebody else held them */
+	area = iopt->liveupdate_holds ? NULL : iopt_area_iter_first(iopt, 0, ULONG_MAX);
+	for (; area; area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
 		if (!area->pages)
 			return -EBUSY;
 	}
@@ -309,35 +385,6 @@ unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
 		index += count;
 	}
 	return filled;
-}
-
-/**
- * iommufd_liveupdate_token_in_use - Ask whether another HWPT has a token.
- * @ictx:  The iommufd, whose liveupdate_lock is held.
- * @token: The token.
- * @hwpt:  The HWPT that may have it.
- *
- * Context: May sleep.
- * Return: Whether one that is marked has it, and is not @hwpt.
- */
-bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
-				     struct iommufd_hwpt_paging *hwpt)
-{
-	struct iommufd_hwpt_paging *other;
-	struct iommufd_object *obj;
-	unsigned long index;
-
-	lockdep_assert_held(&ictx->liveupdate_lock);
-	guard(spinlock)(&ictx->objects.xa_lock);
-	xa_for_each(&ictx->objects, index, obj) {
-		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
-			continue;
-		other = container_of(obj, struct iommufd_hwpt_paging, common.obj);
-		if (other != hwpt && other->liveupdate_marked &&
-		    other->liveupdate_token == token)
-			return true;
-	}
-	return false;
 }
 
 /* Rust has no EXPORT_SYMBOL_NS_GPL(); this is for drivers in modules. */

@@ -15,7 +15,10 @@
 
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 
+#include <linux/compiler.h>
 #include <linux/kernel.h>
 #include <linux/sizes.h>
 #include <linux/vfio.h>
@@ -27,6 +30,8 @@
 
 #define DEVICE_SESSION		"freeze"
 #define OTHER_SESSION		"freeze-other"
+#define LARGE_SESSION		"freeze-large"
+#define LARGE_SIZE		SZ_128M
 #define DEVICE_TOKEN		0x1234
 #define OTHER_TOKEN		0x5678
 
@@ -349,6 +354,62 @@ TEST_F(vfio_pci_liveupdate_freeze, again_and_again)
 
 	for (i = 0; i < 5; i++)
 		EXPECT_REFUSED(refused_by_other());
+}
+
+/* What one who preserves a large file and lets go of it, all the time, came to */
+struct preserver {
+	int stop;
+	int preserved;
+	int err;
+};
+
+static void preserve_until_stopped(int luo_fd, struct preserver *preserver)
+{
+	int memfd, session_fd, err = 0;
+
+	memfd = memfd_create("large", 0);
+	if (memfd < 0 || ftruncate(memfd, LARGE_SIZE))
+		err = -errno;
+	while (!err && !READ_ONCE(preserver->stop)) {
+		session_fd = luo_create_session(luo_fd, LARGE_SESSION);
+		err = session_fd < 0 ? session_fd :
+				       luo_session_preserve_fd(session_fd, memfd, 1);
+		close(session_fd);
+		if (!err)
+			WRITE_ONCE(preserver->preserved, preserver->preserved + 1);
+	}
+	preserver->err = err;
+}
+
+/* Who preserves a file lets a kexec go first, and never knows of it if that is refused. */
+TEST_F(vfio_pci_liveupdate_freeze, beside_one_who_preserves)
+{
+	struct preserver *preserver;
+	int i, status;
+	pid_t child;
+
+	preserver = mmap(NULL, sizeof(*preserver), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(preserver, MAP_FAILED);
+
+	child = fork();
+	ASSERT_GE(child, 0);
+	if (!child) {
+		preserve_until_stopped(self->luo_fd, preserver);
+		_exit(0);
+	}
+
+	for (i = 0; i < 20; i++) {
+		EXPECT_REFUSED(refused_by_other());
+		/* In the middle of it, most of the time */
+		usleep(i * 10000);
+	}
+	WRITE_ONCE(preserver->stop, 1);
+	ASSERT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+	EXPECT_EQ(preserver->err, 0);
+	EXPECT_GT(preserver->preserved, 0);
+	munmap(preserver, sizeof(*preserver));
 }
 
 int main(int argc, char *argv[])
