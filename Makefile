@@ -21,7 +21,7 @@ help:
 ##   make test-full         the same, and what only repeats other tests with other properties
 ##   make test-debug [T=names]  the VM tests, or those of T= or CASE=, on debug kernels only
 ##   make test CASE=FILE    the VM tests that a file describes, which is wherever you have it
-##   make bench             what a live update costs, in instructions: figures, JSON and a plot
+##   make bench [T=names]   what a live update costs, in instructions: figures, JSON and a plot
 ##   make bench-full        the same, up to a TiB that is mapped in small pages
 ##   make legend            what each VM test shows, and which pitfalls it covers
 ##   make check             formatting, clippy, checkpatch, rustdoc, layering, the patch series per commit
@@ -51,7 +51,7 @@ test-debug:
 	@set -f; $(LU) test --debug $(T)
 
 bench:
-	@$(LU) bench
+	@set -f; $(LU) bench $(T)
 
 bench-full:
 	@$(LU) bench --full

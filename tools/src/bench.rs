@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use glob::Pattern;
 use plotters::prelude::*;
 use serde_json::json;
 
@@ -79,6 +80,10 @@ const POINTS: [Point; 16] = [
 /// What takes a quarter of an hour, and two GiB of tables.
 const FULL: [Point; 2] = [Point { gib: 256, ..SMALL }, Point { gib: 1024, ..SMALL }];
 
+/// What it is called to measure what preserving tables costs, and the longest gap between DMA writes.
+const TABLES: &str = "bench-tables";
+const GAPS: &str = "bench-gaps";
+
 /// Pages of memory that are preserved, without a device.
 #[derive(Clone, Copy, PartialEq)]
 struct Pages {
@@ -89,6 +94,16 @@ struct Pages {
 
 /// How many pages.
 const PAGES: [u64; 4] = [8192, 16384, 32768, 65536];
+
+/// A device whose owner preserves and closes everything in rounds.
+#[derive(Clone, Copy, PartialEq)]
+struct Rounds {
+    /// Whether a hostile neighbour does the same with what is large, all the time.
+    beside: bool,
+}
+
+/// How often it does.
+const ROUNDS: u32 = 200;
 
 /// How many devices have a root port each.  More are behind switches: there are too few root ports.
 const ON_ROOT_PORTS: usize = 8;
@@ -113,6 +128,9 @@ const NVME: &str = "nvme,serial=bench";
 /// What the second kernel says when it knows what memory it has, what was handed over included. Until
 /// then it waits for nothing, as it does later: waiting counts, too.
 const MEMORY: &str = "Memory: ";
+
+/// What is noted in the first kernel's log just before it is asked for the kexec.
+const KEXEC: &str = "LU-KEXEC";
 
 /// What it says before it looks at what an IOMMU has, and after.
 const UNIT: [&str; 2] =
@@ -207,6 +225,37 @@ impl Pages {
     }
 }
 
+impl Rounds {
+    /// What is compared.
+    const ALL: [Self; 2] = [Self { beside: false }, Self { beside: true }];
+
+    const fn name(self) -> &'static str {
+        if self.beside { "bench-rounds-beside-a-neighbour" } else { "bench-rounds" }
+    }
+
+    /// The test that measures it.  The neighbour's device is there even if the neighbour is not.
+    fn test(self) -> VmTest {
+        let bench = "iommu/iommufd_liveupdate_bench";
+        let setup = Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0".to_owned());
+        let neighbour = if self.beside { "--neighbour /dev/vfio/devices/vfio1 " } else { "" };
+        let first = vec![
+            setup.clone(),
+            Do::Test(format!(
+                "{bench} --stage 1 --huge --rounds {ROUNDS} {neighbour}/dev/vfio/devices/vfio0"
+            )),
+        ];
+        let second = vec![
+            Do::Need(format!("{bench} --now")),
+            setup,
+            Do::Test(format!("{bench} --stage 2 1")),
+        ];
+        let device = Slot::Device(Device { model: IGB.to_owned(), backend: Backend::None });
+        let machine =
+            Machine { memory: "4G".to_owned(), slots: vec![device; 2], ..Machine::default() };
+        test(self.name().to_owned(), machine, vec![stage("nokaslr", first), stage("nokaslr", second)])
+    }
+}
+
 /// A boot of a test that measures something.
 fn stage(cmdline: &str, commands: Vec<Do>) -> Stage {
     Stage { kernel: Variant::Bench, cmdline: cmdline.to_owned(), commands, ..Stage::default() }
@@ -230,34 +279,79 @@ fn test(name: String, machine: Machine, stages: Vec<Stage>) -> VmTest {
 /// What was counted in one run: instructions, and the number of tables.
 type Counts = BTreeMap<String, u64>;
 
-/// Measures everything, with what takes long if it is to be full.
-pub fn run(ctx: &Context, full: bool) -> Result<bool> {
+/// What is measured, by name.
+struct Wanted(Vec<Pattern>);
+
+impl Wanted {
+    fn new(names: &[String]) -> Result<Self> {
+        let pattern = |name: &String| {
+            Pattern::new(name).with_context(|| format!("`{name}` is no pattern"))
+        };
+        let wanted = Self(names.iter().map(pattern).collect::<Result<_>>()?);
+        let all = POINTS.iter().chain(&FULL).map(Point::name);
+        let all = all.chain(Pages::all().map(|pages| pages.name()));
+        let all = all.chain(Rounds::ALL.map(|rounds| rounds.name().to_owned()));
+        let all: Vec<String> = all.chain([TABLES, GAPS].map(str::to_owned)).collect();
+        let missing = wanted.0.iter().find(|one| !all.iter().any(|name| one.matches(name)));
+        if let Some(missing) = missing {
+            bail!("nothing is called `{missing}`; there are:\n  {}", all.join("\n  "));
+        }
+        Ok(wanted)
+    }
+
+    fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.is_everything() || self.0.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+/// Measures everything, with what takes long if it is to be full, or only what has these names.
+pub fn run(ctx: &Context, names: &[String], full: bool) -> Result<bool> {
+    let wanted = Wanted::new(names)?;
     let built = kernel::build(ctx)?;
     for variant in [Variant::Main, Variant::Bench] {
         built.prepare(ctx, variant);
     }
     let catalog = Catalog::read(ctx)?;
-    let tables = tables(ctx, &built)?;
+    let tables = wanted.has(TABLES).then(|| tables(ctx, &built)).transpose()?;
     let mut points = Vec::new();
-    for point in POINTS.iter().chain(full.then_some(&FULL).into_iter().flatten()) {
+    let usual = |point: &Point| full || !wanted.is_everything() || !FULL.contains(point);
+    let all = POINTS.iter().chain(&FULL).filter(|point| usual(point));
+    for point in all.filter(|point| wanted.has(&point.name())) {
         let evidence = evidence(ctx, &built, &Job::of(&point.test()))?;
         let mut counts = counts(&evidence)?;
         counts.append(&mut counts_of_devices(&evidence)?);
         points.push((*point, counts));
     }
     let mut pages = Vec::new();
-    for some in Pages::all() {
+    for some in Pages::all().filter(|pages| wanted.has(&pages.name())) {
         let evidence = evidence(ctx, &built, &Job::of(&some.test()))?;
         pages.push((some, counts(&evidence)?));
     }
-    let gaps = gaps(ctx, &built, &catalog)?;
+    let mut rounds = Vec::new();
+    for some in Rounds::ALL.into_iter().filter(|rounds| wanted.has(rounds.name())) {
+        let evidence = evidence(ctx, &built, &Job::of(&some.test()))?;
+        rounds.push((some, counts(&evidence)?));
+    }
+    let gaps = wanted.has(GAPS).then(|| gaps(ctx, &built, &catalog)).transpose()?;
+    let results = Results { points, pages, rounds, tables, gaps };
     let dir = ctx.cache.join("bench");
+    let json = dir.join("bench.json");
+    let before = Written::read(&json);
+    results.print(&before);
+    if !wanted.is_everything() {
+        return Ok(true);
+    }
     fs::create_dir_all(&dir)?;
-    let results = Results { points, pages, tables, gaps };
-    results.print();
-    fs::write(dir.join("bench.json"), format!("{:#}\n", results.json()))?;
-    results.plot(&dir.join("bench.svg"))?;
-    println!("written: {} and bench.svg beside it", ctx.show(&dir.join("bench.json")));
+    if json.exists() {
+        fs::rename(&json, dir.join("before.json"))?;
+    }
+    fs::write(&json, format!("{:#}\n", results.json()))?;
+    results.plot(&before, &dir.join("bench.svg"))?;
+    println!("written: {} and bench.svg beside it", ctx.show(&json));
     Ok(true)
 }
 
@@ -285,6 +379,7 @@ fn counts(evidence: &Evidence) -> Result<Counts> {
     let jump = first.said(STARTING_NEW_KERNEL)?;
     let took = |from: u64, to: u64| to.checked_sub(from).context("something ended before it began");
     counts.insert("shutdown".to_owned(), took(first.tsc, jump)?);
+    counts.insert("freeze".to_owned(), took(first.said(KEXEC)?, jump)?);
     counts.insert("boot-memory".to_owned(), took(jump, second.said(MEMORY)?)?);
     counts.insert("boot".to_owned(), took(jump, second.tsc)?);
     Ok(counts)
@@ -366,7 +461,7 @@ fn tables(ctx: &Context, built: &Built) -> Result<[u64; 3]> {
         commands: vec![Do::Need("true".to_owned())],
         ..Stage::default()
     };
-    let test = test("bench-tables".to_owned(), Machine::default(), vec![stage]);
+    let test = test(TABLES.to_owned(), Machine::default(), vec![stage]);
     let evidence = evidence(ctx, built, &Job::of(&test))?;
     let said = evidence.console.iter().find_map(|line| {
         let words = message(&line.text).trim_start().strip_prefix("# iommu_liveupdate: ")?;
@@ -387,12 +482,48 @@ fn gaps(ctx: &Context, built: &Built, catalog: &Catalog) -> Result<[f64; 2]> {
     Ok([gap("witness-second-stage")?, gap("witness-idle")?])
 }
 
+/// What a run wrote, or nothing.
+struct Written(serde_json::Value);
+
+impl Written {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        Self(serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    fn list(&self, name: &str) -> impl Iterator<Item = &serde_json::Value> {
+        self.0[name].as_array().into_iter().flatten()
+    }
+
+    fn figure(&self, what: &str) -> Option<f64> {
+        self.list("figures").find(|figure| figure["what"] == what)?["figure"].as_f64()
+    }
+
+    /// What a step took by the number of tables, of one device.
+    fn by_tables(&self, what: &str) -> Vec<(f64, f64)> {
+        let usual = |point: &&serde_json::Value| {
+            point["devices"] == 1
+                && point["marked"] == true
+                && point["area_mib"] == AREA
+                && point["looked_at"] == false
+        };
+        let at = |point: &serde_json::Value| {
+            let counts = &point["counts"];
+            Some((counts["tables"].as_f64()?, counts[what].as_f64()?))
+        };
+        let mut all: Vec<(f64, f64)> = self.list("points").filter(usual).filter_map(at).collect();
+        all.sort_by(|one, other| one.0.total_cmp(&other.0));
+        all
+    }
+}
+
 /// Everything that was measured.
 struct Results {
     points: Vec<(Point, Counts)>,
     pages: Vec<(Pages, Counts)>,
-    tables: [u64; 3],
-    gaps: [f64; 2],
+    rounds: Vec<(Rounds, Counts)>,
+    tables: Option<[u64; 3]>,
+    gaps: Option<[f64; 2]>,
 }
 
 impl Results {
@@ -421,10 +552,26 @@ impl Results {
         pairs.filter_map(figure).collect()
     }
 
+    /// What a hostile neighbour adds to what others do, in percent of what that takes without one.
+    fn beside(&self) -> Vec<(String, Option<f64>, &'static str)> {
+        let took = |beside, what: &str| {
+            let (_, counts) = self.rounds.iter().find(|(rounds, _)| rounds.beside == beside)?;
+            counts.get(what).map(|count| *count as f64)
+        };
+        let figure = |(what, name): (&str, &str)| {
+            let added = took(true, what).zip(took(false, what));
+            let added = added.map(|(beside, alone)| (beside - alone) / alone * 100.0);
+            (format!("a hostile neighbour adds to {name}, in %"), added, "less than 5")
+        };
+        let all =
+            [("preserve-all", "preserving"), ("close-all", "closing"), ("freeze", "the kexec")];
+        all.map(figure).into()
+    }
+
     /// Figures that say something by themselves, each with what it is meant to be.
     fn figures(&self) -> Vec<(String, Option<f64>, &'static str)> {
         let attach = |point: Point| Some(self.get(point, "boot-attach")? / point.devices as f64);
-        let [count, all, alone] = self.tables.map(|number| number as f64);
+        let tables = self.tables.map(|tables| tables.map(|number| number as f64));
         let (tib, large) = (Point { gib: 1024, ..HUGE }, Point { gib: 64, ..SMALL });
         let pages = (64u64 << 30 >> 12) as f64;
         let preserve = |point| self.get(point, "preserve-iommufd");
@@ -451,8 +598,8 @@ impl Results {
                 self.marginal("boot-memory", large, SMALL, "tables"),
                 "at most 150",
             ),
-            ("preserve a table", Some(all / count), "at most 1.5 times what KHO takes"),
-            ("preserve a page with KHO", Some(alone / count), ""),
+            ("preserve a table", tables.map(|[count, all, _]| all / count), "at most 1.5 times what KHO takes"),
+            ("preserve a page with KHO", tables.map(|[count, _, alone]| alone / count), ""),
             ("map a page of 4 KiB", self.get(large, "map").map(|took| took / pages), ""),
             (
                 "preserve an iommufd: per table",
@@ -468,27 +615,54 @@ impl Results {
             ),
         ];
         figures.extend(others.map(|(what, figure, goal)| (what.to_owned(), figure, goal)));
+        figures.extend(self.per_device());
+        figures.extend(self.beside());
         figures
     }
 
-    fn print(&self) {
+    /// What each of many devices takes, by itself, beside each of few, and what one takes.
+    fn per_device(&self) -> Vec<(String, Option<f64>, &'static str)> {
+        const FEW: usize = ON_ROOT_PORTS;
+        let each = |devices: usize, what| {
+            Some(self.get(Point { devices, ..HUGE }, what)? / devices as f64)
+        };
+        let ratio = |what| {
+            let ratio = each(MOST_DEVICES, what).zip(each(FEW, what)).map(|(many, few)| many / few);
+            let what = format!("{what}: one of {MOST_DEVICES} to one of {FEW} devices");
+            (what, ratio, "at most 1.2")
+        };
+        let mut figures: Vec<_> =
+            ["preserve-device", "retrieve-device", "freeze"].into_iter().map(ratio).collect();
+        let alone = [
+            ("mark", "at most 1.2 times 2528"),
+            ("preserve-device", ""),
+            ("retrieve-device", "at most 1.2 times 9971"),
+        ];
+        figures.extend(alone.map(|(what, goal)| (format!("{what}: alone"), each(1, what), goal)));
+        figures
+    }
+
+    fn print(&self, before: &Written) {
         println!("\nInstructions for all devices of a run");
         let pages = self.pages.iter().map(|(pages, counts)| (pages.name(), counts));
         let points = self.points.iter().map(|(point, counts)| (point.name(), counts));
-        for (name, counts) in points.chain(pages) {
+        let rounds = self.rounds.iter().map(|(rounds, counts)| (rounds.name().to_owned(), counts));
+        for (name, counts) in points.chain(pages).chain(rounds) {
             println!("  {name}");
             for (what, count) in counts {
                 println!("    {what:<20} {count:>16}");
             }
         }
-        println!("\nInstructions for one of each");
+        println!("\n{:<54} {:>14} {:>14}  goal", "Instructions for one of each", "now", "before");
         for (what, figure, goal) in self.figures() {
-            let figure = figure.map_or("not measured".to_owned(), |figure| format!("{figure:.1}"));
-            println!("  {what:<46} {figure:>14}  {goal}");
+            let [now, before] = [figure, before.figure(&what)]
+                .map(|figure| figure.map_or("-".to_owned(), |figure| format!("{figure:.1}")));
+            println!("  {what:<52} {now:>14} {before:>14}  {goal}");
         }
-        let [update, idle] = self.gaps.map(|gap| gap * 1e3);
-        println!("\nLongest gap between two DMA writes, by the clock of the host");
-        println!("  through a live update {update:.1} ms, in an idle run {idle:.1} ms\n");
+        if let Some([update, idle]) = self.gaps.map(|gaps| gaps.map(|gap| gap * 1e3)) {
+            println!("\nLongest gap between two DMA writes, by the clock of the host");
+            println!("  through a live update {update:.1} ms, in an idle run {idle:.1} ms\n");
+        }
     }
 
     fn json(&self) -> serde_json::Value {
@@ -506,21 +680,29 @@ impl Results {
         let pages = self.pages.iter().map(|(pages, counts)| {
             json!({ "pages": pages.count, "isolated": pages.isolated, "counts": counts })
         });
+        let rounds = self
+            .rounds
+            .iter()
+            .map(|(rounds, counts)| json!({ "neighbour": rounds.beside, "counts": counts }));
         let figures = self.figures().into_iter().map(
-            |(what, figure, goal)| json!({ "what": what, "instructions": figure, "goal": goal }),
+            |(what, figure, goal)| json!({ "what": what, "figure": figure, "goal": goal }),
         );
-        let [count, all, alone] = self.tables;
+        let tables = self.tables.map(
+            |[count, all, alone]| json!({ "count": count, "preserve": all, "kho_alone": alone }),
+        );
+        let gaps = self.gaps.map(|[update, idle]| json!({ "live_update": update, "idle": idle }));
         json!({
             "points": points.collect::<Vec<_>>(),
             "pages": pages.collect::<Vec<_>>(),
+            "rounds": rounds.collect::<Vec<_>>(),
             "figures": figures.collect::<Vec<_>>(),
-            "tables": { "count": count, "preserve": all, "kho_alone": alone },
-            "longest_gap_s": { "live_update": self.gaps[0], "idle": self.gaps[1] },
+            "tables": tables,
+            "longest_gap_s": gaps,
         })
     }
 
-    /// What depends on the number of tables, of one device.
-    fn plot(&self, path: &Path) -> Result<()> {
+    /// What depends on the number of tables, of one device: now, and thin before.
+    fn plot(&self, before: &Written, path: &Path) -> Result<()> {
         /// What is drawn, and how.
         const LINES: [(&str, RGBColor); 5] = [
             ("map", BLACK),
@@ -529,9 +711,7 @@ impl Results {
             ("boot-memory", MAGENTA),
             ("finish", GREEN),
         ];
-        let mut points: Vec<&(Point, Counts)> =
-            self.points.iter().filter(|(point, _)| point.devices == 1 && point.marked).collect();
-        points.sort_by_key(|(_, counts)| counts.get("tables"));
+        let now = Written(self.json());
         let area = SVGBackend::new(path, (960, 640)).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
@@ -542,11 +722,14 @@ impl Results {
             .build_cartesian_2d((1f64..1e6).log_scale(), (1e3f64..1e12).log_scale())?;
         chart.configure_mesh().x_desc("tables").y_desc("instructions").draw()?;
         for (what, color) in LINES {
-            let at = points.iter().filter_map(|(_, counts)| {
-                Some((*counts.get("tables")? as f64, *counts.get(what)? as f64))
-            });
+            chart.draw_series(DashedLineSeries::new(
+                before.by_tables(what),
+                4,
+                4,
+                color.mix(0.5).stroke_width(1),
+            ))?;
             chart
-                .draw_series(LineSeries::new(at, color))?
+                .draw_series(LineSeries::new(now.by_tables(what), color.stroke_width(2)))?
                 .label(what)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
         }
@@ -575,6 +758,7 @@ mod tests {
             console: vec![
                 line("[    0.000000] Linux version 7.3.4"),
                 line("[    2.000100] LU-TSC 5000000000"),
+                line("[    2.300200] LU-KEXEC"),
                 line("[    2.500200] kexec_core: Starting new kernel"),
                 line("[    0.000000] Linux version 7.3.4"),
                 line("[    0.100000] Memory: 1K/2K available"),
@@ -602,6 +786,7 @@ mod tests {
             ("boot-attach", 2010),
             ("boot-memory", 199_900_000),
             ("boot-unit", 300_000),
+            ("freeze", 200_000_000),
             ("map", 17),
             ("shutdown", 500_100_000),
         ];
@@ -626,12 +811,14 @@ mod tests {
         let counts = |boot, tables| {
             [("boot", boot), ("tables", tables)].map(|(a, b): (&str, u64)| (a.to_owned(), b)).into()
         };
+        let closing = |took| [("close-all".to_owned(), took)].into();
         let large = Point { gib: 64, ..SMALL };
         let results = Results {
             points: vec![(SMALL, counts(1000, 10)), (large, counts(2000, 30))],
             pages: Pages::all().map(|pages| (pages, counts(7000 + pages.count * 3, 0))).collect(),
-            tables: [10, 1500, 1000],
-            gaps: [0.04, 0.03],
+            rounds: Rounds::ALL.into_iter().zip([closing(200), closing(204)]).collect(),
+            tables: Some([10, 1500, 1000]),
+            gaps: None,
         };
         assert_eq!(results.marginal("boot", large, SMALL, "tables"), Some(50.0));
         assert_eq!(results.marginal("boot", HUGE, SMALL, "tables"), None);
@@ -647,6 +834,14 @@ mod tests {
         assert_eq!(figure("boot: per page, from 8192 to 16384"), Some(3.0));
         assert_eq!(figure("boot: per isolated page, from 32768 to 65536"), Some(3.0));
         assert_eq!(results.per_page().len(), 6);
+        assert_eq!(figure("a hostile neighbour adds to closing, in %"), Some(2.0));
+        assert_eq!(figure("a hostile neighbour adds to preserving, in %"), None);
+        let written = Written(results.json());
+        assert_eq!(written.figure("preserve a table"), Some(150.0));
+        assert_eq!(written.by_tables("boot"), [(10.0, 1000.0), (30.0, 2000.0)]);
+        let nothing = Written::read(Path::new("/nowhere/bench.json"));
+        assert_eq!(nothing.figure("preserve a table"), None);
+        assert_eq!(nothing.by_tables("boot"), []);
     }
 
     #[test]

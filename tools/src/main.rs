@@ -99,6 +99,9 @@ enum Task {
     },
     /// Measure what a live update costs.
     Bench {
+        /// Measure these only, by name or pattern like `bench-8x*`, and write nothing.
+        #[arg(conflicts_with = "full")]
+        names: Vec<String>,
         /// Measure what takes a quarter of an hour and more, too.
         #[arg(long)]
         full: bool,
@@ -138,7 +141,7 @@ fn run(task: Task) -> Result<bool> {
         Task::Test { names, kernel, next_kernel, .. } => {
             suite::run_vm_tests(&ctx, &names, kernel, next_kernel)
         }
-        Task::Bench { full } => bench::run(&ctx, full),
+        Task::Bench { names, full } => bench::run(&ctx, &names, full),
         Task::Legend => {
             legend::print(&catalog::Catalog::read(&ctx)?);
             Ok(true)

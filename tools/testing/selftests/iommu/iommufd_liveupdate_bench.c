@@ -19,13 +19,22 @@
  * With --pages, there is no device: so many pages of memory are preserved alone,
  * by themselves or next to each other.
  *
+ * With --rounds, stage 1 first preserves and closes all of it so many times. With
+ * --neighbour, it has a hostile neighbour meanwhile, which goes on until the kexec:
+ * processes that preserve many files and a large iommufd, close them, and map. They
+ * run when nobody else does, so that they cost others what these wait for, and
+ * nothing else.
+ *
  * There is nothing to pass or to fail but each step by itself.
  */
 #include <getopt.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <sys/resource.h>
 
 #include <libliveupdate.h>
 
@@ -44,6 +53,11 @@
 #define PART_SIZE	(256 * SZ_1M)
 
 #define MAX_DEVICES	256
+
+/* What the neighbour has */
+#define NR_FILES	10000
+#define NR_AREAS	20000
+#define NR_HWPTS	10
 
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
@@ -93,15 +107,20 @@ static void log_time(void)
 	write_file("/dev/kmsg", time);
 }
 
+static void bind_to_new(const char *path, int *device, int *iommufd, __u32 *dev_id)
+{
+	*device = open_path(path);
+	must(*device, path);
+	*iommufd = open_path("/dev/iommu");
+	must(*iommufd, "/dev/iommu");
+	must(device_bind(*device, *iommufd, dev_id), "bind");
+}
+
 static void attach(int i, const char *path)
 {
 	__u32 dev_id;
 
-	devices[i] = open_path(path);
-	must(devices[i], path);
-	iommufds[i] = open_path("/dev/iommu");
-	must(iommufds[i], "/dev/iommu");
-	must(device_bind(devices[i], iommufds[i], &dev_id), "bind");
+	bind_to_new(path, &devices[i], &iommufds[i], &dev_id);
 	must(ioas_alloc(iommufds[i], &ioass[i]), "IOAS");
 	must(hwpt_alloc(iommufds[i], dev_id, ioass[i], &hwpts[i]), "HWPT");
 	must(device_attach_to(devices[i], hwpts[i]), "attach");
@@ -126,16 +145,166 @@ static void lose_page(int memfd)
 		fail_exit("ftruncate");
 }
 
-static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, bool looks)
+static int memfd_full(__u64 size)
+{
+	int memfd = memfd_sealed(size, 0, 0);
+
+	must(memfd, "memfd");
+	if (fallocate(memfd, 0, 0, size))
+		fail_exit("fallocate");
+	return memfd;
+}
+
+static int neighbours_files[NR_FILES];
+
+static void prepare_files(const char *cdev)
+{
+	struct rlimit limit = { 2 * NR_FILES, 2 * NR_FILES };
+	int i;
+
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		fail_exit("setrlimit");
+	for (i = 0; i < NR_FILES; i++)
+		neighbours_files[i] = memfd_full(SZ_4K);
+}
+
+/* What a neighbour is refused while a kexec goes first does not stop it. */
+static int neighbours_session(int luo, const char *what, unsigned int round)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%s-%u", what, round);
+	return luo_create_session(luo, name);
+}
+
+static void preserve_files(int luo, unsigned int round)
+{
+	int session = neighbours_session(luo, "files", round), i;
+
+	for (i = 0; i < NR_FILES; i++)
+		luo_session_preserve_fd(session, neighbours_files[i], i);
+	close(session);
+}
+
+static int neighbours_iommufd, neighbours_memfd;
+static __u32 neighbours_ioas;
+
+static void prepare_areas(const char *cdev)
+{
+	__u32 dev_id, hwpt, i;
+	int device;
+
+	bind_to_new(cdev, &device, &neighbours_iommufd, &dev_id);
+	neighbours_memfd = memfd_full(SZ_4K);
+	must(ioas_alloc(neighbours_iommufd, &neighbours_ioas), "IOAS");
+	for (i = 0; i < NR_HWPTS; i++) {
+		must(hwpt_alloc(neighbours_iommufd, dev_id, neighbours_ioas, &hwpt), "HWPT");
+		must(hwpt_mark(neighbours_iommufd, hwpt, i), "mark");
+	}
+	for (i = 0; i < NR_AREAS; i++)
+		must(map_file_at(neighbours_iommufd, neighbours_ioas, neighbours_memfd, 0,
+				 SZ_4K, IOVA + i * SZ_4K), "map");
+
+	/* The mappings of that one are held most of the time: there is another to change. */
+	must(ioas_alloc(neighbours_iommufd, &neighbours_ioas), "IOAS");
+	must(hwpt_alloc(neighbours_iommufd, dev_id, neighbours_ioas, &hwpt), "HWPT");
+}
+
+static void preserve_areas(int luo, unsigned int round)
+{
+	int session;
+
+	/* Another process maps with the same iommufd. */
+	if (!round && !fork()) {
+		for (;;) {
+			map_file_at(neighbours_iommufd, neighbours_ioas, neighbours_memfd, 0,
+				    SZ_4K, IOVA);
+			unmap(neighbours_iommufd, neighbours_ioas, IOVA, SZ_4K);
+		}
+	}
+
+	session = neighbours_session(luo, "areas", round);
+	luo_session_preserve_fd(session, neighbours_memfd, MEMFD_TOKEN);
+	luo_session_preserve_fd(session, neighbours_iommufd, IOMMUFD_TOKEN);
+	close(session);
+}
+
+/* Starts a process that prepares something, and then does something until the kexec. */
+static void start_neighbour(int luo, const char *cdev, void (*prepare)(const char *cdev),
+			    void (*act)(int luo, unsigned int round))
+{
+	const struct sched_param param = {};
+	unsigned int round;
+	int ready[2], null;
+	char byte;
+	pid_t pid;
+
+	if (pipe(ready))
+		fail_exit("pipe");
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		prepare(cdev);
+		null = open_path("/dev/null");
+		must(null, "/dev/null");
+		if (sched_setscheduler(0, SCHED_IDLE, &param) || setsid() < 0)
+			fail_exit("neighbour");
+		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+			dup2(null, fd);
+		if (write(ready[1], "", 1) != 1)
+			exit(KSFT_FAIL);
+		for (round = 0;; round++)
+			act(luo, round);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		ksft_exit_fail_msg("a neighbour could not prepare\n");
+	close(ready[0]);
+}
+
+/* Preserves and closes everything many times, whenever others have run for a while. */
+static void preserve_in_rounds(int luo, int memfd, unsigned int rounds)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+	const struct sched_param usual = {};
+	__u64 preserve = 0, close_all = 0;
+	int session, i;
+
+	if (sched_setscheduler(0, SCHED_FIFO, &first))
+		fail_exit("SCHED_FIFO");
+	for (unsigned int round = 0; round < rounds; round++) {
+		/* Not the same time each, as the neighbour may do */
+		usleep(1000 + round % 7 * 100);
+		session = luo_create_session(luo, SESSION);
+		must(session, "session");
+		begin();
+		must(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), "preserve memfd");
+		for (i = 0; i < nr_devices; i++) {
+			must(luo_session_preserve_fd(session, iommufds[i], IOMMUFD_TOKEN + i),
+			     "preserve iommufd");
+			must(luo_session_preserve_fd(session, devices[i], DEVICE_TOKEN + i),
+			     "preserve device");
+		}
+		preserve += cycles() - start;
+		begin();
+		close(session);
+		close_all += cycles() - start;
+	}
+	if (sched_setscheduler(0, SCHED_OTHER, &usual))
+		fail_exit("SCHED_OTHER");
+	printf("LU-COUNT rounds %u\nLU-COUNT preserve-all %llu\nLU-COUNT close-all %llu\n",
+	       rounds, preserve, close_all);
+}
+
+static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, bool looks,
+		    unsigned int rounds, const char *neighbour)
 {
 	int session, memfd, i;
 	long tables;
 
 	write_file(SHMEM_HUGE, huge ? "always" : "never");
-	memfd = memfd_sealed(PART_SIZE, 0, 0);
-	must(memfd, "memfd");
-	if (fallocate(memfd, 0, 0, PART_SIZE))
-		fail_exit("fallocate");
+	memfd = memfd_full(PART_SIZE);
 
 	tables = vm_count("nr_iommu_pages");
 	begin();
@@ -150,6 +319,11 @@ static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, boo
 
 	if (looks)
 		lose_page(memfd);
+	if (neighbour) {
+		start_neighbour(luo, neighbour, prepare_files, preserve_files);
+		start_neighbour(luo, neighbour, prepare_areas, preserve_areas);
+	}
+	preserve_in_rounds(luo, memfd, rounds);
 	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
 	session = luo_create_session(luo, SESSION);
 	must(session, "session");
@@ -249,16 +423,6 @@ static struct page_at *pages_of(int memfd, __u64 nr)
 	return pages;
 }
 
-static int memfd_full(__u64 size)
-{
-	int memfd = memfd_sealed(size, 0, 0);
-
-	must(memfd, "memfd");
-	if (fallocate(memfd, 0, 0, size))
-		fail_exit("fallocate");
-	return memfd;
-}
-
 /*
  * Frees @nr pages or some more, each between two that are not free until the
  * kexec. These are what is allocated first, when pages are allocated one by one.
@@ -320,7 +484,8 @@ static void stage_1_pages(int luo, __u64 nr, bool isolated)
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
-		"Usage: %s --stage 1 [--size GIB] [--area MIB] [--huge] [--unmarked] [--look] CDEV...\n"
+		"Usage: %s --stage 1 [--size GIB] [--area MIB] [--huge] [--unmarked] [--look]\n"
+		"          [--rounds N] [--neighbour CDEV] CDEV...\n"
 		"       %s --stage 2 [--unmarked] DEVICES\n"
 		"       %s --stage 1 --pages N [--isolated]\n"
 		"       %s --stage 2 --pages N\n"
@@ -333,6 +498,8 @@ static void usage(FILE *stream, const char *name)
 		"  -H, --huge      have it mapped in pages of 2 MiB, not of 4 KiB\n"
 		"  -u, --unmarked  preserve the memfd only, to compare with that\n"
 		"  -l, --look      have the kernel look at each page that is mapped\n"
+		"  -r, --rounds N  preserve and close everything so many times before\n"
+		"  -b, --neighbour CDEV  beside processes that do so with what is large\n"
 		"  -p, --pages N   preserve no device, but so many pages\n"
 		"  -i, --isolated  of which no two are next to each other\n"
 		"  -n, --now       have the log say the time\n",
@@ -348,6 +515,8 @@ int main(int argc, char *argv[])
 		{ "huge",	no_argument,		NULL, 'H' },
 		{ "unmarked",	no_argument,		NULL, 'u' },
 		{ "look",	no_argument,		NULL, 'l' },
+		{ "rounds",	required_argument,	NULL, 'r' },
+		{ "neighbour",	required_argument,	NULL, 'b' },
 		{ "pages",	required_argument,	NULL, 'p' },
 		{ "isolated",	no_argument,		NULL, 'i' },
 		{ "now",	no_argument,		NULL, 'n' },
@@ -356,9 +525,11 @@ int main(int argc, char *argv[])
 	};
 	bool huge = false, marked = true, looks = false, isolated = false, has_devices;
 	__u64 size = SZ_1G, area = PART_SIZE, pages = 0;
+	const char *neighbour = NULL;
+	unsigned int rounds = 0;
 	int stage = 0, opt, luo, i;
 
-	while ((opt = getopt_long(argc, argv, "s:g:a:Hulp:inh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:g:a:Hulr:b:p:inh", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			stage = atoi(optarg);
@@ -377,6 +548,12 @@ int main(int argc, char *argv[])
 			break;
 		case 'l':
 			looks = true;
+			break;
+		case 'r':
+			rounds = strtoul(optarg, NULL, 0);
+			break;
+		case 'b':
+			neighbour = optarg;
 			break;
 		case 'p':
 			pages = strtoull(optarg, NULL, 0);
@@ -414,7 +591,7 @@ int main(int argc, char *argv[])
 		nr_devices = argc - optind;
 		for (i = 0; i < nr_devices; i++)
 			attach(i, argv[optind + i]);
-		stage_1(luo, size, area, huge, marked, looks);
+		stage_1(luo, size, area, huge, marked, looks, rounds, neighbour);
 	} else {
 		nr_devices = atoi(argv[optind]);
 		if (nr_devices < 1 || nr_devices > MAX_DEVICES)
