@@ -460,6 +460,8 @@ static int read_pfns(const struct paged *paged, __u64 *pfns)
 
 static int map_paged(const struct test_data *self, struct paged *paged)
 {
+	int ret;
+
 	paged->fd = memfd_sealed(SZ_4M, 0, 0);
 	if (paged->fd < 0)
 		return paged->fd;
@@ -473,10 +475,12 @@ static int map_paged(const struct test_data *self, struct paged *paged)
 	if (paged->memory == MAP_FAILED)
 		return -errno;
 	memset(paged->memory, 0x5a, SZ_4M);
-	if (read_pfns(paged, paged->pfns))
-		return -EIO;
+	ret = map_file_at(self->iommufd, self->ioas_id, paged->fd, 0, SZ_2M, OTHER_IOVA);
+	if (ret)
+		return ret;
 
-	return map_file_at(self->iommufd, self->ioas_id, paged->fd, 0, SZ_2M, OTHER_IOVA);
+	/* Only now: pages that cannot stay where they are move before they are pinned. */
+	return read_pfns(paged, paged->pfns) ? -EIO : 0;
 }
 
 static void close_paged(struct paged *paged)
