@@ -169,7 +169,7 @@ pub(crate) fn preserve_device(
     // The caller holds a lock that owners of other devices wait for. How long it takes to preserve
     // the iommufd is up to the owner of this one.
     let locked = context.try_lock().ok_or(EBUSY)?;
-    let passage = plan::passage(device.attachment(&locked), token.is_some(), has_pasids)?;
+    let passage = plan::passage(device.attachment(&locked)?, token.is_some(), has_pasids)?;
 
     let (Passage::Stays, Some(token)) = (passage, token) else {
         return Ok(Outcome::Ends);
@@ -327,6 +327,7 @@ fn look_at(hwpt: &Held, session: &OutgoingSession<'_>) -> Result {
     for area in hwpt.areas() {
         ffi::pause()?;
 
+        let area = area?;
         let pages = area.pages();
         if let Pages::File { file, .. } = pages {
             if !preserved.is_some_and(|preserved| core::ptr::eq(preserved, file)) {
@@ -353,16 +354,28 @@ fn look_at_area(hwpt: &Held, area: &Area<'_>, pages: &Pages<'_>, preserved: bool
     })
     .map_err(|rule| refuse(hwpt, range.iova, range.last_iova(), rule))?;
 
-    let Pages::File { file, removals, .. } = pages else {
+    let Pages::File {
+        file,
+        removals,
+        nr_pages,
+        ..
+    } = pages
+    else {
         return Ok(());
     };
+    let stale = |iova| refuse(hwpt, iova, iova | PAGE_LAST, Rule::Stale);
+
+    // What is behind the end of a file is not preserved with it, whether it has pages there or not.
+    if let Some(iova) = range.first_behind(*nr_pages) {
+        return Err(stale(iova));
+    }
     if removals.is_unchanged() {
         return Ok(());
     }
 
     plan::prove(range, hwpt.table(range), ffi::file_extents(file, range)).map_err(|unproved| {
         match unproved {
-            Unproved::Stale(iova) => refuse(hwpt, iova, iova | PAGE_LAST, Rule::Stale),
+            Unproved::Stale(iova) => stale(iova),
             Unproved::Failed(err) => err,
         }
     })

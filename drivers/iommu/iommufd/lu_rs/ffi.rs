@@ -183,20 +183,25 @@ impl Locked<'_> {
 
     /// Returns the HWPTs that are marked, in the order of their tokens.
     pub(crate) fn marked(&self) -> impl Iterator<Item = Marked<'_>> + '_ {
-        let mut hwpt = core::ptr::null_mut();
+        let mut token: Option<u64> = None;
 
         core::iter::from_fn(move || {
-            // SAFETY: By the type invariants, and the lock is held. It was when the last one was
-            // returned, too: without it, none loses its mark or is freed.
-            hwpt = unsafe {
-                bindings::iommufd_liveupdate_next_hwpt(self.context.ictx.as_ptr(), hwpt)
+            let after = token.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+
+            // SAFETY: By the type invariants, and the lock is held. `after` is null or a token, which
+            // outlives the call.
+            let hwpt = unsafe {
+                bindings::iommufd_liveupdate_next_hwpt(self.context.ictx.as_ptr(), after)
             };
 
             // INVARIANT: We were given a reference, and the lock is held for the lifetime.
-            Some(Marked {
+            let marked = Marked {
                 hwpt: NonNull::new(hwpt)?,
                 _locked: PhantomData,
-            })
+            };
+
+            token = Some(marked.token());
+            Some(marked)
         })
     }
 }
@@ -235,10 +240,8 @@ impl Named<'_> {
     pub(crate) fn is_token_of_other(&self, _locked: &Locked<'_>, token: u64) -> bool {
         let ictx = self.context.ictx.as_ptr();
 
-        // SAFETY: By the type invariants. The lock of the iommufd is held.
-        let found = unsafe { bindings::iommufd_liveupdate_find_token(ictx, token) };
-
-        !found.is_null() && found != self.hwpt.as_ptr()
+        // SAFETY: By the type invariants, both exist. The lock of the iommufd is held.
+        unsafe { bindings::iommufd_liveupdate_token_in_use(ictx, token, self.hwpt.as_ptr()) }
     }
 
     /// Marks it with a token, or takes the mark away.
@@ -280,6 +283,12 @@ pub(crate) struct Marked<'a> {
 }
 
 impl Marked<'_> {
+    /// Returns its token.
+    fn token(&self) -> u64 {
+        // SAFETY: By the type invariants, the lock that protects it is held.
+        unsafe { (*self.hwpt.as_ptr()).liveupdate_token }
+    }
+
     /// Returns whether it is tracked which of its pages are written to.
     pub(crate) fn tracks_dirty(&self) -> bool {
         // SAFETY: By the type invariants, the lock that protects it is held.
@@ -369,7 +378,11 @@ impl Held {
     }
 
     /// Returns the ranges that are mapped, in their order.
-    pub(crate) fn areas(&self) -> impl Iterator<Item = Area<'_>> + '_ {
+    ///
+    /// # Errors
+    ///
+    /// Each range: `EBUSY` if user space makes another HWPT for the same mappings at this moment.
+    pub(crate) fn areas(&self) -> impl Iterator<Item = Result<Area<'_>>> + '_ {
         let mut next = Some(0);
 
         core::iter::from_fn(move || {
@@ -384,8 +397,10 @@ impl Held {
                     area.as_mut_ptr(),
                 )
             };
-            if !found {
-                return None;
+            match to_result(found) {
+                Err(err) => return Some(Err(err)),
+                Ok(()) if found == 0 => return None,
+                Ok(()) => (),
             }
 
             // SAFETY: Was written, since one was found.
@@ -398,10 +413,10 @@ impl Held {
                 .and_then(|size| area.iova.checked_add(size));
 
             // INVARIANT: What is held has its file.
-            Some(Area {
+            Some(Ok(Area {
                 area,
                 _held: PhantomData,
-            })
+            }))
         })
     }
 
@@ -448,6 +463,9 @@ const PAGE: u64 = kernel::page::PAGE_SIZE as u64;
 /// How many extents are read at once.
 const BATCH: usize = 32;
 
+/// How many pages are looked at before others may run.
+const PAGES: u64 = 1 << 16;
+
 /// Returns the extents of so many pages, one per call, which `read` reads.
 ///
 /// It is given the number of the next page, how many pages are left, and where to write how many
@@ -466,7 +484,9 @@ fn extents(
 
             // CAST: lossless, it is a small number.
             let most = BATCH as c_uint;
-            filled = usize::try_from(read(page, nr_pages - page, batch.as_mut_ptr(), most)?)?;
+            let left = (nr_pages - page).min(PAGES);
+
+            filled = usize::try_from(read(page, left, batch.as_mut_ptr(), most)?)?;
             next = 0;
         }
 
@@ -521,6 +541,8 @@ pub(crate) enum Pages<'a> {
         removals: Removals,
         /// The first page, counted from the beginning of the file.
         index: u64,
+        /// How many pages the file has, up to its end.
+        nr_pages: u64,
     },
 }
 
@@ -556,6 +578,7 @@ impl<'a> Area<'a> {
                     now: self.area.counts_removals.then_some(self.area.removals_now),
                 },
                 index: self.area.index,
+                nr_pages: self.area.nr_file_pages,
             },
             bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_DMABUF => Pages::DmaBuf,
             _ => Pages::Process,
@@ -659,19 +682,26 @@ impl<'a> Device<'a> {
     }
 
     /// Returns what it is attached to.
-    pub(crate) fn attachment(self, _locked: &Locked<'_>) -> Attachment {
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a device of its group is being attached to something else at this moment, which may
+    /// wait for user space.
+    pub(crate) fn attachment(self, _locked: &Locked<'_>) -> Result<Attachment> {
         // SAFETY: By the type invariants. A device has its group for life.
         let lock = unsafe { &raw mut (*(*self.idev.as_ptr()).igroup).lock };
 
         // SAFETY: As above.
-        unsafe { bindings::mutex_lock(lock) };
+        if unsafe { bindings::mutex_trylock(lock) } == 0 {
+            return Err(EBUSY);
+        }
         // SAFETY: By the type invariants, and the lock that protects what is attached is held.
         let domain = unsafe { bindings::iommu_get_domain_for_dev((*self.idev.as_ptr()).dev) };
         // SAFETY: A domain that is attached exists.
         let attachment = unsafe { attachment(domain) };
         // SAFETY: We hold the lock.
         unsafe { bindings::mutex_unlock(lock) };
-        attachment
+        Ok(attachment)
     }
 }
 

@@ -50,6 +50,7 @@ enum iommufd_liveupdate_source {
  * @file:     The file, or NULL if the pages are not of one.
  * @removals_when_mapped: The file's count before the first page was pinned.
  * @removals_now: The file's count now.
+ * @nr_file_pages: How many pages the file has, up to its end.
  */
 struct iommufd_liveupdate_area {
 	u64 iova;
@@ -60,6 +61,7 @@ struct iommufd_liveupdate_area {
 	struct file *file;
 	u64 removals_when_mapped;
 	u64 removals_now;
+	u64 nr_file_pages;
 };
 
 struct file *iommufd_liveupdate_open(void);
@@ -67,17 +69,17 @@ struct iommufd_hwpt_paging *iommufd_liveupdate_lock_hwpt(struct iommufd_ctx *ict
 							 u32 id);
 void iommufd_liveupdate_unlock_hwpt(struct iommufd_ctx *ictx,
 				    struct iommufd_hwpt_paging *hwpt);
-struct iommufd_hwpt_paging *iommufd_liveupdate_find_token(struct iommufd_ctx *ictx,
-							  u64 token);
+bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
+				     struct iommufd_hwpt_paging *hwpt);
 void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
 				  struct iommufd_hwpt_paging *hwpt, const u64 *token);
 struct iommufd_hwpt_paging *
-iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, struct iommufd_hwpt_paging *last);
+iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, const u64 *after);
 void iommufd_liveupdate_put_hwpt(struct iommufd_hwpt_paging *hwpt);
 int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas);
 void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas);
-bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
-				  struct iommufd_liveupdate_area *next);
+int iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
+				 struct iommufd_liveupdate_area *next);
 int iommufd_liveupdate_read_table(struct iommufd_hwpt_paging *hwpt, u64 iova,
 				  u64 len, struct pt_iommu_extent *extents,
 				  unsigned int nr);

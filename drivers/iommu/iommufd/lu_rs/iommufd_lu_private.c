@@ -108,28 +108,37 @@ static bool iommufd_liveupdate_token_less(struct rb_node *a, const struct rb_nod
 }
 
 /**
- * iommufd_liveupdate_find_token - Find the HWPT that is marked with a token.
+ * iommufd_liveupdate_token_in_use - Ask whether another HWPT has a token.
  * @ictx:  The iommufd, whose liveupdate_lock is held.
  * @token: The token.
+ * @hwpt:  The HWPT that may have it.
  *
  * Context: Any that may hold the lock.
- * Return: The HWPT, which may be on its way out, but exists until the lock is
- *         released; or NULL.
+ * Return: Whether one that is marked has it, and is not @hwpt.
  */
-struct iommufd_hwpt_paging *iommufd_liveupdate_find_token(struct iommufd_ctx *ictx,
-							  u64 token)
+bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
+				     struct iommufd_hwpt_paging *hwpt)
 {
 	struct rb_node *node;
 
 	lockdep_assert_held(&ictx->liveupdate_lock);
+	guard(spinlock)(&ictx->objects.xa_lock);
 	node = rb_find(&token, &ictx->liveupdate_marked, iommufd_liveupdate_token_cmp);
-	return node ? rb_entry(node, struct iommufd_hwpt_paging, liveupdate_node) : NULL;
+	return node && node != &hwpt->liveupdate_node;
+}
+
+static void iommufd_liveupdate_erase(struct iommufd_ctx *ictx,
+				     struct iommufd_hwpt_paging *hwpt)
+{
+	if (hwpt->liveupdate_ictx)
+		rb_erase(&hwpt->liveupdate_node, &ictx->liveupdate_marked);
+	hwpt->liveupdate_ictx = NULL;
 }
 
 /**
  * iommufd_liveupdate_set_token - Mark an HWPT, mark it anew, or take its mark away.
  * @ictx:  The iommufd, whose liveupdate_lock is held.
- * @hwpt:  The HWPT.
+ * @hwpt:  The HWPT, to which the caller has a reference.
  * @token: The token that it is to be marked with, which no other HWPT has, or
  *         NULL if it is not to be marked.
  *
@@ -139,9 +148,8 @@ void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
 				  struct iommufd_hwpt_paging *hwpt, const u64 *token)
 {
 	lockdep_assert_held(&ictx->liveupdate_lock);
-	if (hwpt->liveupdate_ictx)
-		rb_erase(&hwpt->liveupdate_node, &ictx->liveupdate_marked);
-	hwpt->liveupdate_ictx = NULL;
+	guard(spinlock)(&ictx->objects.xa_lock);
+	iommufd_liveupdate_erase(ictx, hwpt);
 	if (!token)
 		return;
 
@@ -155,7 +163,8 @@ void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
  * iommufd_liveupdate_unmark_hwpt - Take the mark from an HWPT that is destroyed.
  * @hwpt: The HWPT, which nobody else refers to any more, marked or not.
  *
- * Context: May sleep. Takes the liveupdate_lock of the iommufd.
+ * Context: Any. Takes no lock that is held for long: others may wait for whoever
+ *          destroys the HWPT.
  */
 void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt)
 {
@@ -164,32 +173,39 @@ void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt)
 	if (!ictx)
 		return;
 
-	guard(mutex)(&ictx->liveupdate_lock);
-	iommufd_liveupdate_set_token(ictx, hwpt, NULL);
+	guard(spinlock)(&ictx->objects.xa_lock);
+	iommufd_liveupdate_erase(ictx, hwpt);
 }
 
 /**
  * iommufd_liveupdate_next_hwpt - Get the next HWPT that is marked.
- * @ictx: The iommufd, whose liveupdate_lock is held.
- * @last: The HWPT that this returned before, or NULL to begin. The lock was not
- *        released in between.
+ * @ictx:  The iommufd, whose liveupdate_lock is held.
+ * @after: The token of the HWPT that this returned before, or NULL to begin.
  *
  * Context: Any that may hold the lock.
  * Return: The HWPT with the next token, which is not destroyed before
  *         iommufd_liveupdate_put_hwpt(), or NULL.
  */
 struct iommufd_hwpt_paging *
-iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, struct iommufd_hwpt_paging *last)
+iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, const u64 *after)
 {
+	struct rb_node *node, *next = NULL;
 	struct iommufd_hwpt_paging *hwpt;
-	struct rb_node *node;
 
 	lockdep_assert_held(&ictx->liveupdate_lock);
-	node = last ? rb_next(&last->liveupdate_node) : rb_first(&ictx->liveupdate_marked);
-	for (; node; node = rb_next(node)) {
-		hwpt = rb_entry(node, struct iommufd_hwpt_paging, liveupdate_node);
+	guard(spinlock)(&ictx->objects.xa_lock);
+	for (node = ictx->liveupdate_marked.rb_node; node;) {
+		if (after && iommufd_liveupdate_token_cmp(after, node) >= 0) {
+			node = node->rb_right;
+		} else {
+			next = node;
+			node = node->rb_left;
+		}
+	}
+	for (; next; next = rb_next(next)) {
+		hwpt = rb_entry(next, struct iommufd_hwpt_paging, liveupdate_node);
 
-		/* One that is being destroyed waits for the lock */
+		/* One that is being destroyed is about to leave */
 		if (refcount_inc_not_zero(&hwpt->common.obj.users))
 			return hwpt;
 	}
@@ -214,7 +230,8 @@ void iommufd_liveupdate_put_hwpt(struct iommufd_hwpt_paging *hwpt)
  * May be called several times; iommufd_liveupdate_release_ioas() is to be
  * called as often.
  *
- * Context: May sleep.
+ * Context: The liveupdate_lock of the iommufd is held. Does not wait for others:
+ *          whoever pins pages to map them may wait for user space to deliver them.
  * Return: 0, or -EBUSY if a mapping is being changed now.
  */
 int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas)
@@ -223,15 +240,20 @@ int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas)
 	struct iopt_area *area;
 
 	/* Whoever changes mappings holds the first lock, or has not begun */
-	guard(rwsem_write)(&iopt->domains_rwsem);
-	guard(rwsem_write)(&iopt->iova_rwsem);
+	ACQUIRE(rwsem_write_try, domains)(&iopt->domains_rwsem);
+	if (ACQUIRE_ERR(rwsem_write_try, &domains))
+		return -EBUSY;
+	ACQUIRE(rwsem_write_try, iova)(&iopt->iova_rwsem);
+	if (ACQUIRE_ERR(rwsem_write_try, &iova))
+		return -EBUSY;
+
 	/* Nothing has changed since somebody else held them */
 	area = iopt->liveupdate_holds ? NULL : iopt_area_iter_first(iopt, 0, ULONG_MAX);
 	for (; area; area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
 		if (!area->pages)
 			return -EBUSY;
 	}
-	iopt->liveupdate_holds++;
+	WRITE_ONCE(iopt->liveupdate_holds, iopt->liveupdate_holds + 1);
 	return 0;
 }
 
@@ -239,12 +261,11 @@ int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas)
  * iommufd_liveupdate_release_ioas - Undo iommufd_liveupdate_hold_ioas().
  * @ioas: The IOAS.
  *
- * Context: May sleep.
+ * Context: The liveupdate_lock of the iommufd is held.
  */
 void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas)
 {
-	guard(rwsem_write)(&ioas->iopt.iova_rwsem);
-	ioas->iopt.liveupdate_holds--;
+	WRITE_ONCE(ioas->iopt.liveupdate_holds, ioas->iopt.liveupdate_holds - 1);
 }
 
 /**
@@ -254,19 +275,23 @@ void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas)
  * @next: Set to the range that has this address, or else the next one after it.
  *        Its file exists for as long as the mappings are held.
  *
- * Context: May sleep.
- * Return: Whether there is one.
+ * Context: Any that may take rwsems. Does not wait for others: whoever has another
+ *          HWPT made may wait for user space.
+ * Return: 1 if there is one, 0 if not, -EBUSY if somebody is making an HWPT.
  */
-bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
-				  struct iommufd_liveupdate_area *next)
+int iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
+				 struct iommufd_liveupdate_area *next)
 {
 	struct iopt_area *area;
 	struct iopt_pages *pages;
 
-	guard(rwsem_read)(&ioas->iopt.iova_rwsem);
+	ACQUIRE(rwsem_read_try, lock)(&ioas->iopt.iova_rwsem);
+	if (ACQUIRE_ERR(rwsem_read_try, &lock))
+		return -EBUSY;
+
 	area = iopt_area_iter_first(&ioas->iopt, iova, ULONG_MAX);
 	if (!area)
-		return false;
+		return 0;
 
 	pages = area->pages;
 	*next = (struct iommufd_liveupdate_area) {
@@ -280,6 +305,8 @@ bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 		if (next->counts_removals)
 			next->removals_now = shmem_removals(file_inode(pages->file));
 		next->removals_when_mapped = pages->removals;
+		next->nr_file_pages = DIV_ROUND_UP(i_size_read(file_inode(pages->file)),
+						   PAGE_SIZE);
 		next->index = pages->start / PAGE_SIZE + iopt_area_index(area);
 		next->file = pages->file;
 		break;
@@ -290,7 +317,7 @@ bool iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 		next->source = IOMMUFD_LIVEUPDATE_DMABUF;
 		break;
 	}
-	return true;
+	return 1;
 }
 
 /* Adds what may follow the last one of the @filled extents; false if there is no room */

@@ -79,7 +79,7 @@ impl Rule {
             Self::Process => c"memory of a process, map a memfd with IOMMU_IOAS_MAP_FILE",
             Self::DmaBuf => c"a dma-buf, unmap it",
             Self::Session => c"a memfd that is not preserved in this session, preserve it first",
-            Self::Stale => c"a page that the memfd lost to a hole or truncation, map it again",
+            Self::Stale => c"a page that the memfd lost to a hole or truncation, or that is behind its end: map it again",
         }
     }
 }
@@ -151,6 +151,13 @@ impl Range {
     pub(crate) fn last_iova(&self) -> u64 {
         // Without the sum of all, which may be one more than the largest number.
         self.iova + (self.nr_pages.saturating_sub(1) * PAGE) + (PAGE - 1)
+    }
+
+    /// Returns the address of the first page that a file of so many pages does not have.
+    pub(crate) fn first_behind(&self, nr_file_pages: u64) -> Option<u64> {
+        let inside = nr_file_pages.saturating_sub(self.index);
+
+        (inside < self.nr_pages).then(|| self.page(inside))
     }
 
     /// Returns the address of a page of the range.

@@ -220,12 +220,14 @@ impl<'a> CoreDevice<'a> {
     ///
     /// # Errors
     ///
-    /// As `iommufd_device_liveupdate_preserve()`. Then nothing changes.
+    /// As `iommufd_device_liveupdate_preserve()`; `EINTR` if the process is about to be killed, and
+    /// `ERESTARTNOINTR` if a kexec has to go first, while another device of the set is attached to
+    /// something. Then nothing changes.
     pub(crate) fn keep_attachment(self, session: &OutgoingSession<'_>) -> Result<Attachment> {
         // SAFETY: By the type invariants.
         let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
 
-        self.with_open(|_| {
+        let keep = |_| {
             // SAFETY: The lock that protects it is held.
             let attached = unsafe { bindings::vfio_device::iommufd_attached_raw(device) } != 0;
             // SAFETY: The lock that protects it is held.
@@ -258,7 +260,10 @@ impl<'a> CoreDevice<'a> {
             // SAFETY: The lock that protects it is held.
             unsafe { (*device).liveupdate_attached = attachment != Attachment::Ends };
             Ok(attachment)
-        })
+        };
+
+        // SAFETY: By the type invariants.
+        unsafe { with_open_unless_interrupted(device, keep) }?
     }
 
     /// Undoes [`keep_attachment`](Self::keep_attachment).
@@ -462,11 +467,51 @@ unsafe fn with_open<R>(device: *mut bindings::vfio_device, f: impl FnOnce(bool) 
 
     // SAFETY: The set exists as long as the device is registered.
     unsafe { bindings::mutex_lock(lock) };
+    // SAFETY: By function requirement, and the lock was just taken.
+    unsafe { unlock_after(device, f) }
+}
+
+/// Does the same as [`with_open`], unless somebody else has to go first: whoever attaches a device of
+/// the set to an IOAS has the lock, and may wait for user space to deliver pages.
+///
+/// # Errors
+///
+/// `EINTR` if the process is about to be killed, `ERESTARTNOINTR` if a kexec has to go first. Then `f`
+/// was not called.
+///
+/// # Safety
+///
+/// `device` is a vfio device, which is registered.
+unsafe fn with_open_unless_interrupted<R>(
+    device: *mut bindings::vfio_device,
+    f: impl FnOnce(bool) -> R,
+) -> Result<R> {
+    // SAFETY: By function requirement; a registered device has a set, and keeps it.
+    let lock = unsafe { &raw mut (*(*device).dev_set).lock };
+
+    // SAFETY: The set exists as long as the device is registered.
+    while unsafe { bindings::mutex_trylock(lock) } == 0 {
+        // SAFETY: Has no requirements but that one may sleep, as those do who take the lock.
+        to_result(unsafe { bindings::liveupdate_pause() })?;
+        // SAFETY: As above.
+        unsafe { bindings::schedule_timeout_killable(1) };
+    }
+    // SAFETY: By function requirement, and the lock was just taken.
+    Ok(unsafe { unlock_after(device, f) })
+}
+
+/// Calls `f` with whether user space bound a device to an iommufd, and releases the lock of its set.
+///
+/// # Safety
+///
+/// `device` is a vfio device, which is registered, and the caller holds the lock of its set.
+unsafe fn unlock_after<R>(device: *mut bindings::vfio_device, f: impl FnOnce(bool) -> R) -> R {
     // SAFETY: By function requirement, and the lock that protects the count is held.
     let open = unsafe { (*device).open_count } != 0;
     let result = f(open);
-    // SAFETY: We hold the lock.
-    unsafe { bindings::mutex_unlock(lock) };
+
+    // SAFETY: By function requirement, we hold the lock.
+    unsafe { bindings::mutex_unlock(&raw mut (*(*device).dev_set).lock) };
     result
 }
 

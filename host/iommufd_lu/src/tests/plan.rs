@@ -198,6 +198,21 @@ fn pages(
     }
 }
 
+#[test]
+fn pages_behind_the_end_of_a_file_are_not_its() {
+    let range = Range {
+        iova: 0x10_0000,
+        nr_pages: 8,
+        index: 4,
+    };
+
+    assert_eq!(range.first_behind(12), None);
+    assert_eq!(range.first_behind(u64::MAX), None);
+    assert_eq!(range.first_behind(11), Some(0x10_0000 + 7 * PAGE));
+    assert_eq!(range.first_behind(4), Some(0x10_0000));
+    assert_eq!(range.first_behind(0), Some(0x10_0000));
+}
+
 fn proved(
     file: &File,
     range: Range,

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/stat.h>
+#include <sys/wait.h>
+
 #include <libliveupdate.h>
 
 #include "iommufd_liveupdate_common.h"
@@ -638,6 +641,48 @@ TEST_F(liveupdate, pages_that_are_mapped_stay_otherwise)
 		ASSERT_GE(self->session, 0);
 		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
 		close_paged(&paged);
+	}
+}
+
+/*
+ * Pages behind the end of a memfd are not preserved with it. They can be mapped if
+ * it becomes shorter after its size was looked at, and gets pages there before these
+ * are pinned.
+ */
+TEST_F(liveupdate, pages_behind_the_end_are_refused)
+{
+	const __u64 size = 32 * SZ_1M, end = 28 * SZ_1M;
+	struct stat stat;
+	int tries, status;
+	pid_t mapper;
+	int fd, ret;
+
+	for (tries = 0; tries < 5; tries++) {
+		fd = memfd_sealed(size, 0, 0);
+		ASSERT_GE(fd, 0);
+		mapper = fork();
+		ASSERT_GE(mapper, 0);
+		if (!mapper)
+			_exit(!!map_file_at(self->iommufd, self->ioas_id, fd, 0, size,
+					    OTHER_IOVA));
+		do {
+			ASSERT_EQ(fstat(fd, &stat), 0);
+		} while (stat.st_blocks < SZ_2M / 512);
+		ASSERT_EQ(ftruncate(fd, end), 0);
+		ASSERT_EQ(fallocate(fd, FALLOC_FL_KEEP_SIZE, end, size - end), 0);
+		ASSERT_EQ(waitpid(mapper, &status, 0), mapper);
+
+		if (!status) {
+			ASSERT_EQ(prepare(self), 0);
+			ASSERT_EQ(preserve(self, fd, OTHER_TOKEN), 0);
+			EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -ESTALE);
+			ASSERT_EQ(close(self->session), 0);
+			self->session = luo_create_session(self->luo, SESSION);
+			ASSERT_GE(self->session, 0);
+		}
+		ret = unmap(self->iommufd, self->ioas_id, OTHER_IOVA, size);
+		ASSERT_TRUE(!ret || ret == -ENOENT);
+		close(fd);
 	}
 }
 

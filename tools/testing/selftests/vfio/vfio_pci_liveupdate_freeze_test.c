@@ -10,17 +10,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <linux/compiler.h>
 #include <linux/kernel.h>
 #include <linux/sizes.h>
+#include <linux/userfaultfd.h>
 #include <linux/vfio.h>
 
 #include <libliveupdate.h>
@@ -410,6 +413,82 @@ TEST_F(vfio_pci_liveupdate_freeze, beside_one_who_preserves)
 	EXPECT_EQ(preserver->err, 0);
 	EXPECT_GT(preserver->preserved, 0);
 	munmap(preserver, sizeof(*preserver));
+}
+
+/* Never returns: keeps the lock of a memfd, and waits for a page that nobody delivers. */
+static void write_what_never_comes(int memfd)
+{
+	const size_t size = getpagesize();
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	void *page;
+	int uffd;
+
+	page = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	reg.range.start = (uintptr_t)page;
+	reg.range.len = size;
+	if (page == MAP_FAILED || uffd < 0 || ioctl(uffd, UFFDIO_API, &api) ||
+	    ioctl(uffd, UFFDIO_REGISTER, &reg))
+		_exit(1);
+	write(memfd, page, size);
+	_exit(2);
+}
+
+/* Whether a process still runs, after a while in which it comes to where it waits */
+static bool still_runs(pid_t pid)
+{
+	usleep(300000);
+	return !waitpid(pid, NULL, WNOHANG);
+}
+
+static bool dies(pid_t pid)
+{
+	int status;
+
+	return !kill(pid, SIGKILL) && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status);
+}
+
+/* Who has user space keep him waiting keeps nobody else, and can be killed. */
+TEST_F(vfio_pci_liveupdate_freeze, beside_one_who_waits_for_user_space)
+{
+	pid_t writer, preserver;
+	int memfd, session_fd;
+
+	memfd = memfd_create("never", 0);
+	ASSERT_GE(memfd, 0);
+	ASSERT_EQ(ftruncate(memfd, SZ_1M), 0);
+	session_fd = luo_create_session(self->luo_fd, LARGE_SESSION);
+	ASSERT_GE(session_fd, 0);
+
+	writer = fork();
+	ASSERT_GE(writer, 0);
+	if (!writer)
+		write_what_never_comes(memfd);
+	ASSERT_TRUE(still_runs(writer));
+
+	preserver = fork();
+	ASSERT_GE(preserver, 0);
+	if (!preserver)
+		_exit(luo_session_preserve_fd(session_fd, memfd, 1) ? 1 : 0);
+	ASSERT_TRUE(still_runs(preserver));
+
+	EXPECT_REFUSED(refused_by_other());
+	EXPECT_REFUSED(refused_by_other());
+	EXPECT_TRUE(dies(preserver));
+	EXPECT_TRUE(dies(writer));
+
+	/* Nor does who lets go of the file wait. */
+	ASSERT_EQ(luo_session_preserve_fd(session_fd, memfd, 1), 0);
+	writer = fork();
+	ASSERT_GE(writer, 0);
+	if (!writer)
+		write_what_never_comes(memfd);
+	ASSERT_TRUE(still_runs(writer));
+	EXPECT_EQ(close(session_fd), 0);
+	EXPECT_REFUSED(refused_by_other());
+	EXPECT_TRUE(dies(writer));
+	close(memfd);
 }
 
 int main(int argc, char *argv[])
