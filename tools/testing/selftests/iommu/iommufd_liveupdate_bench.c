@@ -323,7 +323,8 @@ static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, boo
 		start_neighbour(luo, neighbour, prepare_files, preserve_files);
 		start_neighbour(luo, neighbour, prepare_areas, preserve_areas);
 	}
-	preserve_in_rounds(luo, memfd, rounds);
+	if (rounds)
+		preserve_in_rounds(luo, memfd, rounds);
 	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
 	session = luo_create_session(luo, SESSION);
 	must(session, "session");
