@@ -1089,7 +1089,7 @@ static int planned(const struct test_case *test)
 	if (test->files)
 		count += 3 * ARRAY_SIZE(file_cases);
 	if (test->unknown)
-		count += 3;
+		count += 5;
 	if (test->twice)
 		count += 4;
 	if (test->unlisted)
@@ -1128,6 +1128,12 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 		      "file without a handler is reported each time");
 	}
 	check_device(luo_fd, session_fd, test);
+	if (test->unknown) {
+		check_ret(luo_session_finish(session_fd), -EBUSY,
+			  "session with a file without a handler is not finished");
+		check_ret(system("modprobe liveupdate_forge only_unknown=1"), 0,
+			  "module with the handler is loaded");
+	}
 	check_ret(luo_session_finish(session_fd), 0, "session is finished");
 	close(session_fd);
 	if (belongs_to_other(test))

@@ -78,6 +78,7 @@
 #define NR_PRESSURE_CASES	4
 #define NR_CLOSE_CASES		10
 #define NR_REMOVE_CASES		11
+#define NR_UNLOADED_CASES	9
 #define NR_FRAME_CASES		4
 #define NR_PARTNER_CASES	3
 #define NR_RETRIEVED_PARTNER_CASES	4
@@ -98,6 +99,7 @@ static int nr_others;
 static int rate = DEFAULT_RATE;
 static bool running;
 static bool pressure;
+static bool unloaded;
 static u64 aim;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -595,6 +597,32 @@ static void stage_2(int luo_fd, int state_session_fd)
 	ksft_finished();
 }
 
+/*
+ * The kernel lacks the modules that know the files of the session. Nothing that the
+ * device writes to is given back, whatever is done with the session, which waits for
+ * them.
+ */
+static void run_unloaded(void)
+{
+	static const char drop[] = "/sys/devices/virtual/misc/liveupdate/drop_session";
+	int luo_fd, session_fd;
+
+	ksft_set_plan(NR_UNLOADED_CASES);
+	luo_fd = luo_open_device();
+	require_call(luo_fd, "%s is opened", LUO_DEVICE);
+	session_fd = luo_retrieve_session(luo_fd, session_name);
+	require_call(session_fd, "session %s is retrieved", session_name);
+	check(luo_session_finish(session_fd) == -EBUSY, "session cannot be finished");
+	check(!close(session_fd), "session is closed");
+	check(sysfs_write(drop, session_name) == -EBUSY, "session cannot be dropped");
+	check_nobody_is_hit();
+	check(is_mastering(nic.bdf), "%s: device still can do DMA", nic.bdf);
+	session_fd = luo_retrieve_session(luo_fd, session_name);
+	require_call(session_fd, "session is there to be retrieved again");
+	check(!close(session_fd), "session is closed again");
+	ksft_finished();
+}
+
 static void run(int stage)
 {
 	int luo_fd, state_session_fd, found;
@@ -628,6 +656,8 @@ static void usage(FILE *stream, const char *name)
 		"  -p, --pressure      in stage 2, have it go on while memory is moved and punched\n"
 		"  -e, --end HOW       in stage 2, \"bind\" the device, as is done without this,\n"
 		"                      \"close\" its files, or \"remove\" it, while it goes on\n"
+		"  -u, --unloaded      in stage 2, check first that without vfio-pci and iommufd\n"
+		"                      nothing can be done with it, and nothing is lost\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
 		"  -P, --partner=BDF   have this one, of the same IOMMU group, go on with it\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
@@ -644,6 +674,7 @@ int main(int argc, char *argv[])
 		{ "running",	no_argument,		NULL, 'R' },
 		{ "pressure",	no_argument,		NULL, 'p' },
 		{ "end",	required_argument,	NULL, 'e' },
+		{ "unloaded",	no_argument,		NULL, 'u' },
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "partner",	required_argument,	NULL, 'P' },
 		{ "bystander",	required_argument,	NULL, 'b' },
@@ -655,7 +686,7 @@ int main(int argc, char *argv[])
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpe:r:P:b:o:a:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:b:o:a:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -671,6 +702,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'e':
 			end = end_called(optarg);
+			break;
+		case 'u':
+			unloaded = true;
 			break;
 		case 'r':
 			rate = atoi(optarg);
@@ -699,7 +733,7 @@ int main(int argc, char *argv[])
 	}
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
-	    (partner.bdf && (!running || !end->nr_partner_cases)) ||
+	    (unloaded && stage != 2) || (partner.bdf && (!running || !end->nr_partner_cases)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
@@ -713,6 +747,8 @@ int main(int argc, char *argv[])
 	ksft_print_header();
 	if (seconds)
 		idle(seconds);
+	else if (unloaded)
+		run_unloaded();
 	else
 		run(stage);
 

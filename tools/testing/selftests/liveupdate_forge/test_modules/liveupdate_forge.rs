@@ -15,7 +15,8 @@
 //!   [`SET_DEVICES_HANDLE`] that of the list of PCI devices, [`SET_DRIVERS_HANDLE`] that of the list
 //!   of drivers for them, [`SET_PROBES_HANDLE`] that of the list of their registers. The lists are handed over from when the first file is preserved.
 //!
-//! With `no_drivers=1` there is no list of drivers, as from a kernel that does not write it.
+//! With `no_drivers=1` there is no list of drivers, as from a kernel that does not write it. With
+//! `only_unknown=1` there is nothing but the handler of what no kernel knows, beside vfio-pci.
 //!
 //! Files of `/dev/null` are preserved as if they were of vfio-pci, files of `/dev/full` as
 //! something that no kernel knows.
@@ -72,6 +73,10 @@ module! {
         no_drivers: bool {
             default: false,
             description: "Do not hand over the list of drivers",
+        },
+        only_unknown: bool {
+            default: false,
+            description: "Only know the files that no kernel knows",
         },
     },
 }
@@ -293,7 +298,7 @@ static PROBES: FlbCell<Probes> = FlbCell::new();
 /// Keeps the handlers registered while the module is loaded.
 #[pin_data(PinnedDrop)]
 struct LiveUpdateForge {
-    _vfio_pci: Registration<Forger<VfioPci>>,
+    _vfio_pci: Option<Registration<Forger<VfioPci>>>,
     _unknown: Registration<Forger<Unknown>>,
     #[pin]
     _control: MiscDeviceRegistration<Control>,
@@ -311,13 +316,17 @@ impl kernel::InPlaceModule for LiveUpdateForge {
             });
             FORGERY.populate(KBox::pin_init(forgery, GFP_KERNEL)?);
 
-            let mut vfio_pci = VFIO_PCI.register()?.attach(&DEVICES)?.attach(&PROBES)?;
-            if !module_parameters::no_drivers.value() {
-                vfio_pci = vfio_pci.attach(&DRIVERS)?;
+            let mut vfio_pci = None;
+            if !module_parameters::only_unknown.value() {
+                let mut handler = VFIO_PCI.register()?.attach(&DEVICES)?.attach(&PROBES)?;
+                if !module_parameters::no_drivers.value() {
+                    handler = handler.attach(&DRIVERS)?;
+                }
+                vfio_pci = Some(handler.publish());
             }
 
             Ok(try_pin_init!(Self {
-                _vfio_pci: vfio_pci.publish(),
+                _vfio_pci: vfio_pci,
                 _unknown: UNKNOWN.register()?.publish(),
                 _control <- MiscDeviceRegistration::register(MiscDeviceOptions {
                     name: c"liveupdate_forge",
