@@ -19,6 +19,7 @@
 #ifdef CONFIG_PCI_LIVEUPDATE
 #include <linux/kho/abi/pci.h>
 #include <linux/pci_liveupdate.h>
+#include <linux/suspend.h>
 #endif
 
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE

@@ -398,6 +398,12 @@ impl Incoming {
     }
 }
 
+/// Returns whether devices are preserved, or were by the previous kernel and are not finished.
+#[cfg(CONFIG_PM_SLEEP)]
+pub(crate) fn is_anything_preserved() -> bool {
+    DEVICES.outgoing().is_ok() || DEVICES.incoming().is_ok()
+}
+
 /// Returns whether devices were preserved, though they may be finished.
 pub(crate) fn had_incoming() -> bool {
     // What was handed over is read when it is asked for.

@@ -27,6 +27,81 @@ use kernel::{
     prelude::*, //
 };
 
+/// Keeps the machine from being put to sleep while devices are preserved.
+///
+/// Suspend and hibernation stop devices, and turn translation off under those that go on.
+#[cfg(CONFIG_PM_SLEEP)]
+mod sleep {
+    use super::{
+        apply,
+        bindings,
+        c_int, //
+    };
+    use core::cell::UnsafeCell;
+    use kernel::{
+        ffi::{
+            c_ulong,
+            c_void, //
+        },
+        prelude::*,
+        sync::atomic::{
+            AtomicFlag,
+            Relaxed, //
+        }, //
+    };
+
+    /// What is called before the machine is put to sleep.
+    struct Notifier(UnsafeCell<bindings::notifier_block>);
+
+    // SAFETY: Only those who have the lock of the list of notifiers, which it is in, access it.
+    unsafe impl Sync for Notifier {}
+
+    static NOTIFIER: Notifier = Notifier(UnsafeCell::new(bindings::notifier_block {
+        notifier_call: Some(asked),
+        next: core::ptr::null_mut(),
+        priority: 0,
+    }));
+
+    static IS_REGISTERED: AtomicFlag = AtomicFlag::new(false);
+
+    /// Refuses from now on, whenever anything is preserved at that time. May sleep.
+    pub(super) fn refuse() {
+        if IS_REGISTERED.load(Relaxed) || IS_REGISTERED.xchg(true, Relaxed) {
+            return;
+        }
+        // SAFETY: A static, which is registered once. The callback has no requirements.
+        unsafe { bindings::register_pm_notifier(NOTIFIER.0.get()) };
+    }
+
+    unsafe extern "C" fn asked(
+        _notifier: *mut bindings::notifier_block,
+        action: c_ulong,
+        _data: *mut c_void,
+    ) -> c_int {
+        // CAST: lossless, these are small numbers.
+        let is_over = [
+            bindings::PM_POST_SUSPEND as c_ulong,
+            bindings::PM_POST_HIBERNATION as c_ulong,
+            bindings::PM_POST_RESTORE as c_ulong,
+        ]
+        .contains(&action);
+
+        if is_over || !apply::is_anything_preserved() {
+            return bindings::NOTIFY_OK as c_int;
+        }
+        pr_warn!("the machine is not put to sleep: devices are preserved for a live update\n");
+
+        // As `notifier_from_errno()`, which is inline. CAST: lossless, these are small numbers.
+        bindings::NOTIFY_STOP_MASK as c_int | (bindings::NOTIFY_OK as c_int - EBUSY.to_errno())
+    }
+}
+
+#[cfg(not(CONFIG_PM_SLEEP))]
+mod sleep {
+    /// Has nothing to refuse.
+    pub(super) fn refuse() {}
+}
+
 /// Has the files of a handler share the records of preserved PCI devices.
 ///
 /// To be called after the handler was registered and before any file is preserved with it. May
@@ -119,6 +194,8 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(
 
     // SAFETY: By function requirement.
     let format = unsafe { format((*driver).liveupdate_compatible) };
+
+    sleep::refuse();
 
     from_result(|| {
         // The numbers of virtual functions depend on the registers of the physical one.
@@ -259,6 +336,9 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     let device = unsafe { lu_pci::from_raw(dev) };
 
     apply::enumerated(device);
+    if apply::had_incoming() {
+        sleep::refuse();
+    }
 }
 
 /// Has a device that is preserved go on doing DMA across the kexec.
