@@ -45,6 +45,7 @@ pub const ALL: &[(&str, Judge)] = by_name!(
     idle_witness
     keeps_mastering
     kunit
+    lost_sessions
     outside
     quiesced_and_left_alone_igb
     registers
@@ -125,6 +126,24 @@ fn dropped_igb(evidence: &Evidence) -> Vec<Case> {
         format!("on its console: {said:?}")
     }));
     cases
+}
+
+/// The next kernel gets nothing, and the one before it names the sessions that are lost.
+fn lost_sessions(evidence: &Evidence) -> Vec<Case> {
+    let jump = evidence.jump(1).unwrap_or(0.0);
+    let (before, after): (Vec<_>, Vec<_>) = evidence
+        .console
+        .iter()
+        .filter(|line| line.text.contains("] is lost with its "))
+        .partition(|line| line.at <= jump);
+    vec![
+        Case::check("the kernel names each session once", before.len() == 2, || {
+            format!("{} lines on its console", before.len())
+        }),
+        Case::check("the next kernel has none to name", after.is_empty(), || {
+            format!("{} lines on its console", after.len())
+        }),
+    ]
 }
 
 /// No DMA until the next kernel is up, which does not know of devices and so has nothing to say.
@@ -351,6 +370,21 @@ mod tests {
 
     fn failed(evidence: &Evidence) -> Vec<String> {
         quiesced_igb(evidence).into_iter().filter(Case::has_failed).map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn sessions_are_lost_by_name() {
+        let failed = |evidence: &Evidence| {
+            lost_sessions(evidence).iter().map(Case::has_failed).collect::<Vec<_>>()
+        };
+        let lost = |at, name| Line { at, text: format!("[    9.0] luo: session [{name}] is lost with its 1 files: the image") };
+        let mut evidence = update(&[]);
+        evidence.console.extend([lost(11.0, "a"), lost(11.5, "b")]);
+        assert_eq!(failed(&evidence), [false, false]);
+        evidence.console.push(lost(12.5, "c"));
+        assert_eq!(failed(&evidence), [false, true]);
+        evidence.console.truncate(2);
+        assert_eq!(failed(&evidence), [true, false]);
     }
 
     #[test]

@@ -186,7 +186,9 @@ impl Locked<'_> {
         let mut token: Option<u64> = None;
 
         core::iter::from_fn(move || {
-            let after = token.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+            let after = token
+                .as_ref()
+                .map_or(core::ptr::null(), core::ptr::from_ref);
 
             // SAFETY: By the type invariants, and the lock is held. `after` is null or a token, which
             // outlives the call.
@@ -248,7 +250,9 @@ impl Named<'_> {
     ///
     /// No other HWPT of the iommufd is marked with the token.
     pub(crate) fn set_token(&self, _locked: &mut Locked<'_>, token: Option<u64>) {
-        let token = token.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        let token = token
+            .as_ref()
+            .map_or(core::ptr::null(), core::ptr::from_ref);
 
         // SAFETY: By the type invariants, both exist, and the lock of the iommufd is held. The token
         // is null or outlives the call.
@@ -291,8 +295,8 @@ impl Marked<'_> {
 
     /// Returns whether it is tracked which of its pages are written to.
     pub(crate) fn tracks_dirty(&self) -> bool {
-        // SAFETY: By the type invariants, the lock that protects it is held.
-        unsafe { (*self.hwpt.as_ptr()).dirty_tracking }
+        // SAFETY: By the type invariants. Volatile, for it is cleared without the lock.
+        unsafe { (&raw const (*self.hwpt.as_ptr()).dirty_tracking).read_volatile() }
     }
 
     /// Keeps what it maps, and what is attached to it, as it is.

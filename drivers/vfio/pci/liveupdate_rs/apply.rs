@@ -91,7 +91,7 @@ impl FileHandler for VfioPci {
         let handle = record.handle();
 
         let attachment = device
-            .keep_attachment(&outgoing.session())
+            .keep_attachment(outgoing.file(), &outgoing.session())
             .inspect_err(|err| {
                 dev_warn_ratelimited!(
                     device.pci(),
@@ -223,6 +223,8 @@ fn preserve(device: CoreDevice<'_>, handle: Handle, attachment: Attachment) -> R
 fn explain_attachment(err: Error) -> &'static str {
     if err == EINVAL || err == ENOENT {
         "mark its HWPT, and preserve its iommufd first, in the same session"
+    } else if err == EBUSY {
+        "preserve the file of it that is bound; if this one is, its iommufd is in use just now"
     } else {
         "detach PASIDs; if there are none, its IOMMU says what keeps it"
     }

@@ -40,6 +40,12 @@ use kernel::{
         aref::ARef,
         SetOnce, //
     },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     ThisModule, //
 };
 
@@ -218,16 +224,31 @@ impl<'a> CoreDevice<'a> {
 
     /// Keeps what the device is attached to as it is, if that goes through the live update, too.
     ///
+    /// `file` is the one that is to be preserved. What another file of the device attached it to ends
+    /// with that one.
+    ///
     /// # Errors
     ///
-    /// As `iommufd_device_liveupdate_preserve()`; `EINTR` if the process is about to be killed, and
+    /// `EBUSY` if another file of the device is bound to an iommufd; as
+    /// `iommufd_device_liveupdate_preserve()`; `EINTR` if the process is about to be killed, and
     /// `ERESTARTNOINTR` if a kexec has to go first, while another device of the set is attached to
     /// something. Then nothing changes.
-    pub(crate) fn keep_attachment(self, session: &OutgoingSession<'_>) -> Result<Attachment> {
+    pub(crate) fn keep_attachment(
+        self,
+        file: &LocalFile,
+        session: &OutgoingSession<'_>,
+    ) -> Result<Attachment> {
+        let df = device_file(file).ok_or(EINVAL)?;
+
         // SAFETY: By the type invariants.
         let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
 
-        let keep = |_| {
+        let keep = |open| {
+            // SAFETY: The file is open. Set with the lock held, which the caller of this holds.
+            if open && unsafe { (*df.as_ptr()).access_granted } == 0 {
+                return Err(EBUSY);
+            }
+
             // SAFETY: The lock that protects it is held.
             let attached = unsafe { bindings::vfio_device::iommufd_attached_raw(device) } != 0;
             // SAFETY: The lock that protects it is held.
@@ -434,22 +455,27 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: Initialised for as long as the device exists.
         let cookie = unsafe { bindings::start_poll_synchronize_srcu(srcu) };
 
-        for _ in 0..PATIENCE {
-            // SAFETY: As above, with a cookie of the same structure.
-            if unsafe { bindings::poll_state_synchronize_srcu(srcu, cookie) } {
-                return Ok(());
+        let start = Instant::<Monotonic>::now();
+
+        // SAFETY: As above, with a cookie of the same structure.
+        while !unsafe { bindings::poll_state_synchronize_srcu(srcu, cookie) } {
+            // A sleep takes as long as two ticks, and so cannot be counted instead.
+            if start.elapsed() >= PATIENCE {
+                return Err(Refusal::Operation);
             }
-            // SAFETY: May sleep here.
-            unsafe { bindings::msleep(1) };
+            fsleep(PAUSE);
         }
-        Err(Refusal::Operation)
+        Ok(())
     }
 }
 
-/// How long operations of user space may take to end, in milliseconds.
+/// How long operations of user space may take to end.
 ///
 /// A resource of user space, such as a page fault that it serves, can make one take for ever.
-const PATIENCE: u32 = 1000;
+const PATIENCE: Delta = Delta::from_millis(1000);
+
+/// How long to sleep until looking whether they did.
+const PAUSE: Delta = Delta::from_millis(1);
 
 fn raw_device(device: &kernel::device::Device) -> *mut bindings::device {
     // `Device` is a transparent wrapper.

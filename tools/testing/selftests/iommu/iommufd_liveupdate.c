@@ -827,6 +827,19 @@ TEST_F(liveupdate, an_attached_hwpt_stays_though_its_device_is_not_preserved)
 	EXPECT_EQ(device_attach_to(self->device, self->hwpt_id), 0);
 }
 
+/* What the device is attached to ends with the file that is bound, not with another one. */
+TEST_F(liveupdate, only_the_bound_file_of_a_device_is_preserved)
+{
+	int other = open_path(cdev_path);
+
+	ASSERT_GE(other, 0);
+	ASSERT_EQ(prepare(self), 0);
+	ASSERT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
+	EXPECT_EQ(preserve(self, other, DEVICE_TOKEN), -EBUSY);
+	EXPECT_EQ(preserve(self, self->device, DEVICE_TOKEN), 0);
+	close(other);
+}
+
 TEST_F(liveupdate, two_hwpts_hold_one_ioas)
 {
 	void *memory = mmap(NULL, SZ_4K, PROT_READ | PROT_WRITE,
