@@ -251,7 +251,11 @@ impl Rounds {
         let device = Slot::Device(Device { model: IGB.to_owned(), backend: Backend::None });
         let machine =
             Machine { memory: "4G".to_owned(), slots: vec![device; 2], ..Machine::default() };
-        test(self.name().to_owned(), machine, vec![stage("nokaslr", first), stage("nokaslr", second)])
+        test(
+            self.name().to_owned(),
+            machine,
+            vec![stage("nokaslr", first), stage("nokaslr", second)],
+        )
     }
 }
 
@@ -283,9 +287,8 @@ struct Wanted(Vec<Pattern>);
 
 impl Wanted {
     fn new(names: &[String]) -> Result<Self> {
-        let pattern = |name: &String| {
-            Pattern::new(name).with_context(|| format!("`{name}` is no pattern"))
-        };
+        let pattern =
+            |name: &String| Pattern::new(name).with_context(|| format!("`{name}` is no pattern"));
         let wanted = Self(names.iter().map(pattern).collect::<Result<_>>()?);
         let all = POINTS.iter().chain(&FULL).map(Point::name);
         let all = all.chain(Pages::all().map(|pages| pages.name()));
@@ -597,7 +600,11 @@ impl Results {
                 self.marginal("boot-memory", large, SMALL, "tables"),
                 "at most 150",
             ),
-            ("preserve a table", tables.map(|[count, all, _]| all / count), "at most 1.5 times what KHO takes"),
+            (
+                "preserve a table",
+                tables.map(|[count, all, _]| all / count),
+                "at most 1.5 times what KHO takes",
+            ),
             ("preserve a page with KHO", tables.map(|[count, _, alone]| alone / count), ""),
             ("map a page of 4 KiB", self.get(large, "map").map(|took| took / pages), ""),
             (
@@ -683,9 +690,10 @@ impl Results {
             .rounds
             .iter()
             .map(|(rounds, counts)| json!({ "neighbour": rounds.beside, "counts": counts }));
-        let figures = self.figures().into_iter().map(
-            |(what, figure, goal)| json!({ "what": what, "figure": figure, "goal": goal }),
-        );
+        let figures = self
+            .figures()
+            .into_iter()
+            .map(|(what, figure, goal)| json!({ "what": what, "figure": figure, "goal": goal }));
         let tables = self.tables.map(
             |[count, all, alone]| json!({ "count": count, "preserve": all, "kho_alone": alone }),
         );

@@ -377,7 +377,10 @@ mod tests {
         let failed = |evidence: &Evidence| {
             lost_sessions(evidence).iter().map(Case::has_failed).collect::<Vec<_>>()
         };
-        let lost = |at, name| Line { at, text: format!("[    9.0] luo: session [{name}] is lost with its 1 files: the image") };
+        let lost = |at, name| Line {
+            at,
+            text: format!("[    9.0] luo: session [{name}] is lost with its 1 files: the image"),
+        };
         let mut evidence = update(&[]);
         evidence.console.extend([lost(11.0, "a"), lost(11.5, "b")]);
         assert_eq!(failed(&evidence), [false, false]);
