@@ -93,11 +93,14 @@ impl FileHandler for VfioPci {
         let attachment = device
             .keep_attachment(outgoing.file(), &outgoing.session())
             .inspect_err(|err| {
-                dev_warn_ratelimited!(
-                    device.pci(),
-                    "cannot be preserved: {}\n",
-                    explain_attachment(*err)
-                );
+                // It gave way, which is nothing to be mended.
+                if *err != EINTR && *err != ERESTARTNOINTR {
+                    dev_warn_ratelimited!(
+                        device.pci(),
+                        "cannot be preserved: {}\n",
+                        explain_attachment(*err)
+                    );
+                }
             })?;
         preserve(device, handle, attachment)
             .inspect_err(|_| device.release_attachment(attachment))?;
@@ -224,7 +227,7 @@ fn explain_attachment(err: Error) -> &'static str {
     if err == EINVAL || err == ENOENT {
         "mark its HWPT, and preserve its iommufd first, in the same session"
     } else if err == EBUSY {
-        "preserve the file of it that is bound; if this one is, its iommufd is in use just now"
+        "preserve the file of it that is bound; if this is it, try again: its iommufd is in use"
     } else {
         "detach PASIDs; if there are none, its IOMMU says what keeps it"
     }
