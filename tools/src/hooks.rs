@@ -12,7 +12,7 @@ const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 15] = [
+const GENERIC: [&str; 16] = [
     "iommupt: ",
     "liveupdate: Look whether there is what records refer to",
     "liveupdate: kho: ",
@@ -22,6 +22,7 @@ const GENERIC: [&str; 15] = [
     "liveupdate: luo_session: Answer user space without locks",
     "liveupdate: luo_session: Do not wait for a session with the list locked",
     "liveupdate: luo_session: Give way to a kexec",
+    "liveupdate: luo_session: Hand over no block without entries",
     "liveupdate: luo_session: Let those who wait for sessions be killed",
     "memblock: ",
     "memfd: luo: ",

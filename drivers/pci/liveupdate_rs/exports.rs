@@ -44,9 +44,13 @@ mod sleep {
             c_void, //
         },
         prelude::*,
-        sync::atomic::{
-            AtomicFlag,
-            Relaxed, //
+        sync::{
+            atomic::{
+                AtomicFlag,
+                Full,
+                Relaxed, //
+            },
+            barrier::smp_mb, //
         }, //
     };
 
@@ -64,6 +68,9 @@ mod sleep {
 
     static IS_REGISTERED: AtomicFlag = AtomicFlag::new(false);
 
+    /// Whether the machine is being put to sleep, and nothing was preserved when that began.
+    static IS_ASLEEP: AtomicFlag = AtomicFlag::new(false);
+
     /// Refuses from now on, whenever anything is preserved at that time. May sleep.
     pub(super) fn refuse() {
         if IS_REGISTERED.load(Relaxed) || IS_REGISTERED.xchg(true, Relaxed) {
@@ -71,6 +78,13 @@ mod sleep {
         }
         // SAFETY: A static, which is registered once. The callback has no requirements.
         unsafe { bindings::register_pm_notifier(NOTIFIER.0.get()) };
+    }
+
+    /// Returns whether the machine is being put to sleep, to be asked once something is preserved.
+    pub(super) fn has_begun() -> bool {
+        // ORDERING: Pairs with the full barrier of `asked()`: one of both sees what the other did.
+        smp_mb(Full);
+        IS_ASLEEP.load(Relaxed)
     }
 
     unsafe extern "C" fn asked(
@@ -86,9 +100,13 @@ mod sleep {
         ]
         .contains(&action);
 
+        // ORDERING: Pairs with `has_begun()`.
+        IS_ASLEEP.xchg(!is_over, Full);
         if is_over || !apply::is_anything_preserved() {
             return bindings::NOTIFY_OK as c_int;
         }
+        // Nobody says that it is over to those who refuse.
+        IS_ASLEEP.store(false, Relaxed);
         pr_warn!("the machine is not put to sleep: devices are preserved for a live update\n");
 
         // As `notifier_from_errno()`, which is inline. CAST: lossless, these are small numbers.
@@ -100,6 +118,11 @@ mod sleep {
 mod sleep {
     /// Has nothing to refuse.
     pub(super) fn refuse() {}
+
+    /// Never.
+    pub(super) fn has_begun() -> bool {
+        false
+    }
 }
 
 /// Has the files of a handler share the records of preserved PCI devices.
@@ -136,6 +159,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
             })?;
         }
         apply::publish();
+        sleep::refuse();
         Ok(0)
     })
 }
@@ -171,6 +195,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
 ///   `liveupdate_compatible`, or if ACS of the device or a bridge above it is enabled by
 ///   device-specific code,
 /// - `EBUSY` if the device is preserved already, or somebody binds, resets or configures it just now,
+///   or the machine is being put to sleep,
 /// - `ENOENT` if no file is being preserved,
 /// - `EOPNOTSUPP` if virtual functions of the device are enabled, or if the Live Update Orchestrator
 ///   does not run,
@@ -195,14 +220,17 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(
     // SAFETY: By function requirement.
     let format = unsafe { format((*driver).liveupdate_compatible) };
 
-    sleep::refuse();
-
     from_result(|| {
         // The numbers of virtual functions depend on the registers of the physical one.
         if lu_pci::is_virtual_function(device) {
             return Err(EINVAL);
         }
-        apply::preserve(device, format.ok_or(EINVAL)?, data).map(|()| 0)
+        apply::preserve(device, format.ok_or(EINVAL)?, data)?;
+        if sleep::has_begun() {
+            apply::unpreserve(device)?;
+            return Err(EBUSY);
+        }
+        Ok(0)
     })
 }
 

@@ -216,7 +216,12 @@ impl FileHandler for Iommufd {
         for hwpt in &mut hwpts {
             look_at(hwpt, &session)?;
             hwpt.preserve_tables()
-                .inspect_err(|_| report_tables(hwpt, "cannot be preserved"))?;
+                .inspect_err(|err| {
+                    // It gave way, which is nothing to be mended.
+                    if *err != EINTR && *err != ERESTARTNOINTR {
+                        report_tables(hwpt, "cannot be preserved");
+                    }
+                })?;
             if hwpt.domain().is_none() {
                 report_tables(hwpt, "is not preserved: attached devices are stopped");
             }
@@ -268,9 +273,8 @@ impl FileHandler for Iommufd {
 
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
         let reference = PhysRef::<RawSer>::try_from(incoming.handle())?;
-        let file = ffi::open()?;
-        let context = Context::of(&file).ok_or(EINVAL)?;
 
+        // First: what was handed over is taken over even if there cannot be a file.
         let hwpts = read(reference).map_err(|bad| {
             if liveupdate::may_log() {
                 pr_warn!(
@@ -280,6 +284,9 @@ impl FileHandler for Iommufd {
             }
             EINVAL
         })?;
+
+        let file = ffi::open()?;
+        let context = Context::of(&file).ok_or(EINVAL)?;
 
         // DMA that went on is that of this iommufd: no other one gets at these devices.
         for domain in hwpts

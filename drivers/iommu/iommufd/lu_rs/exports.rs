@@ -107,6 +107,8 @@ pub(crate) unsafe extern "C" fn iommufd_hwpt_liveupdate_unmark_preserve(
 ///   marked: the device goes through the live update without,
 /// - `-EINVAL` if it is an HWPT that user space made and did not mark, or a nested one,
 /// - `-ENOENT` if it is marked, and its iommufd not preserved in this session,
+/// - `-EBUSY` if the iommufd is being preserved, an HWPT of it marked, or a device of the group
+///   attached to something else, at this moment,
 /// - `-EOPNOTSUPP` if PASIDs of the device are attached (`has_pasids`), or if its DMA cannot go on
 ///   for a reason that the IOMMU core or driver logs,
 /// - `-ENOMEM` if memory is short.

@@ -38,6 +38,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            atomic_store,
+            Release, //
+        },
         SetOnce, //
     },
     time::{
@@ -278,8 +282,11 @@ impl<'a> CoreDevice<'a> {
                 _ => Attachment::Ends,
             };
 
-            // SAFETY: The lock that protects it is held.
-            unsafe { (*device).liveupdate_attached = attachment != Attachment::Ends };
+            // SAFETY: By the type invariants.
+            let attached = unsafe { &raw mut (*device).liveupdate_attached };
+
+            // SAFETY: Valid, and C code accesses it atomically.
+            unsafe { atomic_store(attached, attachment != Attachment::Ends, Release) };
             Ok(attachment)
         };
 
@@ -287,20 +294,30 @@ impl<'a> CoreDevice<'a> {
         unsafe { with_open_unless_interrupted(device, keep) }?
     }
 
-    /// Undoes [`keep_attachment`](Self::keep_attachment).
+    /// Lets the attachment of the device change that [`keep_attachment`](Self::keep_attachment) kept.
+    ///
+    /// Takes no lock of the device: whoever attaches another one may have it, and wait for user space.
     pub(crate) fn release_attachment(self, attachment: Attachment) {
+        if let Attachment::Ends = attachment {
+            return;
+        }
+
         // SAFETY: By the type invariants.
         let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
 
-        self.with_open(|_| {
-            if let Attachment::GoesOn = attachment {
-                // SAFETY: It goes on, so it is still bound, and attached to what it was.
-                unsafe { bindings::iommufd_device_liveupdate_unpreserve((*device).iommufd_device) };
-            }
+        if let Attachment::GoesOn = attachment {
+            // SAFETY: It goes on, so that the file that it is bound by is preserved, and stays open
+            // and attached to what it was until the flag below is cleared.
+            unsafe { bindings::iommufd_device_liveupdate_unpreserve((*device).iommufd_device) };
+        }
 
-            // SAFETY: The lock that protects it is held.
-            unsafe { (*device).liveupdate_attached = false };
-        });
+        // SAFETY: By the type invariants.
+        let attached = unsafe { &raw mut (*device).liveupdate_attached };
+
+        // ORDERING: Pairs with `vfio_device_keeps_attachments()`: who may attach it comes later.
+        //
+        // SAFETY: Valid, and C code accesses it atomically while others can.
+        unsafe { atomic_store(attached, false, Release) };
     }
 
     /// Calls `f` with whether user space bound the device to an iommufd, which does not change then.
