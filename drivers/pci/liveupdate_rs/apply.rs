@@ -12,6 +12,7 @@ use self::{
     incoming::{
         Devices as IncomingDevices,
         Drivers as IncomingDrivers,
+        Found,
         Probes as IncomingProbes, //
     },
     outgoing::{
@@ -537,10 +538,10 @@ pub(crate) fn enumerated(device: &pci::Device) {
     // All before any lock is taken, and put when all are released: LUO's come first.
     let (probes, drivers) = (PROBES.incoming().ok(), DRIVERS.incoming().ok());
     let mut devices = devices.lock();
-    let is_first = devices.enumerated(device);
+    let found = devices.enumerated(device);
 
     let known = match &probes {
-        Some(probes) if is_first => probes.lock().of(device),
+        Some(probes) if found != Found::Other => probes.lock().of(device),
         _ => Ok(KVec::new()),
     };
     let drivers = drivers.as_ref().map(|drivers| drivers.lock());
@@ -550,7 +551,12 @@ pub(crate) fn enumerated(device: &pci::Device) {
     };
 
     let mut may_master = false;
-    if is_first {
+    if found == Found::Again {
+        // One that nobody can compare, since memory is short, is taken for another one.
+        if known.map_or(true, |known| !is_same(&known, device)) {
+            devices.quarantine_other(device);
+        }
+    } else if found == Found::First {
         match known.and_then(|known| keep(&mut devices, device, known)) {
             // Somebody will take it over, or it is nobody's.
             Ok(is_mastering) => {
@@ -565,13 +571,19 @@ pub(crate) fn enumerated(device: &pci::Device) {
     devices.stop_suspect(device, formats, may_master);
 }
 
+/// Returns whether a device has the vendor, number and class of the one that was preserved, as far as
+/// these are known.
+fn is_same(known: &[Probe], device: &pci::Device) -> bool {
+    plan::is_same(known, |register| ffi::read_config(device, register))
+}
+
 /// Keeps a device as the previous kernel left it, as far as that is known.
 ///
 /// Returns whether it goes on doing DMA.
 fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>) -> Result<bool> {
     let read = |register| ffi::read_config(device, register);
 
-    if !plan::is_same(&known, read) {
+    if !is_same(&known, device) {
         devices.quarantine_other(device);
         return Ok(false);
     }

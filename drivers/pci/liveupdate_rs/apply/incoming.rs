@@ -103,6 +103,17 @@ struct Fate {
     awake: Option<Awake>,
 }
 
+/// What was enumerated, as far as the address says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing that was preserved.
+    Other,
+    /// What was preserved.
+    First,
+    /// What is there now, after what was preserved, or what came after that, was removed.
+    Again,
+}
+
 /// The devices that were handed over and are not finished.
 pub(crate) struct Devices {
     entries: KVec<Entry>,
@@ -223,17 +234,19 @@ impl Devices {
         )
     }
 
-    /// Notes that a device was enumerated. Returns whether it is one that was preserved, found for
-    /// the first time.
-    pub(super) fn enumerated(&mut self, device: &pci::Device) -> bool {
+    /// Notes that a device was enumerated.
+    pub(super) fn enumerated(&mut self, device: &pci::Device) -> Found {
         let Some(index) = self.fate(lu_pci::address(device)) else {
-            return false;
+            return Found::Other;
         };
         let fate = &mut self.fates[index];
 
         // There may have been another one, which was removed.
         fate.awake = None;
-        !core::mem::replace(&mut fate.found, true)
+        match core::mem::replace(&mut fate.found, true) {
+            false => Found::First,
+            true => Found::Again,
+        }
     }
 
     /// Sees to it that a device does no DMA that nobody handed over what it needs for.

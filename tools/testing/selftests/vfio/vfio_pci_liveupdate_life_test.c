@@ -398,11 +398,11 @@ static void unplug(const struct life_case *c)
 	monitor("device_del dev%d", c->number);
 }
 
-static bool plug_in(const struct life_case *c)
+static bool plug_in(const struct life_case *c, const char *model)
 {
 	/* The slot is empty when the kernel has told it so, after all else. */
 	usleep(1000 * 1000);
-	monitor("device_add igb,id=dev%d,bus=rp%d", c->number, c->number);
+	monitor("device_add %s,id=dev%d,bus=rp%d", model, c->number, c->number);
 
 	/* Another scan waits for the one that found the device, and is not through. */
 	return comes(c->bdf, "", true) && !scan_all();
@@ -420,7 +420,7 @@ static void before_being_unplugged(const struct life_case *c, int luo_fd)
 	unplug(c);
 	check_being_taken(c, session_fd, device_fd);
 	check(comes(c->bdf, "", false), "%s: device is gone", c->name);
-	check(plug_in(c) && !bind_driver(c, "vfio-pci"), "%s: another one is there",
+	check(plug_in(c, "igb") && !bind_driver(c, "vfio-pci"), "%s: another one is there",
 	      c->name);
 	preserve(c, luo_fd);
 }
@@ -436,7 +436,7 @@ static void after_unplugged(const struct life_case *c, int luo_fd)
 		    "%s: it cannot be retrieved", c->name);
 
 	/* Nobody can tell it from the one that was preserved. */
-	check(plug_in(c), "%s: another one is there", c->name);
+	check(plug_in(c, "igb"), "%s: another one is there", c->name);
 	check_errno(bind_driver(c, "pci-stub"), EBUSY, "%s: pci-stub is refused",
 		    c->name);
 	check(!bind_driver(c, "vfio-pci"), "%s: vfio-pci is not refused", c->name);
@@ -525,6 +525,24 @@ static void before_errors(const struct life_case *c, int luo_fd)
 	free(above);
 }
 
+/* A device of another kind is nobody's before the session is over. */
+static void after_replaced(const struct life_case *c, int luo_fd)
+{
+	int session_fd;
+
+	unplug(c);
+	check(comes(c->bdf, "", false), "%s: device is gone", c->name);
+	check(plug_in(c, "e1000e"), "%s: one of another kind is there", c->name);
+	check_errno(bind_driver(c, "vfio-pci"), EBUSY, "%s: vfio-pci is refused", c->name);
+
+	session_fd = retrieve_session(c, luo_fd);
+	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), ENODEV,
+		    "%s: it cannot be retrieved", c->name);
+	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check(!close(session_fd), "%s: session is closed", c->name);
+	check(!bind_driver(c, "vfio-pci"), "%s: vfio-pci is not refused any more", c->name);
+}
+
 static struct life_case cases[] = {
 	{ "reset", before_reset, after_reset, 2, 10 },
 	{ "removed", before_plain, after_removed, 1, 11 },
@@ -532,6 +550,7 @@ static struct life_case cases[] = {
 	{ "being-removed", before_being_removed, after_plain, 8, NR_AFTER_PLAIN },
 	{ "being-unplugged", before_being_unplugged, after_plain, 8, NR_AFTER_PLAIN },
 	{ "unplugged", before_plain, after_unplugged, 1, 11 },
+	{ "replaced", before_plain, after_replaced, 1, 8 },
 	{ "sriov", before_sriov, after_sriov, 6, 10 },
 	{ "errors", before_errors, after_plain, 6, NR_AFTER_PLAIN },
 };
