@@ -279,6 +279,7 @@ const ATTACHED: Traits = Traits {
     attached: true,
     is_subdevice: false,
     has_faults: false,
+    remaps_interrupts: true,
     beside_reserved: false,
 };
 
@@ -297,6 +298,7 @@ fn each_trait_is_a_reason_of_its_own() {
     for change in [
         (|traits| traits.is_subdevice = true) as fn(&mut Traits),
         |traits| traits.has_faults = true,
+        |traits| traits.remaps_interrupts = false,
         |traits| traits.beside_reserved = true,
     ] {
         let mut traits = ATTACHED;

@@ -446,6 +446,7 @@ impl<'a> Device<'a> {
             attached: self.look.attached,
             is_subdevice: self.look.is_subdevice,
             has_faults: self.look.has_faults,
+            remaps_interrupts: self.look.remaps_interrupts,
             beside_reserved,
         }
     }

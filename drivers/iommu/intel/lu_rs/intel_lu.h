@@ -60,6 +60,7 @@ static inline u64 intel_liveupdate_free_irte(void)
  * @is_subdevice:    Another device does its DMA.
  * @has_ats:         It may translate by itself.
  * @has_faults:      Its page faults are handled.
+ * @remaps_interrupts: Its unit lets no interrupt through but those that it was told of.
  * @did:             The domain ID, if it is attached.
  * @pasid_dir:       The PASID directory, or NULL in legacy mode.
  * @max_pasid:       How many PASIDs that has room for.
@@ -71,6 +72,7 @@ struct intel_liveupdate_device {
 	bool is_subdevice;
 	bool has_ats;
 	bool has_faults;
+	bool remaps_interrupts;
 	u16 did;
 	void *pasid_dir;
 	u32 max_pasid;

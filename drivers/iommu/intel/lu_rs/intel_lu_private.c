@@ -56,6 +56,7 @@ void intel_liveupdate_look_at(struct device *dev, struct iommu_domain *domain,
 		.is_subdevice = dev_is_real_dma_subdevice(dev),
 		.has_ats = info->ats_supported,
 		.has_faults = info->iopf_refcount || info->pri_enabled,
+		.remaps_interrupts = readl(info->iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_IRES,
 	};
 	if (to->attached)
 		to->did = domain_id_iommu(info->domain, info->iommu);

@@ -333,6 +333,9 @@ pub(crate) struct Traits {
     pub(crate) is_subdevice: bool,
     /// It has pages requested.
     pub(crate) has_faults: bool,
+    /// Its unit remaps interrupts: what the device writes to where messages go raises none that the
+    /// unit was not told of.
+    pub(crate) remaps_interrupts: bool,
     /// Something behind the same unit needs what firmware mapped.
     pub(crate) beside_reserved: bool,
 }
@@ -354,6 +357,10 @@ pub(crate) fn preserve(traits: &Traits) -> Result<(), Refusal> {
     [
         (traits.is_subdevice, "another device does its DMA"),
         (traits.has_faults, "its page faults are handled"),
+        (
+            !traits.remaps_interrupts,
+            "its IOMMU does not remap interrupts, and it could raise any: turn that on",
+        ),
         (
             traits.beside_reserved,
             "a device behind the same IOMMU has reserved memory (RMRR)",
