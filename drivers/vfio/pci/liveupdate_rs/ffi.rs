@@ -233,7 +233,7 @@ impl<'a> CoreDevice<'a> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if another file of the device is bound to an iommufd; as
+    /// `EBUSY` if what the device is attached to stays, and another file of it is bound; as
     /// `iommufd_device_liveupdate_preserve()`; `EINTR` if the process is about to be killed, and
     /// `ERESTARTNOINTR` if a kexec has to go first, while another device of the set is attached to
     /// something. Then nothing changes.
@@ -247,12 +247,7 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: By the type invariants.
         let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
 
-        let keep = |open| {
-            // SAFETY: The file is open. Set with the lock held, which the caller of this holds.
-            if open && unsafe { (*df.as_ptr()).access_granted } == 0 {
-                return Err(EBUSY);
-            }
-
+        let keep = |_| {
             // SAFETY: The lock that protects it is held.
             let attached = unsafe { bindings::vfio_device::iommufd_attached_raw(device) } != 0;
             // SAFETY: The lock that protects it is held.
@@ -281,6 +276,17 @@ impl<'a> CoreDevice<'a> {
                 bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_STAYS => Attachment::Stays,
                 _ => Attachment::Ends,
             };
+
+            // SAFETY: The file is open. Set with the lock held, which the caller of this holds.
+            let is_bound = unsafe { (*df.as_ptr()).access_granted } != 0;
+
+            if !is_bound && attachment != Attachment::Ends {
+                if let Attachment::GoesOn = attachment {
+                    // SAFETY: Just preserved, and bound and attached as before.
+                    unsafe { bindings::iommufd_device_liveupdate_unpreserve(idev) };
+                }
+                return Err(EBUSY);
+            }
 
             // SAFETY: By the type invariants.
             let attached = unsafe { &raw mut (*device).liveupdate_attached };
