@@ -4,6 +4,7 @@
 
 #include <linux/device.h>
 #include <linux/fs.h>
+#include <linux/hash.h>
 #include <linux/idr.h>
 #include <linux/io.h>
 #include <linux/kho_block.h>
@@ -121,12 +122,16 @@ __rust_helper phys_addr_t rust_helper_page_to_phys(struct page *page)
 	return page_to_phys(page);
 }
 
-__rust_helper bool rust_helper_liveupdate_ratelimit(void)
+/* Each place in the code has a limit of its own, or shares it with few others */
+__rust_helper bool rust_helper_liveupdate_ratelimit(const void *place)
 {
-	static DEFINE_RATELIMIT_STATE(rs, DEFAULT_RATELIMIT_INTERVAL,
-				      DEFAULT_RATELIMIT_BURST);
+	static struct ratelimit_state limits[1 << 5] = {
+		[0 ... (1 << 5) - 1] = RATELIMIT_STATE_INIT(liveupdate,
+							    DEFAULT_RATELIMIT_INTERVAL,
+							    DEFAULT_RATELIMIT_BURST),
+	};
 
-	return __ratelimit(&rs);
+	return __ratelimit(&limits[hash_ptr(place, 5)]);
 }
 
 #ifdef CONFIG_PCI

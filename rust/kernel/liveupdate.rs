@@ -79,10 +79,33 @@ pub use self::{
 
 /// Returns whether a message may be logged that user space can cause at will.
 ///
-/// For [`dev_warn_ratelimited!`](crate::dev_warn_ratelimited). All callers share the limit.
-pub fn may_log() -> bool {
-    // SAFETY: Has no requirements.
-    unsafe { crate::bindings::liveupdate_ratelimit() }
+/// For [`liveupdate_may_log!`](crate::liveupdate_may_log), which has a `place` for each message.
+#[doc(hidden)]
+pub fn may_log_at(place: &'static u8) -> bool {
+    // SAFETY: Takes any address, and only compares it with others.
+    unsafe { crate::bindings::liveupdate_ratelimit(core::ptr::from_ref(place).cast()) }
+}
+
+/// Returns whether a message may be logged that user space can cause at will: ten times in five
+/// seconds, as with C's `pr_warn_ratelimited()`.
+///
+/// Each place that this stands at has a limit of its own: who causes one message does not keep the
+/// log from others.
+///
+/// # Examples
+///
+/// ```
+/// if kernel::liveupdate_may_log!() {
+///     pr_warn!("cannot be preserved\n");
+/// }
+/// ```
+#[macro_export]
+macro_rules! liveupdate_may_log {
+    () => {{
+        static PLACE: u8 = 0;
+
+        $crate::liveupdate::may_log_at(&PLACE)
+    }};
 }
 
 /// Prints a warning about a device, unless there were too many in a short time.
@@ -98,7 +121,7 @@ pub fn may_log() -> bool {
 #[macro_export]
 macro_rules! dev_warn_ratelimited {
     ($($arg:tt)*) => {
-        if $crate::liveupdate::may_log() {
+        if $crate::liveupdate_may_log!() {
             $crate::dev_warn!($($arg)*);
         }
     };

@@ -36,7 +36,6 @@ use kernel::{
     fmt,
     fs::LocalFile,
     liveupdate::{
-        self,
         kho::{
             self,
             BlockSet,
@@ -276,7 +275,7 @@ impl FileHandler for Iommufd {
 
         // First: what was handed over is taken over even if there cannot be a file.
         let hwpts = read(reference).map_err(|bad| {
-            if liveupdate::may_log() {
+            if kernel::liveupdate_may_log!() {
                 pr_warn!(
                     "an iommufd of session '{}' cannot be retrieved: {bad}\n",
                     incoming.session().name()
@@ -321,7 +320,7 @@ fn record_of(hwpt: &Held) -> Hwpt {
 
 /// Says what becomes of the page table of an HWPT.
 fn report_tables(hwpt: &Held, what: &str) {
-    if liveupdate::may_log() {
+    if kernel::liveupdate_may_log!() {
         pr_warn!("the page table of HWPT {} {what}\n", hwpt.id());
     }
 }
@@ -395,7 +394,7 @@ const PAGE_LAST: u64 = kernel::page::PAGE_SIZE as u64 - 1;
 /// Says which rule a mapping breaks, and returns the error for it.
 fn refuse(hwpt: &Held, iova: u64, last_iova: u64, rule: Rule) -> Error {
     ffi::trace_refused(hwpt.id(), iova, last_iova, rule.explain());
-    if liveupdate::may_log() {
+    if kernel::liveupdate_may_log!() {
         pr_warn!(
             "HWPT {} cannot be preserved: it maps {iova:#x} to {last_iova:#x} to {}\n",
             hwpt.id(),

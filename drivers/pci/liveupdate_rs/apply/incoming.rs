@@ -173,7 +173,7 @@ impl Devices {
                     Finding::Ignored(_) => (),
                 }
                 // There is one at most that is about all devices.
-                if matches!(finding, Finding::All(_)) || liveupdate::may_log() {
+                if matches!(finding, Finding::All(_)) || kernel::liveupdate_may_log!() {
                     pr_err!("{finding}\n");
                 }
             },

@@ -20,7 +20,6 @@ use kernel::{
     dev_warn_ratelimited,
     fs::LocalFile,
     liveupdate::{
-        self,
         kho,
         pci::{
             self as lu_pci,
@@ -158,7 +157,7 @@ impl FileHandler for VfioPci {
 
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
         retrieve(incoming.handle()).map_err(|(err, lost)| {
-            if liveupdate::may_log() {
+            if kernel::liveupdate_may_log!() {
                 let session = incoming.session();
 
                 pr_warn!(
