@@ -214,13 +214,12 @@ impl FileHandler for Iommufd {
         let session = outgoing.session();
         for hwpt in &mut hwpts {
             look_at(hwpt, &session)?;
-            hwpt.preserve_tables()
-                .inspect_err(|err| {
-                    // It gave way, which is nothing to be mended.
-                    if *err != EINTR && *err != ERESTARTNOINTR {
-                        report_tables(hwpt, "cannot be preserved");
-                    }
-                })?;
+            hwpt.preserve_tables().inspect_err(|err| {
+                // It gave way, which is nothing to be mended.
+                if *err != EINTR && *err != ERESTARTNOINTR {
+                    report_tables(hwpt, "cannot be preserved");
+                }
+            })?;
             if hwpt.domain().is_none() {
                 report_tables(hwpt, "is not preserved: attached devices are stopped");
             }

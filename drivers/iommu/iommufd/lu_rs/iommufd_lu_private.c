@@ -372,6 +372,15 @@ int iommufd_liveupdate_read_table(struct iommufd_hwpt_paging *hwpt, u64 iova,
 	return filled;
 }
 
+/* What the page after a folio of one page would be, or NULL if nobody can tell */
+static struct folio *iommufd_liveupdate_after(struct folio *folio)
+{
+	if (!IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP) || folio_test_large(folio))
+		return NULL;
+
+	return (struct folio *)(folio_page(folio, 0) + 1);
+}
+
 /**
  * iommufd_liveupdate_read_file - Read where pages of a file are in memory.
  * @file:     The file, which is in shmem and loses no pages meanwhile.
@@ -391,17 +400,27 @@ unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
 					  unsigned int nr)
 {
 	XA_STATE(xas, &file->f_mapping->i_pages, index);
-	u64 end = index + nr_pages;
+	u64 begin = index, end = index + nr_pages;
+	struct folio *folio, *next = NULL;
 	unsigned int filled = 0;
-	struct folio *folio;
 	u64 skip, count;
 
 	guard(rcu)();
 	xas_for_each(&xas, folio, end - 1) {
 		if (xas_retry(&xas, folio))
 			continue;
+
+		/* A page after the last one in memory, too: most are */
+		if (folio == next && xas.xa_index == index && !folio_test_large(folio)) {
+			next = iommufd_liveupdate_after(folio);
+			index++;
+			continue;
+		}
 		if (xa_is_value(folio) || folio->index > index)
 			break;
+		if (filled)
+			extents[filled - 1].len += (index - begin) * PAGE_SIZE;
+		begin = index;
 
 		skip = index - folio->index;
 		count = min(folio_nr_pages(folio) - skip, end - index);
@@ -410,7 +429,11 @@ unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
 						   count * PAGE_SIZE))
 			break;
 		index += count;
+		begin = index;
+		next = iommufd_liveupdate_after(folio);
 	}
+	if (filled)
+		extents[filled - 1].len += (index - begin) * PAGE_SIZE;
 	return filled;
 }
 
