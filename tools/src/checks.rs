@@ -215,12 +215,18 @@ fn rustdoc(ctx: &Context, stage: &mut Stage) -> Result<()> {
     no_warnings(ctx, "check-rustdoc")
 }
 
-/// kbuild's targets for the directories with our Rust crates.
+/// Whether kbuild can be asked for a directory of the kernel.
+fn is_built_by_itself(ctx: &Context, dir: &Path) -> bool {
+    ctx.tree().join(dir).join("Makefile").exists()
+}
+
+/// kbuild's targets for the directories with our Rust crates, or those above that build them.
 fn leaf_targets(ctx: &Context) -> Result<Vec<String>> {
     let mut dirs: Vec<String> = sources(ctx, &["rs"])?
         .iter()
         .filter(|(_, to)| !to.starts_with("rust"))
-        .filter_map(|(_, to)| to.parent().map(|dir| format!("{}/", dir.display())))
+        .filter_map(|(_, to)| to.ancestors().skip(1).find(|dir| is_built_by_itself(ctx, dir)))
+        .map(|dir| format!("{}/", dir.display()))
         .collect();
     dirs.sort();
     dirs.dedup();

@@ -87,6 +87,11 @@ mod sleep {
         IS_ASLEEP.load(Relaxed)
     }
 
+    /// Says whether the machine may be put to sleep, and notes that it is.
+    ///
+    /// # Safety
+    ///
+    /// Has no requirements: what it is given is only a number.
     unsafe extern "C" fn asked(
         _notifier: *mut bindings::notifier_block,
         action: c_ulong,
