@@ -42,14 +42,23 @@ struct Point {
     area: u64,
     /// Whether pages left the memfd meanwhile, so that all that are mapped are looked at.
     looked_at: bool,
+    /// Whether they are of the kind that there can be many of, though they are few.
+    alike: bool,
 }
 
 /// How much is mapped at once, in MiB, if nothing else is measured.
 const AREA: u64 = 256;
 
 /// One device that has a GiB mapped in small pages.
-const SMALL: Point =
-    Point { devices: 1, gib: 1, huge: false, marked: true, area: AREA, looked_at: false };
+const SMALL: Point = Point {
+    devices: 1,
+    gib: 1,
+    huge: false,
+    marked: true,
+    area: AREA,
+    looked_at: false,
+    alike: false,
+};
 
 /// The same in large ones.
 const HUGE: Point = Point { huge: true, ..SMALL };
@@ -58,7 +67,7 @@ const HUGE: Point = Point { huge: true, ..SMALL };
 const PARTS: Point = Point { area: 2, ..SMALL };
 
 /// What is always measured.
-const POINTS: [Point; 16] = [
+const POINTS: [Point; 17] = [
     Point { marked: false, ..SMALL },
     SMALL,
     Point { gib: 4, ..SMALL },
@@ -73,6 +82,7 @@ const POINTS: [Point; 16] = [
     Point { devices: 2, ..HUGE },
     Point { devices: 4, ..HUGE },
     Point { devices: 8, ..HUGE },
+    Point { devices: 8, alike: true, ..HUGE },
     Point { devices: 32, ..HUGE },
     Point { devices: MOST_DEVICES, ..HUGE },
 ];
@@ -138,18 +148,23 @@ const UNIT: [&str; 2] =
 
 impl Point {
     fn name(&self) -> String {
-        let Self { devices, gib, huge, marked, area, looked_at } = self;
+        let Self { devices, gib, huge, marked, area, looked_at, alike } = self;
         let page = if *huge { "2M" } else { "4K" };
         let marked = if *marked { "" } else { "-unmarked" };
         let area = if *area == AREA { String::new() } else { format!("-by-{area}M") };
         let looked_at = if *looked_at { "-looked-at" } else { "" };
-        format!("bench-{devices}x{gib}G-{page}{marked}{area}{looked_at}")
+        let alike = if *alike { "-alike" } else { "" };
+        format!("bench-{devices}x{gib}G-{page}{marked}{area}{looked_at}{alike}")
+    }
+
+    fn is_behind_switch(&self) -> bool {
+        self.alike || self.devices > ON_ROOT_PORTS
     }
 
     /// What its machine has.
     fn slots(&self) -> Vec<Slot> {
         let device = |model: &str| Device { model: model.to_owned(), backend: Backend::None };
-        if self.devices <= ON_ROOT_PORTS {
+        if !self.is_behind_switch() {
             return vec![Slot::Device(device(IGB)); self.devices];
         }
         let switch = Slot::Fixed(vec![device(NVME); ON_SWITCH]);
@@ -159,7 +174,7 @@ impl Point {
     /// The addresses of the devices.
     fn bdfs(&self) -> Vec<String> {
         let buses = (0..self.devices).map(|number| {
-            if self.devices <= ON_ROOT_PORTS {
+            if !self.is_behind_switch() {
                 return 1 + number;
             }
             1 + number / ON_SWITCH * BUSES_OF_SWITCH + 2 + number % ON_SWITCH
@@ -629,11 +644,12 @@ impl Results {
     /// What each of many devices takes, by itself, beside each of few, and what one takes.
     fn per_device(&self) -> Vec<(String, Option<f64>, &'static str)> {
         const FEW: usize = ON_ROOT_PORTS;
-        let each = |devices: usize, what| {
-            Some(self.get(Point { devices, ..HUGE }, what)? / devices as f64)
+        let each = |devices: usize, alike, what| {
+            Some(self.get(Point { devices, alike, ..HUGE }, what)? / devices as f64)
         };
         let ratio = |what| {
-            let ratio = each(MOST_DEVICES, what).zip(each(FEW, what)).map(|(many, few)| many / few);
+            let many = each(MOST_DEVICES, false, what);
+            let ratio = many.zip(each(FEW, true, what)).map(|(many, few)| many / few);
             let what = format!("{what}: one of {MOST_DEVICES} to one of {FEW} devices");
             (what, ratio, "at most 1.2")
         };
@@ -644,7 +660,9 @@ impl Results {
             ("preserve-device", ""),
             ("retrieve-device", "at most 1.2 times 9971"),
         ];
-        figures.extend(alone.map(|(what, goal)| (format!("{what}: alone"), each(1, what), goal)));
+        figures.extend(
+            alone.map(|(what, goal)| (format!("{what}: alone"), each(1, false, what), goal)),
+        );
         figures
     }
 
@@ -680,6 +698,7 @@ impl Results {
                 "marked": point.marked,
                 "area_mib": point.area,
                 "looked_at": point.looked_at,
+                "alike": point.alike,
                 "counts": counts,
             })
         });
@@ -856,7 +875,8 @@ mod tests {
         let all: Vec<Point> = POINTS.into_iter().chain(FULL).collect();
         for (index, point) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|other| other.name() != point.name()));
-            assert_eq!(point.test().machine.devices().count(), point.devices);
+            let devices = point.test().machine.devices().count();
+            assert!(devices == point.devices || point.alike && devices == ON_SWITCH);
             let mut bdfs = point.bdfs();
             bdfs.sort();
             bdfs.dedup();
