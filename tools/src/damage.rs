@@ -53,6 +53,15 @@ pub enum Part {
 
 const PAGE: u64 = 4096;
 
+/// How much of each page is looked at.
+const HEAD: usize = 32;
+
+/// What a page begins with.
+struct Head {
+    page: u64,
+    bytes: [u8; HEAD],
+}
+
 /// How much memory is looked through at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -132,9 +141,27 @@ impl Memory {
         self.read(phys).map(u64::from_le_bytes)
     }
 
-    fn pages(&self) -> impl Iterator<Item = u64> {
-        let high = HIGH..HIGH + (self.size - self.low);
-        (0..self.low).chain(high).step_by(PAGE as usize)
+    /// The address of what is at an offset in the file.
+    fn address(&self, at: u64) -> u64 {
+        if at < self.low { at } else { HIGH + (at - self.low) }
+    }
+
+    /// What all pages begin with that do not begin with zeroes. The next kernel is about to read them:
+    /// looking for each thing by itself, page by page, takes longer than it needs for that.
+    fn heads(&self) -> Result<Vec<Head>> {
+        let mut heads = Vec::new();
+        let mut chunk = vec![0; CHUNK];
+        for at in (0..self.size).step_by(CHUNK) {
+            let chunk = &mut chunk[..CHUNK.min((self.size - at) as usize)];
+            self.file.read_exact_at(chunk, at).context("looking through memory")?;
+            for (page, at) in chunk.chunks_exact(PAGE as usize).zip((at..).step_by(PAGE as usize)) {
+                let bytes: [u8; HEAD] = page[..HEAD].try_into().context("a page is longer")?;
+                if bytes != [0; HEAD] {
+                    heads.push(Head { page: self.address(at), bytes });
+                }
+            }
+        }
+        Ok(heads)
     }
 
     /// Counts what begins with these bytes, in places that devices write frames to.
@@ -151,10 +178,14 @@ impl Memory {
 
     /// Does all of the damage.
     pub fn damage(&self, all: &[Damage]) -> Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let heads = self.heads()?;
         // Before something is not what it has to be to be found.
         let places = all
             .iter()
-            .map(|one| Ok((self.locate(&one.bdf, one.part)? + 4 * one.word, one.flip)))
+            .map(|one| Ok((self.locate(&heads, &one.bdf, one.part)? + 4 * one.word, one.flip)))
             .collect::<Result<Vec<_>>>()?;
         for (at, flip) in places {
             let word = u32::from_le_bytes(self.read(at)?) ^ flip;
@@ -165,9 +196,9 @@ impl Memory {
     }
 
     /// Finds something that there is of a device.
-    fn locate(&self, bdf: &str, part: Part) -> Result<u64> {
+    fn locate(&self, heads: &[Head], bdf: &str, part: Part) -> Result<u64> {
         let id = source_id(bdf).with_context(|| format!("{bdf} is no address"))?;
-        let device = self.device(id)?;
+        let device = self.device(heads, id)?;
         let record: [u8; DEVICE as usize] = self.read(device)?;
         let unit = u64_in(&record, DEVICE_UNIT);
         let page = device & TABLE;
@@ -176,10 +207,9 @@ impl Memory {
             Part::Device => device,
             Part::Domain => u64_in(&record, DEVICE_DOMAIN),
             Part::Unit => unit,
-            Part::Records => self.only(|memory, at| {
-                let bytes: [u8; 32] = memory.read(at)?;
-                Ok(bytes[..8] == [1, 0, 0, 0, 0, 0, 0, 0]
-                    && u64_in(&bytes, RECORDS_DEVICES) == page)
+            Part::Records => only(heads, |head| {
+                Ok(head.bytes[..8] == [1, 0, 0, 0, 0, 0, 0, 0]
+                    && u64_in(&head.bytes, RECORDS_DEVICES) == page)
             })?,
             Part::Root => self.root(unit, id)?.0,
             Part::Context => self.context(unit, id)?,
@@ -191,44 +221,30 @@ impl Memory {
         })
     }
 
-    /// Finds the only page that something is true of.
-    fn only(&self, is: impl Fn(&Self, u64) -> Result<bool>) -> Result<u64> {
-        let mut found = vec![];
-        for page in self.pages() {
-            if is(self, page)? {
-                found.push(page);
-            }
-        }
-        match found[..] {
-            [page] => Ok(page),
-            _ => bail!("what is to be damaged is in {} pages", found.len()),
-        }
-    }
-
     /// Finds the record of the device with this source ID.
-    fn device(&self, id: u16) -> Result<u64> {
+    fn device(&self, heads: &[Head], id: u16) -> Result<u64> {
         // Needed by nobody else, and at this address of the first segment.
         let mut begins = [0; 16];
         begins[0] = 1;
         begins[8..10].copy_from_slice(&id.to_le_bytes());
-        let find_in = |memory: &Self, page: u64| -> Result<Option<u64>> {
-            let header: [u8; HEADER as usize] = memory.read(page)?;
-            let (next, count) = (u64_in(&header, 0), u64_in(&header, 8));
-            if next % PAGE != 0 || !memory.is_memory(next) || !(1..PAGE / DEVICE).contains(&count) {
+        let find_in = |head: &Head| -> Result<Option<u64>> {
+            let (next, count) = (u64_in(&head.bytes, 0), u64_in(&head.bytes, 8));
+            if next % PAGE != 0 || !self.is_memory(next) || !(1..PAGE / DEVICE).contains(&count) {
                 return Ok(None);
             }
-            for at in (0..count).map(|n| page + HEADER + DEVICE * n) {
-                let bytes: [u8; DEVICE as usize] = memory.read(at)?;
+            for at in (0..count).map(|n| head.page + HEADER + DEVICE * n) {
+                let bytes: [u8; DEVICE as usize] = self.read(at)?;
                 let names = [DEVICE_DOMAIN, DEVICE_UNIT].map(|field| u64_in(&bytes, field));
-                let is_named = |at: &u64| *at != 0 && *at % 8 == 0 && memory.is_memory(*at);
+                let is_named = |at: &u64| *at != 0 && *at % 8 == 0 && self.is_memory(*at);
                 if bytes[..16] == begins && names.iter().all(is_named) {
                     return Ok(Some(at));
                 }
             }
             Ok(None)
         };
-        let page = self.only(|memory, page| Ok(find_in(memory, page)?.is_some()))?;
-        find_in(self, page)?.context("it was there")
+        let page = only(heads, |head| Ok(find_in(head)?.is_some()))?;
+        let head = heads.iter().find(|head| head.page == page).context("it was there")?;
+        find_in(head)?.context("it was there")
     }
 
     /// Finds the half of the root entry that is for a device, and tells the number of the device in
@@ -248,6 +264,20 @@ impl Memory {
     fn context(&self, unit: u64, id: u16) -> Result<u64> {
         let (root, index, size) = self.root(unit, id)?;
         Ok((self.read_u64(root)? & TABLE) + index * size)
+    }
+}
+
+/// Finds the only page that something is true of.
+fn only(heads: &[Head], is: impl Fn(&Head) -> Result<bool>) -> Result<u64> {
+    let mut found = vec![];
+    for head in heads {
+        if is(head)? {
+            found.push(head.page);
+        }
+    }
+    match found[..] {
+        [page] => Ok(page),
+        _ => bail!("what is to be damaged is in {} pages", found.len()),
     }
 }
 
@@ -317,7 +347,8 @@ mod tests {
             (Part::Directory, DIRECTORY),
             (Part::Pasid, PASIDS),
         ] {
-            assert_eq!(memory.locate("01:01.0", part).expect("found"), at, "{part:?}");
+            let heads = memory.heads().expect("what pages begin with");
+            assert_eq!(memory.locate(&heads, "01:01.0", part).expect("found"), at, "{part:?}");
         }
     }
 
@@ -355,8 +386,12 @@ mod tests {
 
     #[test]
     fn device_that_is_not_there_is_not_found() {
-        assert!(memory("absent").locate("02:00.0", Part::Device).is_err());
-        assert!(memory("address").locate("here", Part::Device).is_err());
+        let locate = |memory: Memory, bdf| {
+            let heads = memory.heads().expect("what pages begin with");
+            memory.locate(&heads, bdf, Part::Device)
+        };
+        assert!(locate(memory("absent"), "02:00.0").is_err());
+        assert!(locate(memory("address"), "here").is_err());
     }
 
     #[test]
