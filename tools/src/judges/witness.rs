@@ -17,8 +17,9 @@ const IN_TIME: f64 = 0.25;
 /// harness, but is cut off after the microseconds.
 const CLOCK: f64 = 1e-6;
 
-/// The fewest frames that show a device at work.
-const FEWEST: usize = 50;
+/// The fewest frames that show a device at work: as many as come in a fifth of a second.  On a fast
+/// host there is half a second between the last word of one kernel and the first one of the next.
+const FEWEST: usize = 20;
 
 /// Always.
 const EVER: f64 = f64::INFINITY;
