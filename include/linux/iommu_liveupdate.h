@@ -35,6 +35,8 @@ struct liveupdate_file_handler;
  * @restore_device:    Prepare to attach a device to such a domain as its first
  *                     one, which finds everything in place.
  * @block_device:      Take away what was handed over for a device.
+ * @release_domain:    A domain of tables that were handed over is about to be
+ *                     freed: give back what @restore_device had it keep.
  *
  * All may sleep, and are called with locks of the core held.
  */
@@ -56,6 +58,7 @@ struct iommu_liveupdate_ops {
 					       const struct iommu_domain_ser *ser);
 	int (*restore_device)(struct device *dev, struct iommu_domain *domain);
 	void (*block_device)(struct device *dev);
+	void (*release_domain)(struct iommu_domain *domain);
 };
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
@@ -71,6 +74,10 @@ void iommu_unpreserve_device(struct iommu_domain *domain, struct device *dev);
 bool iommu_liveupdate_is_group_whole(struct device *dev);
 int iommu_liveupdate_finish_device(struct device *dev);
 void iommu_liveupdate_transfer_domain(u64 handle, void *owner);
+bool iommu_liveupdate_can_end(void);
+void iommu_liveupdate_end_domain(u64 handle);
+void iommu_liveupdate_end_owner(void *owner);
+void iommu_liveupdate_end_lost(void);
 
 /* For the IOMMU core */
 bool iommu_liveupdate_was_preserved(struct device *dev);
@@ -85,7 +92,11 @@ int iommu_liveupdate_get_hw(u64 kind, u64 token, u64 *phys,
 int iommu_liveupdate_get_device(u64 iommu_phys, u32 index,
 				struct iommu_device_ser *device,
 				struct iommu_domain_ser *domain);
+void iommu_liveupdate_set_contained(u64 kind, u64 token);
 void iommu_liveupdate_free_domain(struct iommu_domain *domain);
+
+/* What drivers of IOMMUs have for a device that is not there */
+void intel_liveupdate_end_device(u64 token, u16 bdf);
 
 /* For the above */
 int iommu_liveupdate_check_group(struct device *dev,

@@ -5,8 +5,13 @@
 mod incoming;
 mod outgoing;
 
+pub(crate) use self::incoming::Which;
+
 use self::{
-    incoming::Incoming,
+    incoming::{
+        Incoming,
+        Pending, //
+    },
     outgoing::Outgoing, //
 };
 use super::ffi::{
@@ -61,8 +66,15 @@ impl Flb for Iommus {
         KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
     }
 
-    /// Frees domains of devices that were removed, and could not be finished.
+    /// Frees domains of devices that were removed, and could not be finished, and what was made for no
+    /// device.
     fn finish(incoming: Pin<KBox<Self::Incoming>>) {
+        while let Some(tables) = {
+            let tables = incoming.lock().take_tables(Which::Lost);
+            tables
+        } {
+            incoming::free_tables(&tables);
+        }
         let left_over = incoming.lock().left_over();
 
         for domain in left_over {
@@ -215,6 +227,102 @@ pub(crate) fn finish(device: Device) -> Result {
         domain.free();
     }
     Ok(())
+}
+
+/// Notes that what an IOMMU has of devices can be taken away from now on, or was.
+pub(crate) fn set_contained(kind: u64, token: u64) {
+    if let Ok(incoming) = IOMMUS.incoming() {
+        incoming.lock().set_contained(kind, token);
+    }
+}
+
+/// Returns whether devices that were handed over can be kept from memory.
+pub(crate) fn can_end() -> bool {
+    let Ok(incoming) = IOMMUS.incoming() else {
+        return true;
+    };
+    let uncontained = incoming.lock().uncontained();
+
+    if let Some(token) = uncontained {
+        if kernel::liveupdate_may_log!() {
+            pr_warn!(
+                "IOMMU at {token:#x} was handed over, and this kernel has no driver for it: what it maps is not given back before the machine is reset\n"
+            );
+        }
+    }
+    uncontained.is_none()
+}
+
+/// Notes who has a domain that was handed over.
+pub(crate) fn set_owner(phys: u64, owner: usize) {
+    if let Ok(incoming) = IOMMUS.incoming() {
+        incoming.lock().set_owner(phys, owner);
+    }
+}
+
+/// Ends the passage of all devices of certain domains which nobody ended, and frees the tables of the
+/// domains: no IOMMU walks them afterwards.
+pub(crate) fn end(which: Which) {
+    let Ok(incoming) = IOMMUS.incoming() else {
+        return;
+    };
+
+    // One by one: the locks of groups come before that of the records.
+    let mut from = 0;
+    loop {
+        let next = incoming.lock().next_pending(which, from);
+        let Some(pending) = next else {
+            break;
+        };
+
+        from = pending.at + 1;
+        if !keep_from_memory(&pending) {
+            continue;
+        }
+        let domain = incoming.lock().finish_at(pending.at);
+        if let Some(domain) = domain {
+            domain.free();
+        }
+        // It may have been found meanwhile: too late for it.
+        let found = pending.address.and_then(lu_pci::find);
+        if let Some(device) = found.as_deref().and_then(Device::of) {
+            let _ = device.release_group();
+        }
+    }
+
+    loop {
+        let next = incoming.lock().take_tables(which);
+        let Some(tables) = next else {
+            break;
+        };
+
+        incoming::free_tables(&tables);
+    }
+}
+
+/// Keeps a device that nobody ended from all that was handed over for it. Returns whether nobody has
+/// its domain any more.
+fn keep_from_memory(pending: &Pending) -> bool {
+    let Some(address) = pending.address else {
+        // No IOMMU took over anything for it.
+        return true;
+    };
+    let found = lu_pci::find(address);
+
+    if let Some(device) = found.as_deref().and_then(Device::of) {
+        stop(device);
+        if let Err(err) = device.release_group() {
+            pr_err!("{address:?} keeps the translation that was handed over: {err:?}\n");
+            return false;
+        }
+        return true;
+    }
+
+    if let Some((kind, token)) = pending.iommu {
+        ffi::end_device(kind, token, address.bdf());
+        pr_warn!("{address:?} was not found: it loses the translation that was handed over\n");
+    }
+    true
 }
 
 /// Prepares to free a domain.

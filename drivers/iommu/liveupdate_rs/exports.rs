@@ -5,6 +5,7 @@
 use super::{
     apply::{
         self,
+        Which,
         IOMMUS, //
     },
     ffi::{
@@ -207,12 +208,76 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(
 /// `owner` lives until these devices are finished.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_transfer_domain(handle: u64, owner: *mut c_void) {
+    apply::set_owner(handle, owner.addr());
     apply::for_each_device_of(handle, |device| {
         // SAFETY: By function requirement.
         if let Err(err) = unsafe { device.transfer_owner(owner) } {
             pr_warn!("DMA of a device is not given to who retrieved its domain: {err:?}\n");
         }
     });
+}
+
+/// Returns whether all that the previous kernel handed over can be kept from going on. May sleep.
+///
+/// If not, a device that is not finished is behind an IOMMU that this kernel has no driver for, and
+/// may go on writing to what its domain maps: that memory is not to be given back. It is logged.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_can_end() -> bool {
+    apply::can_end()
+}
+
+/// Ends the passage of all devices that had the domain with this handle, as far as nobody did, and
+/// frees its tables if it was restored for none of them. May sleep.
+///
+/// Devices that are found are stopped; the entries of others are taken away. Nothing that was handed
+/// over reaches what the domain maps afterwards, if [`iommu_liveupdate_can_end`] said so before.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_end_domain(handle: u64) {
+    apply::end(Which::At(handle));
+}
+
+/// Does the same as [`iommu_liveupdate_end_domain`] for all domains of an owner, who got them by
+/// [`iommu_liveupdate_transfer_domain`]. May sleep.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_end_owner(owner: *mut c_void) {
+    if !owner.is_null() {
+        apply::end(Which::OwnedBy(owner.addr()));
+    }
+}
+
+/// Does the same as [`iommu_liveupdate_end_domain`] for all devices that are not found, whatever domain
+/// they had: it is not known any more. May sleep.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_end_lost() {
+    apply::end(Which::Lost);
+}
+
+/// Notes that what an IOMMU has of devices that were handed over can be taken away, or was. May sleep.
+///
+/// `kind` and `token` are what its record is known by.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_set_contained(kind: u64, token: u64) {
+    apply::set_contained(kind, token);
 }
 
 /// Keeps a device from doing DMA, which its new owner has not set up. May sleep.

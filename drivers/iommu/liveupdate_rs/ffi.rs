@@ -27,7 +27,8 @@ use kernel::{
             RawDeviceSer,
             RawDomainSer,
             RawHwSer,
-            Table, //
+            Table,
+            Unit, //
         },
         pci as lu_pci,
     },
@@ -149,6 +150,14 @@ impl Domain {
 
         // SAFETY: Null, or from `keep`; nobody borrows it, for nobody has the domain any more.
         unsafe { Pin::<KBox<T>>::try_from_foreign(kept.cast()) }
+    }
+
+    /// Has the driver take back what it gave a domain that was handed over, and that is about to be freed.
+    pub(crate) fn give_back(self) {
+        if let Some(release) = self.ops().ok().and_then(|ops| ops.release_domain) {
+            // SAFETY: By the type invariants.
+            unsafe { release(self.as_raw()) };
+        }
     }
 
     /// Frees a domain that nobody uses.
@@ -475,27 +484,60 @@ impl Visitor for Adopt {
         // What is half adopted is lost: this goes on to the end, whoever waits.
         let _ = pause();
         self.left = self.left.checked_sub(1).ok_or(E2BIG)?;
-
-        // SAFETY: Accepts any address.
-        if !unsafe { bindings::kho_is_preserved(phys, 0) } {
-            return Err(EINVAL);
-        }
-        // SAFETY: Accepts any memory, which this is, and restores it once.
-        if unsafe { bindings::kho_restore_folio(phys) }.is_null() {
-            return Err(EINVAL);
-        }
-        let table = table_at(phys)?;
-
-        // SAFETY: Just restored, as a folio that is ours.
-        unsafe { bindings::iommu_liveupdate_restored(table.as_ptr().cast(), self.incoherent) };
-
-        // INVARIANT: Ours, and it is freed by the domain only.
-        Ok(Walked(table))
+        take_over(phys, self.incoherent)
     }
 
     fn entry(&self, table: &Walked, index: usize) -> u64 {
         entry(table, index)
     }
+}
+
+/// Frees tables that were handed over, each after those that it names.
+struct Free {
+    /// How many more there can be, at most.
+    left: u64,
+}
+
+impl Visitor for Free {
+    type Table = Walked;
+    type Error = Error;
+
+    fn enter(&mut self, phys: u64) -> Result<Walked> {
+        // What is half freed is lost: this goes on to the end, whoever waits.
+        let _ = pause();
+        self.left = self.left.checked_sub(1).ok_or(E2BIG)?;
+        take_over(phys, false)
+    }
+
+    fn entry(&self, table: &Walked, index: usize) -> u64 {
+        entry(table, index)
+    }
+
+    fn leave(&mut self, table: Walked) {
+        // SAFETY: `enter` took it over, and it is shown once more only.
+        unsafe { bindings::iommu_liveupdate_free_restored(table.0.as_ptr().cast()) };
+    }
+}
+
+/// Takes over a table that was handed over, if it was, and if nobody did before.
+///
+/// `incoherent` says that the IOMMU reads it past the caches.
+fn take_over(phys: u64, incoherent: bool) -> Result<Walked> {
+    // SAFETY: Accepts any address.
+    if !unsafe { bindings::kho_is_preserved(phys, 0) } {
+        return Err(EINVAL);
+    }
+    // SAFETY: Accepts any memory, which this is, and restores it once.
+    if unsafe { bindings::kho_restore_folio(phys) }.is_null() {
+        return Err(EINVAL);
+    }
+    let table = table_at(phys)?;
+
+    // SAFETY: Just restored, as a folio that is ours.
+    unsafe { bindings::iommu_liveupdate_restored(table.as_ptr().cast(), incoherent) };
+
+    // INVARIANT: Ours, and it is freed by its domain only, or by `Free::leave()`, which has the last one.
+    Ok(Walked(table))
 }
 
 /// Preserves all tables of a domain, or none. Returns how many there are.
@@ -534,6 +576,27 @@ pub(crate) fn adopt_tables(
 
     tables::walk(&mut visitor, format, top, level)
 }
+
+/// Frees all tables of a domain that were handed over, at most as many as given. If that fails some are.
+pub(crate) fn free_tables(format: Format, top: u64, level: u8, most: u64) -> Result {
+    tables::walk(&mut Free { left: most }, format, top, level)
+}
+
+/// Takes away what an IOMMU has of a device that was not found.
+pub(crate) fn end_device(kind: u64, token: u64, bdf: u16) {
+    if kind == Unit::INTEL {
+        end_intel_device(token, bdf);
+    }
+}
+
+#[cfg(CONFIG_INTEL_IOMMU_LIVEUPDATE)]
+fn end_intel_device(token: u64, bdf: u16) {
+    // SAFETY: Accepts any numbers.
+    unsafe { bindings::intel_liveupdate_end_device(token, bdf) };
+}
+
+#[cfg(not(CONFIG_INTEL_IOMMU_LIVEUPDATE))]
+fn end_intel_device(_token: u64, _bdf: u16) {}
 
 /// Counts tables that were handed over, before they are this kernel's, or takes them off the count.
 pub(crate) fn account(top: u64, tables: isize) {

@@ -13,3 +13,7 @@ EXPORT_SYMBOL_GPL(iommu_unpreserve_device);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_is_group_whole);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_finish_device);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_transfer_domain);
+EXPORT_SYMBOL_GPL(iommu_liveupdate_can_end);
+EXPORT_SYMBOL_GPL(iommu_liveupdate_end_domain);
+EXPORT_SYMBOL_GPL(iommu_liveupdate_end_owner);
+EXPORT_SYMBOL_GPL(iommu_liveupdate_end_lost);

@@ -71,6 +71,12 @@ void iommu_liveupdate_restored(void *virt, bool incoherent)
 	iommu_liveupdate_account(virt, folio_nr_pages(virt_to_folio(virt)));
 }
 
+/* Free pages at @virt for which iommu_liveupdate_restored() was called */
+void iommu_liveupdate_free_restored(void *virt)
+{
+	iommu_free_pages(virt);
+}
+
 /*
  * The last moment at which one may sleep before the IOMMUs are shut down, and
  * the first at which the kexec cannot be called off any more.

@@ -51,7 +51,7 @@ pub(crate) const fn classify(format: Format, level: u8, entry: u64) -> Entry {
     }
 }
 
-/// Somebody who is shown each table once.
+/// Somebody who is shown each table: before the tables that it names, and after them.
 pub(crate) trait Visitor {
     /// A table whose entries can be read.
     type Table;
@@ -64,6 +64,9 @@ pub(crate) trait Visitor {
 
     /// Returns an entry of a table, which has [`ENTRIES`].
     fn entry(&self, table: &Self::Table, index: usize) -> u64;
+
+    /// Is shown a table again, after all tables below it.
+    fn leave(&mut self, _table: Self::Table) {}
 }
 
 /// Shows all tables of a domain to a visitor, in an order that depends on the tables only.
@@ -79,6 +82,7 @@ pub(crate) fn walk<V: Visitor>(
 ) -> Result<(), V::Error> {
     let table = visitor.enter(top)?;
     let Some(below) = level.checked_sub(1) else {
+        visitor.leave(table);
         return Ok(());
     };
 
@@ -87,5 +91,6 @@ pub(crate) fn walk<V: Visitor>(
             walk(visitor, format, phys, below)?;
         }
     }
+    visitor.leave(table);
     Ok(())
 }

@@ -84,11 +84,25 @@ impl Bdfs {
     }
 }
 
+/// Who has the tag (the domain ID) of a device that was adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag {
+    /// The unit keeps it for the device.
+    Reserved,
+    /// A domain that was restored for the device has it, and gives it back when it is freed.
+    Domains,
+    /// It was given back, since nothing uses it any more.
+    GivenBack,
+}
+
 /// What is kept with a unit that was adopted, or that is to be.
 #[pin_data]
 pub(crate) struct Kept {
     /// It was adopted.
     adopted: AtomicFlag,
+    /// It translates nothing any more, and goes on so for ever: a device behind it may do DMA, and this
+    /// kernel cannot stop that.
+    blocked: AtomicFlag,
     /// The devices that were adopted with it, in the order of their numbers.
     #[pin]
     devices: Mutex<KVec<Adopted>>,
@@ -113,12 +127,15 @@ struct Adopted {
     directory_taken: bool,
     /// It was attached to a domain, or to none, since.
     taken: bool,
+    /// Who has `attachment.did`.
+    tag: Tag,
 }
 
 impl Kept {
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             adopted: AtomicFlag::new(false),
+            blocked: AtomicFlag::new(false),
             devices <- new_mutex!(KVec::new()),
             entries: Bdfs::new(),
             preserved: AtomicFlag::new(false),
@@ -318,6 +335,9 @@ pub(crate) fn shutdown(unit: Unit<'_>) -> bool {
     let Some(kept) = unit.kept::<Kept>() else {
         return false;
     };
+    if kept.blocked.load(Relaxed) {
+        return true;
+    }
     let Some(root) = unit.root().filter(|_| kept.leaves.load(Relaxed)) else {
         return false;
     };
@@ -514,6 +534,7 @@ fn try_adopt(unit: Unit<'_>, phys: u64, raw: &RawHwSer) -> Result<bool> {
         !is_adopted(lu_pci::address(device).bdf())
     });
     *kept.devices.lock() = adoption.devices;
+    unit.set_contained();
 
     free_irq_table(unit, &record);
     Ok(true)
@@ -673,7 +694,9 @@ fn adopt_device(
     }
     if !has_tag {
         unit.reserve_did(attachment.did)?;
-        adoption.add_tag(attachment.domain, attachment.did)?;
+        adoption
+            .add_tag(attachment.domain, attachment.did)
+            .inspect_err(|_| unit.give_back_did(attachment.did))?;
     }
 
     let devices = &mut adoption.devices;
@@ -685,6 +708,7 @@ fn adopt_device(
                 pasids: record.pasids,
                 directory_taken: false,
                 taken: false,
+                tag: Tag::Reserved,
             },
             GFP_KERNEL,
         )
@@ -780,13 +804,27 @@ pub(crate) fn take_pasids(device: &Device<'_>) -> Option<PasidDirectory> {
     })?
 }
 
-/// Returns the tag that the domain of a device has, before the device is attached to it.
-pub(crate) fn did(device: &Device<'_>) -> Result<u16> {
+/// Has the domain of a device take over the tag that the device uses, with `set_tag`, before the device
+/// is attached to it.
+///
+/// # Errors
+///
+/// `ENODEV` if the device was not adopted, or was attached to something since; as `set_tag`.
+pub(crate) fn restore_tag(
+    device: &Device<'_>,
+    set_tag: impl FnOnce(Unit<'_>, u16) -> Result,
+) -> Result {
+    let unit = device.unit().ok_or(ENODEV)?;
+
     with_adopted(device, |adopted| {
-        (!adopted.taken).then_some(adopted.attachment.did)
+        if adopted.taken {
+            return Err(ENODEV);
+        }
+        set_tag(unit, adopted.attachment.did)?;
+        adopted.tag = Tag::Domains;
+        Ok(())
     })
-    .flatten()
-    .ok_or(ENODEV)
+    .ok_or(ENODEV)?
 }
 
 /// Checks that a device is attached to a domain already, as it was handed over.
@@ -834,17 +872,146 @@ pub(crate) fn attach(device: &Device<'_>, domain: &RawDomainSer, did: u16) -> Op
 
 /// Takes away what was handed over of a device, if it was.
 pub(crate) fn give_up(device: &Device<'_>) {
-    with_adopted(device, |adopted| adopted.taken = true);
     device.clear_entries();
+    if let Some(unit) = device.unit() {
+        forget(unit, device.bdf(), |_| ());
+    }
 }
 
-/// Stops all devices that a unit, which is about to stop translating, kept from memory.
-pub(crate) fn stop_devices(unit: Unit<'_>) {
-    if !unit.must_stop() {
+/// Takes away what was handed over of a device that this kernel did not find, if it was: the unit walks
+/// none of it afterwards.
+pub(crate) fn end_device(unit: Unit<'_>, bdf: u16) {
+    forget(unit, bdf, |root| {
+        let place = Place::of(bdf, unit.is_scalable());
+        let table = plan::context_table(root.load(place.half)).and_then(TablePage::of_this_kernel);
+
+        if let Some(table) = table {
+            unit.clear(&table, place.word, place.words);
+            unit.flush_all();
+        }
+    });
+}
+
+/// Has nobody take over what was handed over of a device any more, after `clear` took away its entries.
+///
+/// Its tag is given back if no other device uses that, and its PASID tables are freed if the driver has
+/// not got them.
+fn forget(unit: Unit<'_>, bdf: u16, clear: impl FnOnce(&TablePage)) {
+    let (Some(kept), Some(root)) = (unit.kept::<Kept>(), unit.root()) else {
         return;
+    };
+    let mut devices = kept.devices.lock();
+    let Ok(index) = devices.binary_search_by_key(&bdf, |adopted| adopted.bdf) else {
+        return;
+    };
+
+    clear(&root);
+    let adopted = &mut devices[index];
+    adopted.taken = true;
+    if !core::mem::replace(&mut adopted.directory_taken, true) {
+        if let Some(pasids) = adopted.pasids {
+            free_pasids(&pasids);
+        }
+    }
+
+    if adopted.tag == Tag::Reserved {
+        adopted.tag = Tag::GivenBack;
+        give_back_unused(unit, &devices, devices[index].attachment.did);
+    }
+}
+
+/// Gives back a tag, unless a device still uses it, or a domain has it.
+fn give_back_unused(unit: Unit<'_>, devices: &[Adopted], did: u16) {
+    let is_used = devices
+        .iter()
+        .any(|adopted| adopted.attachment.did == did && adopted.tag != Tag::GivenBack);
+
+    if !is_used {
+        unit.give_back_did(did);
+    }
+}
+
+/// Frees a PASID directory that was taken over, and its first table, when no entry leads there.
+fn free_pasids(pasids: &PasidDirectory) {
+    let Some(directory) = TablePage::of_this_kernel(pasids.table.phys()) else {
+        return;
+    };
+
+    if let Some(first) = plan::pasid_table(directory.load(0)).and_then(TablePage::of_this_kernel) {
+        first.free();
+    }
+    directory.free();
+}
+
+/// Stops all devices that a unit keeps from memory, which is about to stop translating. Returns whether
+/// it may.
+///
+/// It may not if the previous kernel let a device go on that this kernel did not find: nobody can stop
+/// it. Then the unit goes on, and lets nothing through any more, for any device behind it, until the
+/// machine is reset.
+pub(crate) fn stop_devices(unit: Unit<'_>) -> bool {
+    if !unit.must_stop() {
+        return true;
     }
 
     stop(unit, "its IOMMU is not taken over", |_| true);
+    let token = unit.token();
+    let Ok((phys, raw)) = ffi::unit_record(unit) else {
+        return true;
+    };
+    let is_there = |raw: &RawDeviceSer| {
+        DeviceRecord::try_from(raw).is_ok_and(|record| lu_pci::find(record.address).is_some())
+    };
+    let may_stop = ffi::device_records(phys).all(|(device, _)| is_there(&device));
+
+    if let Some(kept) = unit.kept::<Kept>() {
+        give_back_all(unit, kept);
+    }
+    if !may_stop {
+        pr_err!(
+            "IOMMU at {token:#x} lets no DMA through any more: a device may do some that was not found, and cannot be stopped; reset the machine\n"
+        );
+        block(unit, &raw);
+    }
+    unit.set_contained();
+    may_stop
+}
+
+/// Gives back the tags of all devices that were adopted: the unit is about to translate nothing.
+fn give_back_all(unit: Unit<'_>, kept: Pin<&Kept>) {
+    let mut devices = kept.devices.lock();
+
+    kept.adopted.store(false, Relaxed);
+    for index in 0..devices.len() {
+        let adopted = &mut devices[index];
+
+        adopted.taken = true;
+        adopted.directory_taken = true;
+        if adopted.tag == Tag::Reserved {
+            adopted.tag = Tag::GivenBack;
+            give_back_unused(unit, &devices, devices[index].attachment.did);
+        }
+    }
+}
+
+/// Has a unit that translates let nothing through, for good.
+///
+/// The tables that it does not walk any more stay where they are.
+fn block(unit: Unit<'_>, raw: &RawHwSer) {
+    // As long as nobody takes it over, it is reserved.
+    let handed_over = UnitRecord::try_from(raw)
+        .ok()
+        .map(|record| record.root.phys())
+        .filter(|root| kho::is_preserved(*root, 0))
+        .and_then(TablePage::of_this_kernel);
+
+    if let Some(root) = unit.root().or(handed_over) {
+        unit.block(&root);
+    }
+    match kept(unit) {
+        Ok(kept) => kept.blocked.store(true, Relaxed),
+        Err(err) => pr_err!("a unit may not stay blocked in the next kernel: {err:?}\n"),
+    }
 }
 
 /// Stops some devices behind a unit. Those that do DMA are named.

@@ -55,17 +55,34 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_is_adopted(
 
 /// Stops all devices behind a unit that translates, and is about not to. May sleep.
 ///
-/// Does nothing in a kernel that saves the memory of a crashed one.
+/// Returns whether translation may be turned off. If not, the previous kernel let a device go on that
+/// this kernel did not find, and cannot stop: the unit lets nothing through any more, and is to stay
+/// as it is. What was adopted with the unit is not taken over any more.
+///
+/// Returns true, and does nothing, in a kernel that saves the memory of a crashed one.
 ///
 /// # Safety
 ///
 /// `iommu` is a unit that is being set up.
 #[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_stop_devices(iommu: *mut bindings::intel_iommu) {
+pub(crate) unsafe extern "C" fn intel_liveupdate_stop_devices(
+    iommu: *mut bindings::intel_iommu,
+) -> bool {
     // SAFETY: By function requirement.
-    if let Some(unit) = unsafe { Unit::new(iommu) } {
-        apply::stop_devices(unit);
-    }
+    unsafe { Unit::new(iommu) }.is_none_or(apply::stop_devices)
+}
+
+/// Takes away what was handed over of a device that this kernel did not find. May sleep.
+///
+/// `token` is what its unit is known by, `bdf` the device's bus, device and function number. The unit
+/// walks nothing of it afterwards. Does nothing if it was not adopted.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn intel_liveupdate_end_device(token: u64, bdf: u16) {
+    ffi::with_unit(token, |unit| apply::end_device(unit, bdf));
 }
 
 /// Gets the PASID directory that was handed over for a device, if there is one. May sleep.
@@ -297,10 +314,11 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_restore_device(
     from_result(|| {
         // SAFETY: By function requirement.
         let device = unsafe { Device::look_at(dev, ptr::null_mut()) };
-        let did = apply::did(&device)?;
 
-        // SAFETY: By function requirement.
-        unsafe { ffi::set_did(domain, device.unit().ok_or(ENODEV)?, did) }?;
+        apply::restore_tag(&device, |unit, did| {
+            // SAFETY: By function requirement.
+            unsafe { ffi::set_did(domain, unit, did) }
+        })?;
         Ok(0)
     })
 }

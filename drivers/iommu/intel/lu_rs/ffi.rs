@@ -142,6 +142,25 @@ impl<'a> Unit<'a> {
         to_result(unsafe { bindings::intel_liveupdate_reserve_did(self.as_raw(), did) })
     }
 
+    /// Gives back a tag that was kept from other domains, and that no entry has any more.
+    pub(crate) fn give_back_did(self, did: u16) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::intel_liveupdate_give_back_did(self.as_raw(), did) };
+    }
+
+    /// Tells the core that what the unit has of devices can be taken away from now on, or was.
+    pub(crate) fn set_contained(self) {
+        // SAFETY: Accepts any numbers.
+        unsafe { bindings::iommu_liveupdate_set_contained(UnitRecord::INTEL, self.token()) };
+    }
+
+    /// Has the unit, which translates with this root table, let nothing through, and report no faults.
+    pub(crate) fn block(self, root: &TablePage) {
+        self.clear(root, 0, WORDS);
+        // SAFETY: By the type invariants, at boot, when nobody else uses the unit.
+        unsafe { bindings::intel_liveupdate_forget_entries(self.as_raw()) };
+    }
+
     /// Makes what was written to a part of a table visible to the unit. In any context.
     fn flush_cache(self, at: NonNull<u64>, words: usize) {
         // CAST: lossless, not more than a table.
@@ -329,6 +348,12 @@ impl TablePage {
         Ok(page)
     }
 
+    /// Frees a table that was taken over, which nothing leads to any more.
+    pub(crate) fn free(self) {
+        // SAFETY: Callers took it over, and have no other reference.
+        unsafe { bindings::iommu_liveupdate_free_restored(self.0.as_ptr().cast()) };
+    }
+
     fn at(&self, index: usize) -> NonNull<u64> {
         debug_assert!(index < WORDS);
 
@@ -378,6 +403,17 @@ pub(crate) fn preserve(phys: u64) -> Result {
 pub(crate) fn unpreserve(phys: u64) {
     // SAFETY: The folio of a table that was preserved.
     unsafe { bindings::kho_unpreserve_folio(folio(phys)) };
+}
+
+/// Calls `f` with the unit that is known by this token, if this kernel has it.
+pub(crate) fn with_unit(token: u64, f: impl FnOnce(Unit<'_>)) {
+    // SAFETY: Accepts any number.
+    let iommu = unsafe { bindings::intel_liveupdate_find(token) };
+
+    // SAFETY: Null, or a unit. Units that translate do not go away.
+    if let Some(unit) = unsafe { Unit::new(iommu) } {
+        f(unit);
+    }
 }
 
 /// A device that is behind a unit.

@@ -30,7 +30,7 @@ extern const struct iommu_liveupdate_ops intel_liveupdate_ops;
 
 bool intel_liveupdate_adopt(struct intel_iommu *iommu);
 bool intel_liveupdate_is_adopted(const struct intel_iommu *iommu);
-void intel_liveupdate_stop_devices(struct intel_iommu *iommu);
+bool intel_liveupdate_stop_devices(struct intel_iommu *iommu);
 bool intel_liveupdate_pasid_table(struct device_domain_info *info,
 				  struct pasid_table *table);
 bool intel_liveupdate_attach(struct dmar_domain *domain, struct device *dev,
@@ -90,10 +90,14 @@ u64 intel_liveupdate_irq_root(struct intel_iommu *iommu);
 void *intel_liveupdate_irq_table(struct intel_iommu *iommu);
 void intel_liveupdate_adopted(struct intel_iommu *iommu, void *root);
 int intel_liveupdate_reserve_did(struct intel_iommu *iommu, u16 did);
+void intel_liveupdate_give_back_did(struct intel_iommu *iommu, u16 did);
 int intel_liveupdate_set_did(struct iommu_domain *domain,
 			     struct intel_iommu *iommu, u16 did);
 void intel_liveupdate_flush_cache(struct intel_iommu *iommu, void *addr, int size);
 void intel_liveupdate_flush_all(struct intel_iommu *iommu);
+void intel_liveupdate_release_domain(struct iommu_domain *domain);
+void intel_liveupdate_forget_entries(struct intel_iommu *iommu);
+struct intel_iommu *intel_liveupdate_find(u64 token);
 void intel_liveupdate_flush_irtes(struct intel_iommu *iommu);
 void intel_liveupdate_report_faults(struct intel_iommu *iommu);
 void intel_liveupdate_stop_page_requests(struct intel_iommu *iommu);
@@ -132,8 +136,9 @@ static inline bool intel_liveupdate_is_adopted(const struct intel_iommu *iommu)
 	return false;
 }
 
-static inline void intel_liveupdate_stop_devices(struct intel_iommu *iommu)
+static inline bool intel_liveupdate_stop_devices(struct intel_iommu *iommu)
 {
+	return true;
 }
 
 static inline bool intel_liveupdate_pasid_table(struct device_domain_info *info,

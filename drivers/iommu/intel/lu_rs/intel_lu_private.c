@@ -26,6 +26,7 @@ const struct iommu_liveupdate_ops intel_liveupdate_ops = {
 	.restore_domain		= intel_liveupdate_restore_domain,
 	.restore_device		= intel_liveupdate_restore_device,
 	.block_device		= intel_liveupdate_block_device,
+	.release_domain		= intel_liveupdate_release_domain,
 };
 
 /* Whether firmware wants memory mapped for anything behind @iommu */
@@ -126,7 +127,16 @@ int intel_liveupdate_reserve_did(struct intel_iommu *iommu, u16 did)
 	return ret < 0 ? ret : 0;
 }
 
-/* Has @domain use a reserved @did when it is first attached behind @iommu. */
+void intel_liveupdate_give_back_did(struct intel_iommu *iommu, u16 did)
+{
+	ida_free(&iommu->domain_ida, did);
+}
+
+/*
+ * Has @domain use a reserved @did when it is first attached behind @iommu, and keep
+ * it until @domain is freed: there may be devices with entries that have it, and are
+ * not found yet.
+ */
 int intel_liveupdate_set_did(struct iommu_domain *domain,
 			     struct intel_iommu *iommu, u16 did)
 {
@@ -140,6 +150,7 @@ int intel_liveupdate_set_did(struct iommu_domain *domain,
 
 	info->did = did;
 	info->iommu = iommu;
+	info->refcnt = 1;
 
 	guard(mutex)(&iommu->did_lock);
 	curr = xa_load(&dmar_domain->iommu_array, iommu->seq_id);
@@ -151,6 +162,17 @@ int intel_liveupdate_set_did(struct iommu_domain *domain,
 	if (curr || ret)
 		kfree(info);
 	return ret;
+}
+
+/* Gives back what intel_liveupdate_set_did() had @domain keep. */
+void intel_liveupdate_release_domain(struct iommu_domain *domain)
+{
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	struct iommu_domain_info *info;
+	unsigned long index;
+
+	xa_for_each(&dmar_domain->iommu_array, index, info)
+		domain_detach_iommu(dmar_domain, info->iommu);
 }
 
 void intel_liveupdate_flush_cache(struct intel_iommu *iommu, void *addr, int size)
@@ -166,6 +188,35 @@ void intel_liveupdate_flush_all(struct intel_iommu *iommu)
 	if (sm_supported(iommu))
 		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
 	iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
+}
+
+/*
+ * Has @iommu, which this kernel does not use, read its tables again, and raise no
+ * interrupts for the faults that come of that. It may be in another mode than it
+ * would be in here.
+ */
+void intel_liveupdate_forget_entries(struct intel_iommu *iommu)
+{
+	if (!iommu->flush.flush_context)
+		intel_iommu_init_qi(iommu);
+
+	writel(DMA_FECTL_IM, iommu->reg + DMAR_FECTL_REG);
+	intel_liveupdate_flush_all(iommu);
+	if (ecap_smts(iommu->ecap) && !sm_supported(iommu))
+		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
+}
+
+/* The unit that devices call @token, or NULL */
+struct intel_iommu *intel_liveupdate_find(u64 token)
+{
+	struct dmar_drhd_unit *drhd;
+	struct intel_iommu *iommu;
+
+	guard(rwsem_read)(&dmar_global_lock);
+	for_each_iommu(iommu, drhd)
+		if (iommu->reg_phys == token)
+			return iommu;
+	return NULL;
 }
 
 /* In any context. Waits for the unit. */

@@ -287,26 +287,51 @@ impl FileHandler for Iommufd {
         let context = Context::of(&file).ok_or(EINVAL)?;
 
         // DMA that went on is that of this iommufd: no other one gets at these devices.
-        for domain in hwpts
-            .entries()
-            .filter_map(|raw| NonZeroU64::new(raw.domain_data))
-        {
+        for domain in domains(&hwpts) {
             context.own(domain);
         }
         Ok(file)
     }
 
+    /// What an IOMMU still walks for a device goes before the memory that it maps.
+    fn can_finish(_incoming: &Incoming<'_>) -> bool {
+        ffi::can_end()
+    }
+
+
+    /// Devices end with their own files, which were preserved later. Those that did not, because they were
+    /// not found or their records are wrong ones, end here.
     fn finish(incoming: &Incoming<'_>) {
         // What was handed over was taken over when the file was retrieved.
-        if let Retrieval::NotAttempted = incoming.retrieval() {
-            if let Err(bad) = PhysRef::try_from(incoming.handle())
-                .map_err(ReadError::from)
-                .and_then(|reference| read(reference).map(drop))
-            {
-                pr_err!("an iommufd was handed over with a bad record: {bad}\n");
+        match incoming.retrieval() {
+            Retrieval::Done(file) => {
+                if let Some(context) = Context::of(file) {
+                    context.end();
+                }
             }
+            Retrieval::NotAttempted => {
+                let hwpts = PhysRef::try_from(incoming.handle())
+                    .map_err(ReadError::from)
+                    .and_then(read);
+
+                match hwpts {
+                    Ok(hwpts) => domains(&hwpts).for_each(ffi::end_domain),
+                    Err(bad) => {
+                        pr_err!("an iommufd was handed over with a bad record: {bad}\n");
+                        ffi::end_lost();
+                    }
+                }
+            }
+            Retrieval::Failed(_) => ffi::end_lost(),
         }
     }
+}
+
+/// Returns the domains that the previous kernel handed over of an iommufd.
+fn domains(hwpts: &IncomingBlocks<RawHwptSer>) -> impl Iterator<Item = NonZeroU64> + '_ {
+    hwpts
+        .entries()
+        .filter_map(|raw| NonZeroU64::new(raw.domain_data))
 }
 
 /// What the next kernel is told of an HWPT.

@@ -121,6 +121,12 @@ impl<'a> Context<'a> {
         iommu::transfer_domain(domain.get(), self.ictx.as_ptr().cast());
     }
 
+    /// Ends the passage of all that has a domain which this iommufd was given by [`own`](Self::own): none
+    /// of it reaches what the domain maps any more.
+    pub(crate) fn end(self) {
+        iommu::end_owner(self.ictx.as_ptr().cast());
+    }
+
     /// Keeps marks from changing, and whether the iommufd is preserved.
     pub(crate) fn lock(self) -> Locked<'a> {
         // SAFETY: By the type invariants, the lock exists.
@@ -448,6 +454,21 @@ impl Held {
             Ok(filled as u32)
         })
     }
+}
+
+/// Returns whether all that was handed over can be kept from going on, and says why not.
+pub(crate) fn can_end() -> bool {
+    iommu::can_end()
+}
+
+/// Ends the passage of all that has a domain of the previous kernel, which nobody got.
+pub(crate) fn end_domain(domain: NonZeroU64) {
+    iommu::end_domain(domain.get());
+}
+
+/// Ends the passage of all devices that this kernel did not find.
+pub(crate) fn end_lost() {
+    iommu::end_lost();
 }
 
 /// Lets others run.

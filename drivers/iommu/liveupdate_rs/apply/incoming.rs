@@ -128,6 +128,24 @@ impl DeviceEntry {
     }
 }
 
+/// An IOMMU that was preserved.
+struct IommuEntry {
+    /// Where its record was.
+    phys: u64,
+    raw: RawHwSer,
+    /// What it has of devices can be taken away, or was.
+    contained: bool,
+}
+
+/// Whose the tables of a domain are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tables {
+    /// They are as they were handed over: nobody took them over.
+    HandedOver,
+    /// A domain that was made of them has them, or they were freed.
+    Taken,
+}
+
 /// A domain that was preserved.
 struct DomainEntry {
     /// Where its record was.
@@ -141,12 +159,46 @@ struct DomainEntry {
     made: Option<Domain>,
     /// How many devices it was made for, and are not finished.
     devices: u32,
+    tables: Tables,
+    /// Who retrieved the file that it belongs to: a number that tells owners apart, or 0.
+    owner: usize,
+}
+
+/// Of which domains something is to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// Of the one whose record was here.
+    At(u64),
+    /// Of those that this owner has.
+    OwnedBy(usize),
+    /// Of all, as far as devices are not found.
+    Lost,
+}
+
+impl Which {
+    fn is(self, domain: &DomainEntry) -> bool {
+        match self {
+            Self::At(phys) => domain.phys == phys,
+            Self::OwnedBy(owner) => domain.owner == owner,
+            Self::Lost => true,
+        }
+    }
+}
+
+/// A device that is not finished.
+pub(super) struct Pending {
+    /// A number that it has for as long as things are handed over.
+    pub(super) at: usize,
+    /// Where it is said to be.
+    pub(super) address: Option<Address>,
+    /// The kind of its IOMMU, and what that is known by.
+    pub(super) iommu: Option<(u64, u64)>,
 }
 
 /// What is handed over and not finished.
 pub(crate) struct Incoming {
     /// In the order of kinds, and of tokens of a kind.
-    iommus: KVec<(u64, RawHwSer)>,
+    iommus: KVec<IommuEntry>,
     /// In the order of where their records were.
     domains: KVec<DomainEntry>,
     /// In the order of their addresses.
@@ -198,9 +250,16 @@ impl Incoming {
 
         let mut this = Self::nothing();
         this.add_devices(&read_objects(flb.device_array_phys)?)?;
-        this.iommus = read_objects(flb.iommu_array_phys)?;
-        sorted::sort(&mut this.iommus, |(phys, raw)| {
-            (raw.type_, raw.token, *phys)
+        for (phys, raw) in read_objects::<RawHwSer>(flb.iommu_array_phys)? {
+            let entry = IommuEntry {
+                phys,
+                raw,
+                contained: false,
+            };
+            this.iommus.push(entry, GFP_KERNEL)?;
+        }
+        sorted::sort(&mut this.iommus, |entry| {
+            (entry.raw.type_, entry.raw.token, entry.phys)
         });
         this.add_domains(&read_objects(flb.iommu_domain_array_phys)?)?;
         Ok(this)
@@ -246,6 +305,8 @@ impl Incoming {
                 pending: users,
                 made: None,
                 devices: 0,
+                tables: Tables::HandedOver,
+                owner: 0,
             };
             self.domains.push(entry, GFP_KERNEL)?;
         }
@@ -263,11 +324,41 @@ impl Incoming {
 
     /// Returns the record of an IOMMU, and where it was.
     pub(super) fn iommu(&self, kind: u64, token: u64) -> Option<(u64, RawHwSer)> {
-        let range = sorted::range_of(&self.iommus, (kind, token), |(_, raw)| {
-            (raw.type_, raw.token)
-        });
+        let entry = self.iommus[self.iommus_of(kind, token)].first()?;
 
-        self.iommus[range].first().copied()
+        Some((entry.phys, entry.raw))
+    }
+
+    fn iommus_of(&self, kind: u64, token: u64) -> core::ops::Range<usize> {
+        sorted::range_of(&self.iommus, (kind, token), |entry| {
+            (entry.raw.type_, entry.raw.token)
+        })
+    }
+
+    /// Notes that what an IOMMU has of devices can be taken away from now on, or was.
+    pub(super) fn set_contained(&mut self, kind: u64, token: u64) {
+        let range = self.iommus_of(kind, token);
+
+        for entry in &mut self.iommus[range] {
+            entry.contained = true;
+        }
+    }
+
+    /// Returns an IOMMU that still translates for a device which is not finished, and that this kernel has
+    /// no driver for.
+    pub(super) fn uncontained(&self) -> Option<u64> {
+        let mut entries = self.iommus.iter().filter(|entry| !entry.contained);
+
+        entries.find_map(|entry| {
+            let range = sorted::range_of(&self.by_iommu, entry.phys, |index| {
+                self.devices[*index].raw.map.iommu_phys
+            });
+
+            self.by_iommu[range]
+                .iter()
+                .any(|index| self.devices[*index].pending)
+                .then_some(entry.raw.token)
+        })
     }
 
     /// Returns the records of a device of an IOMMU and of its domain, by a number.
@@ -348,6 +439,55 @@ impl Incoming {
             .find_map(|(number, entry)| Some((number, entry.address()?)))
     }
 
+    /// Notes who has a domain.
+    pub(super) fn set_owner(&mut self, phys: u64, owner: usize) {
+        if let Some(index) = self.domain(phys) {
+            self.domains[index].owner = owner;
+        }
+    }
+
+    /// Returns the next device that is not finished, of certain domains. Its number is `from` at least.
+    pub(super) fn next_pending(&self, which: Which, from: usize) -> Option<Pending> {
+        let is_meant = |entry: &DeviceEntry| {
+            let is_lost = || entry.address().is_some_and(|at| lu_pci::find(at).is_none());
+
+            entry.pending
+                && self
+                    .domain(entry.raw.map.domain_phys)
+                    .is_some_and(|index| which.is(&self.domains[index]))
+                && (which != Which::Lost || is_lost())
+        };
+        let mut entries = self.devices.iter().enumerate().skip(from);
+        let (at, entry) = entries.find(|(_, entry)| is_meant(entry))?;
+        let iommu = self
+            .iommus
+            .iter()
+            .find(|iommu| iommu.phys == entry.raw.map.iommu_phys)
+            .map(|iommu| (iommu.raw.type_, iommu.raw.token));
+
+        Some(Pending {
+            at,
+            address: entry.address(),
+            iommu,
+        })
+    }
+
+    /// Returns the tables of the next of certain domains that was made for no device, and is needed by
+    /// none any more. They are the caller's.
+    pub(super) fn take_tables(&mut self, which: Which) -> Option<DomainRecord> {
+        loop {
+            let domain = self.domains.iter_mut().find(|domain| {
+                which.is(domain) && domain.tables == Tables::HandedOver && domain.pending == 0
+            })?;
+
+            domain.tables = Tables::Taken;
+            // What cannot be believed stays reserved.
+            if let Ok(record) = check_domain(&domain.raw, domain.users) {
+                return Some(record);
+            }
+        }
+    }
+
     /// Returns the domains that are attached to no device.
     pub(super) fn left_over(&mut self) -> impl Iterator<Item = Domain> {
         core::mem::take(&mut self.domains)
@@ -359,7 +499,13 @@ impl Incoming {
     /// Ends the passage of a device. Returns a domain that nobody needs any more.
     pub(super) fn finish(&mut self, address: Address) -> Option<Domain> {
         let at = self.find(address)?;
-        let device = &mut self.devices[at];
+
+        self.finish_at(at)
+    }
+
+    /// Ends the passage of the device with this number. Returns a domain that nobody needs any more.
+    pub(super) fn finish_at(&mut self, at: usize) -> Option<Domain> {
+        let device = self.devices.get_mut(at).filter(|device| device.pending)?;
         let (phys, restored) = (device.raw.map.domain_phys, device.restored);
 
         device.pending = false;
@@ -402,6 +548,7 @@ impl DomainEntry {
         ffi::account(record.top().phys(), tables(&record));
 
         self.made = Some(domain);
+        self.tables = Tables::Taken;
         Ok(domain)
     }
 }
@@ -461,6 +608,20 @@ pub(super) fn adopt(domain: Domain) -> Result {
     domain.kept::<Kept>().map_or(Ok(()), |kept| kept.adopt())
 }
 
+/// Frees tables that were handed over, and that no IOMMU walks.
+pub(super) fn free_tables(record: &DomainRecord) {
+    let result = ffi::free_tables(
+        record.format(),
+        record.top().phys(),
+        record.level(),
+        record.tables().get(),
+    );
+
+    if let Err(err) = result {
+        pr_err!("tables of a domain are lost until the next reboot: {err:?}\n");
+    }
+}
+
 /// Prepares to free a domain that was handed over. Others are left alone.
 pub(super) fn release(domain: Domain) {
     if domain.kept::<Kept>().is_none() {
@@ -471,6 +632,7 @@ pub(super) fn release(domain: Domain) {
         // Those that are not this kernel's must not be freed.
         ffi::forget_tables(domain);
     }
+    domain.give_back();
     drop(domain.release::<Kept>());
 }
 

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 struct Memory {
     tables: HashMap<u64, Vec<u64>>,
     entered: Vec<u64>,
+    left: Vec<u64>,
     most: Option<usize>,
 }
 
@@ -34,7 +35,12 @@ impl Visitor for Memory {
     }
 
     fn entry(&self, table: &u64, index: usize) -> u64 {
+        assert!(!self.left.contains(table), "a table that was left is read");
         self.tables[table][index]
+    }
+
+    fn leave(&mut self, table: u64) {
+        self.left.push(table);
     }
 }
 

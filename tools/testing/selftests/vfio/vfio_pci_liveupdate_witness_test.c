@@ -78,6 +78,7 @@
 #define NR_PRESSURE_CASES	4
 #define NR_CLOSE_CASES		10
 #define NR_REMOVE_CASES		11
+#define NR_LOSE_CASES		8
 #define NR_UNLOADED_CASES	9
 #define NR_FRAME_CASES		4
 #define NR_PARTNER_CASES	3
@@ -552,6 +553,32 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	wire_feed(0);
 }
 
+/*
+ * The device is not found: the kernel does not look at its bus. It goes on all the
+ * same, until its session is finished, which gives back the memory that it writes to.
+ */
+static void end_by_losing(int session_fd, int state_session_fd, u32 frames)
+{
+	int iommufd;
+	u64 start;
+
+	iommufd = retrieve_iommufd(session_fd, frames);
+	check(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN) == -ENODEV,
+	      "%s: device is not found", nic.bdf);
+	go_on();
+	check(!munmap(nic.mem.header, nic.mem.size) && !close(nic.mem.fd) && !close(iommufd),
+	      "%s: its files are closed", nic.bdf);
+	check_nobody_is_hit();
+
+	start = now_ns();
+	check(!luo_session_finish(session_fd) && !close(session_fd), "session is finished");
+	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
+	check_nobody_is_hit();
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+	wire_feed(0);
+}
+
 static const struct end {
 	const char *name;
 	void (*run)(int session_fd, int state_session_fd, u32 frames);
@@ -561,6 +588,7 @@ static const struct end {
 	{ "bind", end_by_binding, NR_BIND_CASES + NR_FRAME_CASES, 2 + NR_FRAME_CASES },
 	{ "close", end_by_closing, NR_CLOSE_CASES, 0 },
 	{ "remove", end_by_removing, NR_REMOVE_CASES, 2 },
+	{ "lose", end_by_losing, NR_LOSE_CASES, 0 },
 };
 
 static const struct end *end = &ends[0];
@@ -655,7 +683,8 @@ static void usage(FILE *stream, const char *name)
 		"  -R, --running       have the device go on, in both stages alike\n"
 		"  -p, --pressure      in stage 2, have it go on while memory is moved and punched\n"
 		"  -e, --end HOW       in stage 2, \"bind\" the device, as is done without this,\n"
-		"                      \"close\" its files, or \"remove\" it, while it goes on\n"
+		"                      \"close\" its files, or \"remove\" it, while it goes on; \"lose\"\n"
+		"                      it where it is not found\n"
 		"  -u, --unloaded      in stage 2, check first that without vfio-pci and iommufd\n"
 		"                      nothing can be done with it, and nothing is lost\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"

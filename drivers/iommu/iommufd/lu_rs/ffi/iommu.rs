@@ -54,3 +54,27 @@ pub(super) fn transfer_domain(handle: u64, owner: *mut c_void) {
     // it holds it until the files that were preserved after it are.
     unsafe { bindings::iommu_liveupdate_transfer_domain(handle, owner) };
 }
+
+/// Returns whether all that was handed over can be kept from going on.
+pub(super) fn can_end() -> bool {
+    // SAFETY: Has no requirements but that one may sleep.
+    unsafe { bindings::iommu_liveupdate_can_end() }
+}
+
+/// Ends what is left of a domain of the previous kernel.
+pub(super) fn end_domain(handle: u64) {
+    // SAFETY: Accepts any handle.
+    unsafe { bindings::iommu_liveupdate_end_domain(handle) };
+}
+
+/// Ends what is left of all domains of the previous kernel that an owner has.
+pub(super) fn end_owner(owner: *mut c_void) {
+    // SAFETY: Accepts any pointer, and does not follow it.
+    unsafe { bindings::iommu_liveupdate_end_owner(owner) };
+}
+
+/// Ends what is left of all devices that are not found.
+pub(super) fn end_lost() {
+    // SAFETY: Has no requirements but that one may sleep.
+    unsafe { bindings::iommu_liveupdate_end_lost() };
+}
