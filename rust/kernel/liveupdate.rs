@@ -73,7 +73,8 @@ pub use self::{
         Direction,
         FileState,
         SessionFile,
-        SessionItem, //
+        SessionItem,
+        SessionName, //
     },
 };
 

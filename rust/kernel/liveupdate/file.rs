@@ -5,7 +5,8 @@
 use super::{
     Flb,
     FlbCell,
-    Handle, //
+    Handle,
+    SessionName, //
 };
 use crate::{
     bindings,
@@ -188,12 +189,12 @@ pub trait FileHandler: Sized + 'static {
 /// # Safety
 ///
 /// The session is one, and exists for `'a`.
-unsafe fn name<'a>(session: NonNull<bindings::liveupdate_session>) -> &'a CStr {
+unsafe fn name<'a>(session: NonNull<bindings::liveupdate_session>) -> SessionName<'a> {
     // SAFETY: By function requirement.
     let name = unsafe { bindings::liveupdate_session_name(session.as_ptr()) };
 
     // SAFETY: LUO ends names with a null byte, and does not change them.
-    unsafe { CStr::from_char_ptr(name) }
+    unsafe { CStr::from_char_ptr(name) }.into()
 }
 
 /// The session of a file that is to be handed over.
@@ -223,7 +224,7 @@ impl<'a> OutgoingSession<'a> {
     }
 
     /// Returns the name of the session, for the log.
-    pub fn name(&self) -> &'a CStr {
+    pub fn name(&self) -> SessionName<'a> {
         // SAFETY: The session is that of the callback that runs.
         unsafe { name(self.session) }
     }
@@ -258,7 +259,7 @@ pub struct IncomingSession<'a> {
 
 impl<'a> IncomingSession<'a> {
     /// Returns the name of the session, for the log.
-    pub fn name(&self) -> &'a CStr {
+    pub fn name(&self) -> SessionName<'a> {
         // SAFETY: The session is that of the callback that runs.
         unsafe { name(self.session) }
     }

@@ -9,6 +9,10 @@ use crate::{
     bindings,
     error::to_result,
     ffi::c_void,
+    fmt::{
+        self,
+        Write, //
+    },
     prelude::*, //
 };
 use core::ptr;
@@ -20,6 +24,53 @@ pub enum Direction {
     Outgoing,
     /// From the previous kernel to this one. They are known once `/dev/liveupdate` was opened.
     Incoming,
+}
+
+/// The name of a session, which user space chose: any byte but a null byte can be in it.
+///
+/// It is displayed as C displays it with `%*pE`, so that it stays in its line of the log: what is not
+/// printable ASCII is escaped.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     liveupdate::SessionName,
+///     str::CString, //
+/// };
+///
+/// let shown = |name: &CStr| CString::try_from_fmt(fmt!("session '{}'", SessionName::from(name)));
+///
+/// assert_eq!(&*shown(c"a vm ")?, c"session 'a vm '");
+/// assert_eq!(&*shown(c"a\nvm\x1b\xff")?, c"session 'a\\nvm\\e\\377'");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionName<'a>(&'a CStr);
+
+impl<'a> From<&'a CStr> for SessionName<'a> {
+    fn from(name: &'a CStr) -> Self {
+        Self(name)
+    }
+}
+
+impl fmt::Display for SessionName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &byte in self.0.to_bytes() {
+            match byte {
+                b' '..=b'~' => f.write_char(char::from(byte))?,
+                b'\n' => f.write_str("\\n")?,
+                b'\r' => f.write_str("\\r")?,
+                b'\t' => f.write_str("\\t")?,
+                0x07 => f.write_str("\\a")?,
+                0x0b => f.write_str("\\v")?,
+                0x0c => f.write_str("\\f")?,
+                0x1b => f.write_str("\\e")?,
+                _ => write!(f, "\\{byte:03o}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A session, or a file in one.
@@ -54,9 +105,9 @@ pub struct SessionFile<'a> {
 
 impl SessionItem<'_> {
     /// Returns the name of the session.
-    pub fn session(&self) -> &CStr {
+    pub fn session(&self) -> SessionName<'_> {
         // SAFETY: By the type invariants.
-        unsafe { CStr::from_char_ptr(self.0.session) }
+        unsafe { CStr::from_char_ptr(self.0.session) }.into()
     }
 
     /// Returns whether somebody has the session.

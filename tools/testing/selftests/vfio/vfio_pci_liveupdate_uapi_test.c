@@ -43,7 +43,7 @@ static int session_drop(const char *name)
 {
 	int fd, ret;
 
-	fd = open("/sys/devices/virtual/misc/liveupdate/drop_session", O_WRONLY);
+	fd = open("/sys/devices/virtual/misc/liveupdate/drop_outgoing_session", O_WRONLY);
 	if (fd < 0)
 		return -errno;
 

@@ -632,7 +632,8 @@ static void stage_2(int luo_fd, int state_session_fd)
  */
 static void run_unloaded(void)
 {
-	static const char drop[] = "/sys/devices/virtual/misc/liveupdate/drop_session";
+	static const char drop[] =
+		"/sys/devices/virtual/misc/liveupdate/drop_incoming_session";
 	int luo_fd, session_fd;
 
 	ksft_set_plan(NR_UNLOADED_CASES);
