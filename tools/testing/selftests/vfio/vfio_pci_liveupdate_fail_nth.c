@@ -7,6 +7,7 @@
  * A file that could not be retrieved is the exception, it is lost to its session;
  * so retrieving takes a kexec and many devices, of which the n-th is retrieved
  * while the n-th allocation fails, and their session has to be finished then.
+ * That the session is there is seen before: it was read while memory was short.
  *
  * Without --stage: preserving, and with a second device and an image that is
  * loaded with kexec -s -l, freezing. The second device refuses the kexec.
@@ -249,6 +250,33 @@ static void stage_1(int luo_fd, char **bdfs, int nr_bdfs)
 	daemonize_and_wait();
 }
 
+/*
+ * What was handed over is read when the device is opened for the first time, and
+ * only then: have the first allocation of that fail, which comes after those that
+ * opening any file takes.
+ */
+static int open_failing(void)
+{
+	bool failed = true;
+	int nth, fd;
+
+	for (nth = 0; failed && nth < MAX_NTH; ) {
+		fail_nth(++nth);
+		fd = open("/dev/null", O_RDWR);
+		failed = fail_nth_done();
+		close(fd);
+	}
+
+	/* It is looked up by now, and not while memory is short */
+	if (access(LUO_DEVICE, F_OK))
+		return -1;
+
+	fail_nth(nth);
+	fd = luo_open_device();
+	fail_nth_done();
+	return fd < 0 ? luo_open_device() : fd;
+}
+
 static void stage_2(int luo_fd, char **bdfs, int nr_bdfs)
 {
 	int session_fd, device_fd, again_fd, i, nth = 1;
@@ -338,7 +366,7 @@ int main(int argc, char *argv[])
 	if (!setup_fault_injection())
 		ksft_exit_skip("needs a kernel that injects faults, and debugfs\n");
 
-	luo_fd = luo_open_device();
+	luo_fd = stage == 2 ? open_failing() : luo_open_device();
 	if (luo_fd < 0)
 		ksft_exit_skip("open(%s): %m (booted with liveupdate=on?)\n",
 			       LUO_DEVICE);
