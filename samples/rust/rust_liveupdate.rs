@@ -124,7 +124,14 @@ impl FileHandler for ZeroFiles {
         if STATISTICS.incoming()?.of(mode) == 0 {
             return Err(EINVAL);
         }
-        liveupdate::open(c"/dev/zero", mode.0)
+        liveupdate::open(c"/dev/zero", mode.0).map_err(|err| {
+            // Nothing was consumed, and user space may make the device's node and ask again.
+            if err == ENOENT {
+                EAGAIN
+            } else {
+                err
+            }
+        })
     }
 
     fn finish(incoming: &Incoming<'_>) {

@@ -164,11 +164,16 @@ pub trait FileHandler: Sized + 'static {
 
     /// Makes a file again that the previous kernel preserved.
     ///
-    /// Called once. User space that asks again gets the same file, or the same error.
+    /// Called once. User space that asks again gets the same file, or the same error. The exceptions
+    /// are `EAGAIN` and `ENODEV`: it is called again when user space asks again.
     ///
     /// # Errors
     ///
     /// User space sees the error. The file can be finished all the same.
+    ///
+    /// - `EAGAIN` or `ENODEV` if what the file needs is not there (yet). Nothing may have been
+    ///   consumed of what was handed over.
+    /// - Any other error is final. What was handed over may have been consumed or not.
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>>;
 
     /// Returns whether a file may be finished; by default, all may.
@@ -315,7 +320,7 @@ pub enum Retrieval<'a> {
     NotAttempted,
     /// It was retrieved.
     Done(&'a LocalFile),
-    /// It could not be retrieved, and never can.
+    /// It could not be retrieved, and never can, unless the error is `EAGAIN` or `ENODEV`.
     Failed(Error),
 }
 

@@ -87,7 +87,7 @@ pub enum FileState {
     Waiting,
     /// It was retrieved.
     Retrieved,
-    /// It cannot be retrieved.
+    /// It could not be retrieved, and never can, unless the error is `EAGAIN` or `ENODEV`.
     Failed(Error),
 }
 

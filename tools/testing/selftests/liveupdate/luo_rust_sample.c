@@ -4,10 +4,12 @@
  * Has samples/rust/rust_liveupdate.rs carry /dev/zero files across a kexec.
  *
  * The files of a session are retrieved, finished and used; another session is
- * finished without retrieving its file, which has to be possible, too.
+ * finished without retrieving its file, which has to be possible, too. So has asking
+ * for a file before there is what it needs, and once more when that is there.
  */
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -110,6 +112,23 @@ static void check_file(int session_fd, __u64 token, int flags)
 	close(fd);
 }
 
+/* The sample opens the device by its name, which it may not have yet */
+static void check_too_early(int session_fd, __u64 token)
+{
+	static const char away[] = "/dev/zero.luo_rust_sample";
+	int first, second;
+
+	if (rename("/dev/zero", away))
+		fail_exit("rename(/dev/zero)");
+	first = luo_session_retrieve_fd(session_fd, token);
+	second = luo_session_retrieve_fd(session_fd, token);
+	if (rename(away, "/dev/zero"))
+		fail_exit("rename(%s)", away);
+	if (first != -EAGAIN || second != -EAGAIN)
+		fail_exit("retrieving token %#llx without a device: %d, %d", token,
+			  first, second);
+}
+
 static void run_stage_2(int luo_fd, int state_session_fd)
 {
 	int session_fd, stage;
@@ -122,6 +141,7 @@ static void run_stage_2(int luo_fd, int state_session_fd)
 	if (session_fd < 0)
 		fail_exit("luo_retrieve_session for '%s'", SESSION_NAME);
 
+	check_too_early(session_fd, files[0].token);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		check_file(session_fd, files[i].token, files[i].flags);
 	if (luo_session_retrieve_fd(session_fd, 7) >= 0)
