@@ -183,6 +183,18 @@ pub trait FileHandler: Sized + 'static {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
+    /// Returns whether what the file left in this kernel can be given up; by default, it can.
+    ///
+    /// LUO asks right before it calls `finish`, also if nobody is left who could do what `can_finish`
+    /// waits for. `false` means that something that this kernel cannot stop still uses it, such as a
+    /// device that goes on with DMA: then neither this file nor those that were preserved before it
+    /// in the session are finished, and finishing, closing or dropping the session ends with
+    /// `EBUSY` at this file. Files that were preserved after it are finished. LUO asks again when
+    /// somebody tries again. The implementation logs what uses it.
+    fn can_abandon(_incoming: &Incoming<'_>) -> bool {
+        build_error!(crate::error::VTABLE_DEFAULT_ERROR)
+    }
+
     /// Ends the passage of a file, and frees what the previous kernel handed over for it.
     ///
     /// If the file was not retrieved, nobody ever will.
@@ -394,6 +406,11 @@ impl<T: FileHandler> Callbacks<T> {
         } else {
             None
         },
+        can_abandon: if T::HAS_CAN_ABANDON {
+            Some(Self::can_abandon)
+        } else {
+            None
+        },
         finish: Some(Self::finish),
         get_id: if T::HAS_ID { Some(Self::get_id) } else { None },
         owner: this_module::<T::OwnerModule>().as_ptr(),
@@ -547,6 +564,16 @@ impl<T: FileHandler> Callbacks<T> {
         let args = unsafe { &*args };
 
         T::can_finish(&Incoming { args })
+    }
+
+    /// # Safety
+    ///
+    /// `args` are those of a `can_abandon` callback.
+    unsafe extern "C" fn can_abandon(args: *mut bindings::liveupdate_file_op_args) -> bool {
+        // SAFETY: By function requirement, nobody else refers to the arguments.
+        let args = unsafe { &*args };
+
+        T::can_abandon(&Incoming { args })
     }
 
     /// # Safety
@@ -827,6 +854,10 @@ mod tests {
             })
         }
 
+        fn can_abandon(incoming: &Incoming<'_>) -> bool {
+            incoming.handle() != FROZEN
+        }
+
         fn finish(incoming: &Incoming<'_>) {
             assert!(matches!(incoming.retrieval(), Retrieval::Failed(err) if err == ENODEV));
         }
@@ -897,8 +928,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_use_is_not_abandoned() {
+        for (handle, can_abandon) in [(PRESERVED, true), (FROZEN, false)] {
+            let mut args = Args {
+                serialized_data: handle.get(),
+                ..Default::default()
+            };
+
+            assert_eq!(call(Ops::can_abandon, &mut args), can_abandon);
+        }
+    }
+
+    #[test]
     fn callbacks_that_are_left_out_are_not_called() {
         assert!(Ops::OPS.freeze.is_some());
+        assert!(Ops::OPS.can_abandon.is_some());
         assert!(Ops::OPS.can_finish.is_none());
         assert!(Ops::OPS.get_id.is_none());
     }
