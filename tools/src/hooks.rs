@@ -12,12 +12,16 @@ const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 17] = [
+const GENERIC: [&str; 21] = [
     "iommupt: ",
+    "liveupdate: Do not lose what was handed over for want of memory",
+    "liveupdate: Escape the names of sessions in the log",
     "liveupdate: Look whether there is what records refer to",
     "liveupdate: kho: ",
     "liveupdate: luo_core: Name the sessions that an image takes nothing of",
+    "liveupdate: luo_file: Ask again for a file whose device was not there",
     "liveupdate: luo_file: Find files without a look at each",
+    "liveupdate: luo_file: Let a handler keep what is still in use",
     "liveupdate: luo_file: Let a missing handler fail its own files only",
     "liveupdate: luo_flb: Count the files of an outgoing FLB apart from users",
     "liveupdate: luo_session: Answer user space without locks",
