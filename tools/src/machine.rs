@@ -94,7 +94,8 @@ impl Slot {
 pub struct Machine {
     /// Memory, as QEMU's `-m` takes it.
     pub memory: String,
-    /// What else QEMU is told: of nodes, and of memory that is added.
+    /// What else QEMU is told: of nodes, of memory that is added, and of another processor, for which
+    /// the last word counts.
     pub options: Vec<String>,
     /// Properties of the `intel-iommu` device.
     pub iommu: String,
