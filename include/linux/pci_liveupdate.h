@@ -26,6 +26,7 @@ void pci_liveupdate_unpreserve(struct pci_dev *dev);
 void pci_liveupdate_finish(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming(struct pci_dev *dev);
 bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data);
+bool pci_liveupdate_may_bind(struct pci_dev *dev, const char *compatible);
 void pci_liveupdate_take_over(struct pci_dev *dev);
 int pci_liveupdate_keep_mastering(struct pci_dev *dev);
 void pci_liveupdate_stop_mastering(struct pci_dev *dev);
@@ -127,6 +128,12 @@ static inline bool pci_liveupdate_is_incoming(struct pci_dev *dev)
 static inline bool pci_liveupdate_is_incoming_for(struct pci_dev *dev, u64 data)
 {
 	return false;
+}
+
+static inline bool pci_liveupdate_may_bind(struct pci_dev *dev,
+					   const char *compatible)
+{
+	return true;
 }
 
 static inline void pci_liveupdate_take_over(struct pci_dev *dev)

@@ -516,6 +516,17 @@ pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
     })
 }
 
+/// Returns whether [`bind`] would let a driver bind that knows a format, if any.
+pub(crate) fn may_bind(device: &pci::Device, known: Option<Format>) -> bool {
+    let Some(incoming) = Incoming::get() else {
+        return true;
+    };
+
+    incoming.with(device, |_, standing, formats| {
+        plan::may_bind(standing, lu_pci::address(device), formats, known)
+    })
+}
+
 /// Ends the passage of a device, and of the bridges above it that no other device needs.
 pub(crate) fn finish(device: &pci::Device) -> Result {
     let Some(incoming) = Incoming::get() else {

@@ -329,6 +329,29 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming_for(
     apply::belongs_to(unsafe { lu_pci::from_raw(dev) }, data)
 }
 
+/// Returns whether a driver that knows this format may bind to a device, as [`pci_liveupdate_bind`]
+/// decides it. May sleep.
+///
+/// Tells a device that waits for its driver from one that gets none before it is finished: what the
+/// previous kernel says of that one cannot be believed, or names another format.
+///
+/// # Safety
+///
+/// `dev` is a device, and `compatible` is null or a string.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_may_bind(
+    dev: *mut bindings::pci_dev,
+    compatible: *const c_char,
+) -> bool {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    // SAFETY: By function requirement.
+    let format = unsafe { format(compatible) };
+
+    apply::may_bind(device, format)
+}
+
 /// Returns whether the previous kernel preserved devices, or may have. May sleep.
 ///
 /// Once it is so it remains so, though all of them are finished: the addresses of devices, and where

@@ -35,6 +35,7 @@ use kernel::{
         PhysRef,
         Retrieval, //
     },
+    pci,
     prelude::*,
     sync::aref::ARef, //
 };
@@ -172,6 +173,7 @@ impl FileHandler for VfioPci {
     fn can_finish(incoming: &Incoming<'_>) -> bool {
         plan::can_finish(match incoming.retrieval() {
             Retrieval::NotAttempted => Progress::NotRetrieved,
+            Retrieval::Failed(err) if err == EAGAIN => Progress::Waiting,
             Retrieval::Failed(_) => Progress::Failed,
             Retrieval::Done(file) => match CoreDevice::of(file) {
                 Some(device) if device.is_open() => Progress::Bound,
@@ -233,6 +235,8 @@ fn explain_attachment(err: Error) -> &'static str {
 }
 
 /// Makes the file of a device again, or says why that is not possible.
+///
+/// With `EAGAIN` and `ENODEV` nothing has changed, and LUO lets user space ask again.
 fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     let reference = PhysRef::try_from(handle).map_err(|err| (err, Lost::Record))?;
     let record = reference.peek().map_err(|err| (err, Lost::Record))?;
@@ -243,19 +247,25 @@ fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     if !ffi::is_incoming_for(&device, handle) {
         return Err((EINVAL, Lost::NotPreserved(address)));
     }
-    let file = ffi::open(&device).map_err(|err| {
-        let lost = if err == ENODEV {
-            Lost::NotBound(address)
-        } else {
-            Lost::NotOpened(address)
-        };
-        (err, lost)
-    })?;
+    let file = ffi::open(&device).map_err(|err| not_opened(&device, address, err))?;
 
     // The device is this file's from here on: no other one can be finished in its place.
     reference.restore().map_err(|err| (err, Lost::Record))?;
     ffi::take_over(&device);
     Ok(file)
+}
+
+/// What retrieving the file of a device fails with that cannot be opened, and why.
+fn not_opened(device: &pci::Device, address: Address, err: Error) -> (Error, Lost) {
+    if err == ENODEV && ffi::may_bind(device) {
+        (EAGAIN, Lost::NotBound(address))
+    } else if err == ENODEV {
+        (EACCES, Lost::Barred(address))
+    } else if err == ENOMEM || err == ENFILE {
+        (EAGAIN, Lost::NoFile(address))
+    } else {
+        (err, Lost::NotOpened(address))
+    }
 }
 
 /// Checks the address that a record names.

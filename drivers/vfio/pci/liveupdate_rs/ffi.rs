@@ -581,6 +581,14 @@ pub(crate) fn is_incoming_for(device: &pci::Device, handle: Handle) -> bool {
     unsafe { bindings::pci_liveupdate_is_incoming_for(lu_pci::as_raw(device), handle.get()) }
 }
 
+/// Returns whether vfio-pci may bind to a device, as far as it was preserved.
+pub(crate) fn may_bind(device: &pci::Device) -> bool {
+    let format = COMPATIBLE.as_char_ptr();
+
+    // SAFETY: `device` is a device, and `format` a string.
+    unsafe { bindings::pci_liveupdate_may_bind(lu_pci::as_raw(device), format) }
+}
+
 /// Lets a device be written to, which is somebody's from here on, or to be reset.
 pub(crate) fn take_over(device: &pci::Device) {
     // SAFETY: `device` is a device.

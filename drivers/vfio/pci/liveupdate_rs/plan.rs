@@ -134,6 +134,10 @@ pub(crate) enum Lost {
     NotPreserved(Address),
     /// The device is not bound to vfio-pci.
     NotBound(Address),
+    /// No driver may bind to the device before it is finished.
+    Barred(Address),
+    /// There cannot be another file of the device now.
+    NoFile(Address),
     /// The device cannot be opened.
     NotOpened(Address),
 }
@@ -143,9 +147,23 @@ impl fmt::Display for Lost {
         match self {
             Self::Record => write!(f, "its record is not in memory that was handed over"),
             Self::Address => write!(f, "its record names an address that there cannot be"),
-            Self::Missing(address) => write!(f, "there is no device {address:?}"),
+            Self::Missing(address) => write!(
+                f,
+                "there is no device {address:?}, retrieve it again if it comes, or finish the session"
+            ),
             Self::NotPreserved(address) => write!(f, "{address:?} was not preserved for it"),
-            Self::NotBound(address) => write!(f, "{address:?} is not bound to vfio-pci"),
+            Self::NotBound(address) => write!(
+                f,
+                "{address:?} is not bound, bind it to vfio-pci and retrieve it again"
+            ),
+            Self::Barred(address) => write!(
+                f,
+                "no driver may bind to {address:?} before the session is finished"
+            ),
+            Self::NoFile(address) => write!(
+                f,
+                "there cannot be another file of {address:?} now, retrieve it again"
+            ),
             Self::NotOpened(address) => write!(f, "{address:?} cannot be opened"),
         }
     }
@@ -156,7 +174,9 @@ impl fmt::Display for Lost {
 pub(crate) enum Progress {
     /// Nobody asked for it.
     NotRetrieved,
-    /// It cannot be retrieved, for good.
+    /// It was asked for too early, and is to be asked for again.
+    Waiting,
+    /// It cannot be retrieved, as far as is known.
     Failed,
     /// It was retrieved, and is not bound to an iommufd.
     Unbound,
@@ -166,7 +186,8 @@ pub(crate) enum Progress {
 
 /// Returns whether user space may finish a file.
 ///
-/// Finishing one that is not bound would leave its device to whoever opens it first.
+/// Finishing one that is not bound would leave its device to whoever opens it first, and so would
+/// finishing one whose device waits for its driver.
 pub(crate) fn can_finish(progress: Progress) -> bool {
     matches!(progress, Progress::Failed | Progress::Bound)
 }

@@ -134,14 +134,25 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
             Lost::Address,
             "its record names an address that there cannot be",
         ),
-        (Lost::Missing(address), "there is no device 0000:01:01.0"),
+        (
+            Lost::Missing(address),
+            "there is no device 0000:01:01.0, retrieve it again if it comes, or finish the session",
+        ),
         (
             Lost::NotPreserved(address),
             "0000:01:01.0 was not preserved for it",
         ),
         (
             Lost::NotBound(address),
-            "0000:01:01.0 is not bound to vfio-pci",
+            "0000:01:01.0 is not bound, bind it to vfio-pci and retrieve it again",
+        ),
+        (
+            Lost::Barred(address),
+            "no driver may bind to 0000:01:01.0 before the session is finished",
+        ),
+        (
+            Lost::NoFile(address),
+            "there cannot be another file of 0000:01:01.0 now, retrieve it again",
         ),
         (Lost::NotOpened(address), "0000:01:01.0 cannot be opened"),
     ] {
@@ -150,9 +161,10 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
 }
 
 #[test]
-fn finishes_what_is_bound_or_lost_for_good() {
+fn finishes_what_is_bound_or_lost_and_not_what_waits() {
     for (progress, expected) in [
         (Progress::NotRetrieved, false),
+        (Progress::Waiting, false),
         (Progress::Failed, true),
         (Progress::Unbound, false),
         (Progress::Bound, true),

@@ -4,10 +4,11 @@
  * vfio-pci device makes, as iommufd_fail_nth does for iommufd.
  *
  * Whatever fails has to leave nothing behind: the same call succeeds afterwards.
- * A file that could not be retrieved is the exception, it is lost to its session;
- * so retrieving takes a kexec and many devices, of which the n-th is retrieved
- * while the n-th allocation fails, and their session has to be finished then.
- * That the session is there is seen before: it was read while memory was short.
+ * Retrieving is the exception where it says ENOMEM, and not EAGAIN: such a file is
+ * lost to its session. So it takes a kexec and many devices, of which the n-th is
+ * retrieved while the n-th allocation fails, and their session has to be finished
+ * then. That the session is there is seen before: it was read while memory was
+ * short.
  *
  * Without --stage: preserving, and with a second device and an image that is
  * loaded with kexec -s -l, freezing. The second device refuses the kexec.
@@ -296,14 +297,15 @@ static void stage_2(int luo_fd, char **bdfs, int nr_bdfs)
 		if (!failing) {
 			check(device_fd >= 0, "%s: device is retrieved", bdfs[i]);
 		} else {
-			check(device_fd >= 0 || device_fd == -ENOMEM,
+			check(device_fd >= 0 || device_fd == -ENOMEM || device_fd == -EAGAIN,
 			      "%s: device is retrieved, or memory is short: %d",
 			      bdfs[i], device_fd);
 		}
 
-		/* It is final if the handler failed. Nothing else may change. */
+		/* It is final if it says so. Nothing else may change. */
 		again_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN + i);
-		check(again_fd >= 0 || (failing && again_fd == device_fd),
+		check(again_fd >= 0 ||
+		      (failing && device_fd == -ENOMEM && again_fd == device_fd),
 		      "%s: and so it is the second time: %d", bdfs[i], again_fd);
 
 		if (again_fd >= 0)

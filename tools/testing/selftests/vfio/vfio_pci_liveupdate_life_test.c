@@ -427,7 +427,7 @@ static void before_being_unplugged(const struct life_case *c, int luo_fd)
 
 static void after_unplugged(const struct life_case *c, int luo_fd)
 {
-	int session_fd;
+	int session_fd, device_fd;
 
 	unplug(c);
 	check(comes(c->bdf, "", false), "%s: device is gone", c->name);
@@ -441,11 +441,9 @@ static void after_unplugged(const struct life_case *c, int luo_fd)
 		    c->name);
 	check(!bind_driver(c, "vfio-pci"), "%s: vfio-pci is not refused", c->name);
 	check_is_incoming(c);
-	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), ENODEV,
-		    "%s: it cannot be retrieved, either", c->name);
 
-	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
-	check(!close(session_fd), "%s: session is closed", c->name);
+	device_fd = retrieve_device(c, session_fd);
+	finish(c, session_fd, device_fd);
 }
 
 /* Virtual functions */
@@ -536,7 +534,7 @@ static void after_replaced(const struct life_case *c, int luo_fd)
 	check_errno(bind_driver(c, "vfio-pci"), EBUSY, "%s: vfio-pci is refused", c->name);
 
 	session_fd = retrieve_session(c, luo_fd);
-	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), ENODEV,
+	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), EACCES,
 		    "%s: it cannot be retrieved", c->name);
 	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
 	check(!close(session_fd), "%s: session is closed", c->name);
@@ -549,7 +547,7 @@ static struct life_case cases[] = {
 	{ "port-removed", before_plain, after_port_removed, 1, 11 },
 	{ "being-removed", before_being_removed, after_plain, 8, NR_AFTER_PLAIN },
 	{ "being-unplugged", before_being_unplugged, after_plain, 8, NR_AFTER_PLAIN },
-	{ "unplugged", before_plain, after_unplugged, 1, 11 },
+	{ "unplugged", before_plain, after_unplugged, 1, 12 },
 	{ "replaced", before_plain, after_replaced, 1, 8 },
 	{ "sriov", before_sriov, after_sriov, 6, 10 },
 	{ "errors", before_errors, after_plain, 6, NR_AFTER_PLAIN },

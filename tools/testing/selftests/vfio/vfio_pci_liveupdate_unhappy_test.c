@@ -357,21 +357,44 @@ static int driver_write(const char *driver, const char *file, const char *value)
 
 static void after_no_driver(const struct unhappy_case *c, int luo_fd)
 {
-	int session_fd, ret;
+	int session_fd, device_fd;
 
 	session_fd = retrieve_session(c, luo_fd);
 	check(!driver_write("vfio-pci", "unbind", c->bdf),
 	      "%s: device is unbound from vfio-pci", c->name);
-	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), ENODEV,
-		    "%s: device cannot be retrieved", c->name);
+	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), EAGAIN,
+		    "%s: device cannot be retrieved yet", c->name);
+	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), EAGAIN,
+		    "%s: nor when it is asked for again", c->name);
+	check_errno(luo_session_finish(session_fd), EBUSY,
+		    "%s: finish while the device waits for its driver", c->name);
 
 	check(!driver_write("vfio-pci", "bind", c->bdf),
 	      "%s: device is bound to vfio-pci", c->name);
 	check_is_incoming(c);
-	ret = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
-	check_errno(ret, ENODEV, "%s: device is lost to the session", c->name);
+	check_errno(luo_session_finish(session_fd), EBUSY,
+		    "%s: finish before it is asked for once more", c->name);
+	device_fd = retrieve_device(c, session_fd);
+	check(!device_bind(c, device_fd), "%s: device is bound", c->name);
 	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check(!close(session_fd) && !close(device_fd),
+	      "%s: session and device are closed", c->name);
+}
+
+/* Nobody binds it: the session can be closed all the same. */
+static void after_never_bound(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd;
+
+	session_fd = retrieve_session(c, luo_fd);
+	check(!driver_write("vfio-pci", "unbind", c->bdf),
+	      "%s: device is unbound from vfio-pci", c->name);
+	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), EAGAIN,
+		    "%s: device cannot be retrieved yet", c->name);
 	check(!close(session_fd), "%s: session is closed", c->name);
+	check_session_is_gone(c, luo_fd);
+	check(!driver_write("vfio-pci", "bind", c->bdf),
+	      "%s: device is bound to vfio-pci", c->name);
 }
 
 /* Other drivers do not get the device until it is finished. */
@@ -455,7 +478,8 @@ static struct unhappy_case cases[] = {
 	{ "not-handed-over-closed", before_closed, after_not_handed_over, 2, 1 },
 	{ "not-handed-over-killed", before_killed, after_not_handed_over, 1, 1 },
 	{ "repeated", before_repeated, after_repeated, 3, 7 },
-	{ "no-driver", before_plain, after_no_driver, 1, 8 },
+	{ "no-driver", before_plain, after_no_driver, 1, 11 },
+	{ "never-bound", before_plain, after_never_bound, 1, 6 },
 	{ "other-driver", before_plain, after_other_driver, 1, 12 },
 };
 
