@@ -19,6 +19,11 @@ __rust_helper struct inode *rust_helper_file_inode(const struct file *f)
 	return file_inode(f);
 }
 
+__rust_helper unsigned long rust_helper_file_count(struct file *f)
+{
+	return file_count(f);
+}
+
 __rust_helper phys_addr_t rust_helper_virt_to_phys(const volatile void *address)
 {
 	return virt_to_phys((volatile void *)address);

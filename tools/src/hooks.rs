@@ -12,7 +12,7 @@ const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 21] = [
+const GENERIC: [&str; 22] = [
     "iommupt: ",
     "liveupdate: Do not lose what was handed over for want of memory",
     "liveupdate: Escape the names of sessions in the log",
@@ -33,6 +33,7 @@ const GENERIC: [&str; 21] = [
     "memfd: luo: ",
     "mm/gup: ",
     "mm: shmem: ",
+    "vfio/pci: Let drivers turn off what an open device uses of its user",
     "x86/e820: ",
 ];
 

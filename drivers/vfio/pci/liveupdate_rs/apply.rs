@@ -128,7 +128,7 @@ impl FileHandler for VfioPci {
             return Err((EINVAL, preserved));
         };
 
-        match device.freeze(plan::freeze) {
+        match device.freeze(outgoing.file(), plan::freeze) {
             Ok(()) => Ok(Frozen(preserved)),
             Err(refusal) => {
                 let session = outgoing.session();

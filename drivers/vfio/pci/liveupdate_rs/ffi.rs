@@ -6,7 +6,9 @@ use super::plan::{
     Activity,
     Kind,
     Obstacles,
-    Refusal, //
+    Owner,
+    Refusal,
+    Treatment, //
 };
 use core::{
     marker::PhantomData,
@@ -39,7 +41,9 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
+            atomic_load,
             atomic_store,
+            Relaxed,
             Release, //
         },
         SetOnce, //
@@ -391,18 +395,26 @@ impl<'a> CoreDevice<'a> {
 
     /// Shuts user space out, if `decide` agrees to what the device is doing then.
     ///
-    /// Sleeps until the operations of user space that did not notice are over, but not for ever.
-    /// Memory accesses of user space wait until it is over.
+    /// `file` is the one that is preserved, and LUO has no more than one reference to it. Sleeps until
+    /// the operations of user space that did not notice are over, but not for ever. Memory accesses of
+    /// user space wait until it is over.
     pub(crate) fn freeze(
         self,
-        decide: impl FnOnce(Activity) -> Result<(), Refusal>,
+        file: &LocalFile,
+        decide: impl FnOnce(Activity) -> Result<Treatment, Refusal>,
     ) -> Result<(), Refusal> {
         self.set_frozen(true);
 
         // What they did is seen here.
-        self.wait_for_operations()
-            .and_then(|()| decide(self.activity()))
+        let treatment = self
+            .wait_for_operations()
+            .and_then(|()| decide(self.activity(file)))
             .inspect_err(|_| self.set_frozen(false))?;
+
+        if let Treatment::Quiesced = treatment {
+            // SAFETY: The device is bound by the file, which LUO holds open, and so it is enabled.
+            unsafe { bindings::vfio_pci_core_quiesce(self.vdev.as_ptr()) };
+        }
 
         // Page faults bring the mappings back when the device is not frozen any more.
         //
@@ -413,13 +425,45 @@ impl<'a> CoreDevice<'a> {
         Ok(())
     }
 
-    /// Undoes [`freeze`](Self::freeze).
+    /// Undoes [`freeze`](Self::freeze), but for what was done since the owner is gone.
     pub(crate) fn unfreeze(self) {
         self.set_frozen(false);
     }
 
+    /// Returns who can use the device through a file that is preserved.
+    ///
+    /// User space is shut out meanwhile, so that nobody binds the device.
+    fn owner(self, file: &LocalFile) -> Owner {
+        // Each descriptor is a reference, and so is one in flight, a mapping, and KVM's use of the
+        // device. Who has none cannot get one: only LUO has the file then.
+        //
+        // SAFETY: By the type invariants of `LocalFile`.
+        if unsafe { bindings::file_count(file.as_ptr()) } != 1 {
+            return Owner::Present;
+        }
+
+        let is_bound = device_file(file).is_some_and(|df| {
+            // SAFETY: The file is open. Set by operations of user space only, which are over.
+            unsafe { (*df.as_ptr()).access_granted != 0 }
+        });
+        if is_bound {
+            return Owner::Gone;
+        }
+
+        // SAFETY: By the type invariants.
+        let open_count = unsafe { &raw mut (*self.vdev.as_ptr()).vdev.open_count };
+
+        // Another file of the device may be closed just now, and then it counts still.
+        //
+        // SAFETY: Valid, and C code reads it like this without its lock, too.
+        if unsafe { atomic_load(open_count, Relaxed) } != 0 {
+            return Owner::Present;
+        }
+        Owner::NeverBound
+    }
+
     /// Returns what the device is doing. User space cannot change it while it is shut out.
-    fn activity(self) -> Activity {
+    fn activity(self, file: &LocalFile) -> Activity {
         let dev = self.pci().as_ref();
 
         // Whoever unbinds the device has the lock until its file is closed, which LUO does not do;
@@ -451,6 +495,7 @@ impl<'a> CoreDevice<'a> {
         let power = unsafe { (*lu_pci::as_raw(self.pci())).current_state };
 
         Activity {
+            owner: self.owner(file),
             going_away: !unlocked,
             interrupts: u32::try_from(irq_type) != Ok(bindings::VFIO_PCI_NUM_IRQS),
             ioeventfds: ioeventfds != 0,

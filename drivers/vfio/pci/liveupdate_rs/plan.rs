@@ -51,9 +51,22 @@ pub(crate) fn preserve(obstacles: Obstacles) -> Result<(), Refusal> {
     }
 }
 
+/// Who can still use a device through the file that is preserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Somebody has the file, or bound the device by another one.
+    Present,
+    /// Nobody: only its session has the file, by which the device is bound.
+    Gone,
+    /// Nobody: only its session has the file, and the device is not bound.
+    NeverBound,
+}
+
 /// What a device is doing, as far as it matters for a kexec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Activity {
+    /// Who can end what it is doing.
+    pub(crate) owner: Owner,
     /// Somebody unbinds or resets it.
     pub(crate) going_away: bool,
     /// It may raise interrupts, which the next kernel does not expect.
@@ -102,22 +115,39 @@ impl Refusal {
     }
 }
 
-/// Decides whether a device may go through a kexec.
-pub(crate) fn freeze(activity: Activity) -> Result<(), Refusal> {
+/// What is done to a device before it goes through a kexec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// It is left as it is.
+    LeftAlone,
+    /// What its owner would have turned off is turned off.
+    Quiesced,
+}
+
+/// Decides whether a device may go through a kexec, and what is done to it before.
+///
+/// What only its owner could end keeps nobody from a kexec once the owner is gone. A device that
+/// nobody bound has no interrupts and no ioeventfds, and is woken up when it is shut down.
+pub(crate) fn freeze(activity: Activity) -> Result<Treatment, Refusal> {
+    let has_owner = activity.owner == Owner::Present;
+
     if activity.going_away {
         Err(Refusal::GoingAway)
-    } else if activity.interrupts {
+    } else if has_owner && activity.interrupts {
         Err(Refusal::Interrupts)
-    } else if activity.ioeventfds {
+    } else if has_owner && activity.ioeventfds {
         Err(Refusal::Ioeventfds)
     } else if activity.dma_bufs {
         Err(Refusal::DmaBufs)
-    } else if !activity.in_d0 {
+    } else if has_owner && !activity.in_d0 {
         Err(Refusal::PowerState)
     } else if activity.leaves_group {
         Err(Refusal::Group)
     } else {
-        Ok(())
+        Ok(match activity.owner {
+            Owner::Present | Owner::NeverBound => Treatment::LeftAlone,
+            Owner::Gone => Treatment::Quiesced,
+        })
     }
 }
 

@@ -16,7 +16,9 @@
 //! - The state of the device, unless it is attached to an HWPT that iommufd hands over: such a device
 //!   goes on doing DMA until user space binds it again. Any other one is stopped and reset while the
 //!   old kernel goes down, and bus mastering is off until user space turns it on again.
-//! - Interrupts, ioeventfds, exported dma-bufs: a kexec is refused while there are any.
+//! - Interrupts, ioeventfds, exported dma-bufs: a kexec is refused while there are any. Of a device
+//!   whose owner is gone while somebody else has the session, interrupts and ioeventfds are turned
+//!   off, and a low power state is ended.
 //! - That the device is bound to vfio-pci: the administrator binds it again.
 //! - Virtual functions, group and container files, variant drivers, Intel display devices: they
 //!   cannot be preserved.
@@ -32,7 +34,8 @@
 //! `freeze` shuts user space out of the file, waits for whoever is inside, and then refuses if the
 //! device may still be heard of (`plan::freeze`). Mappings of the device are taken away, and page
 //! faults wait. The device runs on: a kexec that is called off costs it nothing. What cannot be
-//! undone is done when the kexec cannot be called off any more.
+//! undone is done when the kexec cannot be called off any more, but for what the owner would have
+//! done, where it is gone (`Treatment`).
 //!
 //! A session whose owner is gone is finished as it is. A device whose file nobody has bound is reset
 //! then, and anybody may open it.

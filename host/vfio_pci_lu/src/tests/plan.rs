@@ -12,8 +12,10 @@ use crate::plan::{
     Kind,
     Lost,
     Obstacles,
+    Owner,
     Progress,
-    Refusal, //
+    Refusal,
+    Treatment, //
 };
 use kernel::fmt::Adapter;
 
@@ -78,18 +80,26 @@ fn preserves_a_device_that_stays_and_that_nobody_else_can_reach() {
     }
 }
 
+/// What each bit stands for is a reason to refuse, in the order in which they are told.
+fn activity(owner: Owner, bits: u32) -> Activity {
+    let bit = |n: u32| bits & (1 << n) != 0;
+
+    Activity {
+        owner,
+        going_away: bit(0),
+        interrupts: bit(1),
+        ioeventfds: bit(2),
+        dma_bufs: bit(3),
+        in_d0: !bit(4),
+        leaves_group: bit(5),
+    }
+}
+
 #[test]
 fn freezes_a_quiet_device_in_d0_and_no_other() {
     for bits in 0..1 << 6 {
         let bit = |n: u32| bits & (1 << n) != 0;
-        let activity = Activity {
-            going_away: bit(0),
-            interrupts: bit(1),
-            ioeventfds: bit(2),
-            dma_bufs: bit(3),
-            in_d0: !bit(4),
-            leaves_group: bit(5),
-        };
+        let activity = activity(Owner::Present, bits);
 
         // The first that user space, or the administrator, has to do something about.
         let expected = match (0..6).find(|&n| bit(n)) {
@@ -99,10 +109,32 @@ fn freezes_a_quiet_device_in_d0_and_no_other() {
             Some(3) => Err(Refusal::DmaBufs),
             Some(4) => Err(Refusal::PowerState),
             Some(_) => Err(Refusal::Group),
-            None => Ok(()),
+            None => Ok(Treatment::LeftAlone),
         };
 
         assert_eq!(freeze(activity), expected);
+    }
+}
+
+#[test]
+fn nobody_refuses_for_an_owner_that_is_gone() {
+    for (owner, treatment) in [
+        (Owner::Gone, Treatment::Quiesced),
+        (Owner::NeverBound, Treatment::LeftAlone),
+    ] {
+        for bits in 0..1 << 6 {
+            let bit = |n: u32| bits & (1 << n) != 0;
+
+            // What others than the owner have to do something about.
+            let expected = match [0, 3, 5].into_iter().find(|&n| bit(n)) {
+                Some(0) => Err(Refusal::GoingAway),
+                Some(3) => Err(Refusal::DmaBufs),
+                Some(_) => Err(Refusal::Group),
+                None => Ok(treatment),
+            };
+
+            assert_eq!(freeze(activity(owner, bits)), expected);
+        }
     }
 }
 

@@ -29,15 +29,22 @@
  *
  * A --partner is another such device in the same IOMMU group. It shares the HWPT
  * and the session of the device, and goes on as well.
+ *
+ * With --killed, stage 1 has two processes, as where a service manager keeps the
+ * session of a VMM: one has the sessions and nothing else. The other one does all
+ * the rest, enables MSI-X, and is killed before the kexec. With --interrupts there
+ * is one as ever, which enables MSI-X, too, and leaves it to others to kill it.
  */
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include <linux/sizes.h>
 
@@ -101,6 +108,8 @@ static int rate = DEFAULT_RATE;
 static bool running;
 static bool pressure;
 static bool unloaded;
+static bool killed;
+static bool interrupts;
 static u64 aim;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -198,14 +207,20 @@ static void preserve_device(const struct nic *nic, int session_fd)
 	require_call(ret, "%s: device is preserved", nic->bdf);
 }
 
-/* Preserve all that there is of a device, and its partner, in a session of their own. */
-static void preserve(const struct nic *nic, const struct nic *partner, int luo_fd)
+static int create_session(const struct nic *nic, int luo_fd)
 {
 	char name[LIVEUPDATE_SESSION_NAME_LENGTH];
-	int session_fd;
 
 	name_session(name, nic->bdf);
-	session_fd = luo_create_session(luo_fd, name);
+	return luo_create_session(luo_fd, name);
+}
+
+/* Preserve all that there is of a device, and its partner, in a session of their own. */
+static void preserve(const struct nic *nic, const struct nic *partner, int session_fd)
+{
+	char name[LIVEUPDATE_SESSION_NAME_LENGTH];
+
+	name_session(name, nic->bdf);
 	require_call(session_fd, "session %s is created", name);
 	preserve_memfd(nic, session_fd);
 	if (partner)
@@ -221,14 +236,51 @@ static void preserve(const struct nic *nic, const struct nic *partner, int luo_f
 	}
 }
 
+/* Leave MSI-X enabled, which costs the kexec its consent as long as this process lives. */
+static void check_interrupts(const struct nic *nic)
+{
+	char name[LIVEUPDATE_SESSION_NAME_LENGTH];
+
+	name_session(name, nic->bdf);
+	vfio_pci_msix_enable(nic->device, 0, 1);
+	check(kexec_refused_by(nic->bdf, name, DEVICE_TOKEN, "interrupts are enabled"),
+	      "%s: kexec is refused with interrupts and an owner", nic->bdf);
+}
+
+/* Go on in a process that is killed in the end, while this one holds what it has now. */
+static void go_on_in_child(int luo_fd)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	VFIO_ASSERT_GE(pid, 0);
+	if (!pid)
+		return;
+
+	VFIO_ASSERT_EQ(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status))
+		exit(WEXITSTATUS(status));
+	VFIO_ASSERT_EQ(WTERMSIG(status), SIGKILL);
+	close(luo_fd);
+	daemonize_and_wait();
+}
+
 static void stage_1(int luo_fd)
 {
+	int session_fd, i;
 	u32 frames;
-	int i;
+
+	/* All that a service manager gets to see of it */
+	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
+	session_fd = create_session(&nic, luo_fd);
+	if (killed)
+		go_on_in_child(luo_fd);
 
 	ksft_set_plan((1 + !!bystander.bdf + !!partner.bdf) * NR_ARM_CASES +
 		      (partner.bdf ? NR_PARTNER_CASES : 0) +
-		      nr_others * NR_OTHER_ARM_CASES + NR_FIRST_FRAMES_CASES +
+		      nr_others * NR_OTHER_ARM_CASES + NR_FIRST_FRAMES_CASES + interrupts +
 		      (1 + nr_others) * (NR_PRESERVE_CASES + (running ? NR_MARK_CASES : 0)));
 
 	nic_open(&nic, iommu_init(MODE_IOMMUFD));
@@ -256,10 +308,11 @@ static void stage_1(int luo_fd)
 		require(nic_rx_wait(&bystander.mem.rx, FIRST_FRAMES),
 			"%s, which is not preserved: frames arrive", bystander.bdf);
 
-	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
-	preserve(&nic, partner.bdf ? &partner : NULL, luo_fd);
+	preserve(&nic, partner.bdf ? &partner : NULL, session_fd);
 	for (i = 0; i < nr_others; i++)
-		preserve(&others[i], NULL, luo_fd);
+		preserve(&others[i], NULL, create_session(&others[i], luo_fd));
+	if (interrupts)
+		check_interrupts(&nic);
 
 	frames = nic_rx_frames(&nic.mem.rx);
 	check(wire_frames_in_order(&nic.mem, frames),
@@ -270,6 +323,10 @@ static void stage_1(int luo_fd)
 		ksft_finished();
 
 	ksft_print_cnts();
+	if (killed) {
+		fflush(stdout);
+		raise(SIGKILL);
+	}
 	close(luo_fd);
 	daemonize_and_wait();
 }
@@ -692,7 +749,11 @@ static void usage(FILE *stream, const char *name)
 		"  -P, --partner=BDF   have this one, of the same IOMMU group, go on with it\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
 		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n"
-		"  -a, --aim=IOVA      have the others write all frames there, whatever that is\n",
+		"  -a, --aim=IOVA      have the others write all frames there, whatever that is\n"
+		"  -k, --killed        in stage 1, have the owner of the device killed with MSI-X\n"
+		"                      enabled, while another process holds its session\n"
+		"  -I, --interrupts    in stage 1, leave MSI-X enabled; for both, an image has to be\n"
+		"                      loaded (kexec -s -l)\n",
 		name, name, DEFAULT_RATE);
 }
 
@@ -710,13 +771,15 @@ int main(int argc, char *argv[])
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "other",	required_argument,	NULL, 'o' },
 		{ "aim",	required_argument,	NULL, 'a' },
+		{ "killed",	no_argument,		NULL, 'k' },
+		{ "interrupts",	no_argument,		NULL, 'I' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:b:o:a:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:b:o:a:kIh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -753,6 +816,13 @@ int main(int argc, char *argv[])
 		case 'a':
 			aim = strtoull(optarg, NULL, 0);
 			break;
+		case 'k':
+			killed = true;
+			interrupts = true;
+			break;
+		case 'I':
+			interrupts = true;
+			break;
 		case 'h':
 			usage(stdout, argv[0]);
 			return KSFT_PASS;
@@ -763,7 +833,8 @@ int main(int argc, char *argv[])
 	}
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
-	    (unloaded && stage != 2) || (partner.bdf && (!running || !end->nr_partner_cases)) ||
+	    (unloaded && stage != 2) || (interrupts && stage != 1) ||
+	    (partner.bdf && (!running || !end->nr_partner_cases)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
