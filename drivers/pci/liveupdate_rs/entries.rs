@@ -135,6 +135,8 @@ pub(crate) enum BadRecord {
     Duplicate(Address),
     /// It has no name of a format for this device.
     Format(Address),
+    /// It has something for this device in a field that is to be zero.
+    Reserved(Address),
     /// It names a register that this device cannot have.
     Register(Address, u16),
     /// It has the registers of this device in the wrong place.
@@ -157,6 +159,9 @@ impl fmt::Display for BadRecord {
             Self::Domain(domain) => write!(f, "there is no domain {domain:#x}"),
             Self::Duplicate(address) => write!(f, "{address:?} is named twice"),
             Self::Format(address) => write!(f, "{address:?} has no name of a format"),
+            Self::Reserved(address) => {
+                write!(f, "{address:?} has a field that is to be zero and is not")
+            }
             Self::Register(address, offset) => {
                 write!(f, "{address:?} has no register at {offset:#x}")
             }
@@ -243,6 +248,10 @@ impl TryFrom<RawDriverSer> for DriverEntry {
             bdf: raw.bdf,
         };
         let address = Address::try_from(address).map_err(|_| BadRecord::Domain(raw.domain))?;
+
+        if raw.reserved != 0 {
+            return Err(BadRecord::Reserved(address));
+        }
 
         let length = raw.compatible.iter().position(|byte| *byte == 0);
         let format = length.and_then(|length| Format::new(&raw.compatible[..length]));

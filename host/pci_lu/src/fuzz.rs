@@ -211,7 +211,6 @@ fn normal(mut record: RawDriverSer) -> RawDriverSer {
             *byte = 0;
         }
     }
-    record.reserved = 0;
     record
 }
 

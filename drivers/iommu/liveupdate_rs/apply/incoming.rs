@@ -27,8 +27,7 @@ use kernel::{
             RawDeviceSer,
             RawDomainSer,
             RawFlbSer,
-            RawHwSer,
-            VERSION, //
+            RawHwSer, //
         },
         kho,
         pci::{
@@ -241,12 +240,7 @@ impl Incoming {
     fn try_read(handle: Handle) -> Result<Self, ReadError> {
         let flb = PhysRef::<RawFlbSer>::try_from(handle)?.restore()?;
 
-        if flb.version != VERSION {
-            return Err(BadRecord::Version(flb.version).into());
-        }
-        if flb.reserved != 0 {
-            return Err(BadRecord::Bits(flb.reserved).into());
-        }
+        flb.check()?;
 
         let mut this = Self::nothing();
         this.add_devices(&read_objects(flb.device_array_phys)?)?;

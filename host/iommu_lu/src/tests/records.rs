@@ -13,11 +13,13 @@ use kernel::liveupdate::iommu::{
     RawDeviceIntelSer,
     RawDeviceSer,
     RawDomainSer,
+    RawFlbSer,
     RawHdrSer,
     RawHwSer,
     RawIntelSer,
     Table,
-    Unit, //
+    Unit,
+    VERSION, //
 };
 
 const HDR: RawHdrSer = RawHdrSer {
@@ -85,6 +87,28 @@ fn unit_err(change: impl FnOnce(&mut RawHwSer)) -> BadRecord {
 
     change(&mut raw);
     Unit::try_from(&raw).unwrap_err()
+}
+
+#[test]
+fn list_has_a_known_version_and_nothing_where_nothing_is_to_be() {
+    let list = |version, reserved| RawFlbSer {
+        version,
+        reserved,
+        iommu_array_phys: 0x1000,
+        iommu_domain_array_phys: 0x2000,
+        device_array_phys: 0x3000,
+    };
+
+    assert_eq!(list(VERSION, 0).check(), Ok(()));
+    for version in (0..64).chain([u32::MAX]).filter(|&v| v != VERSION) {
+        assert_eq!(list(version, 0).check(), Err(BadRecord::Version(version)));
+    }
+    for bit in 0..32 {
+        assert_eq!(
+            list(VERSION, 1 << bit).check(),
+            Err(BadRecord::Bits(1 << bit))
+        );
+    }
 }
 
 #[test]
@@ -271,6 +295,8 @@ fn rejects_units_that_there_cannot_be() {
         BadRecord::Table(0)
     );
     assert_eq!(unit_err(|raw| raw.intel.irq_table = 1), BadRecord::Table(1));
+    // No table, and a size of one.
+    assert_eq!(unit_err(|raw| raw.intel.irq_table = 0), BadRecord::Bits(8));
 }
 
 #[test]

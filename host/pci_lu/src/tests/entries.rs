@@ -175,6 +175,10 @@ fn says_what_is_wrong() {
             "0000:01:01.0 has no name of a format",
         ),
         (
+            BadRecord::Reserved(address),
+            "0000:01:01.0 has a field that is to be zero and is not",
+        ),
+        (
             BadRecord::TooMany,
             "more devices are named than there can be",
         ),
@@ -237,6 +241,21 @@ fn refuses_a_driver_without_a_name_or_an_end_of_it() {
                     data: 0x1000,
                 }),
             }
+        );
+    }
+}
+
+#[test]
+fn refuses_a_driver_with_something_in_a_field_that_is_to_be_zero() {
+    for reserved in 1..=u16::MAX {
+        let record = RawDriverSer {
+            reserved,
+            ..driver(b"v")
+        };
+
+        assert_eq!(
+            DriverEntry::try_from(record),
+            Err(BadRecord::Reserved(address(0, 8)))
         );
     }
 }
@@ -314,13 +333,12 @@ proptest! {
     #[test]
     fn believes_nothing_behind_the_end_of_a_name(
         driver in any_driver(),
-        reserved: u16,
         behind: [u8; FORMAT_LENGTH],
     ) {
         let clean = RawDriverSer::from(driver);
         let end = clean.compatible.iter().position(|byte| *byte == 0).unwrap();
 
-        let mut record = RawDriverSer { reserved, ..clean };
+        let mut record = clean;
         record.compatible[end + 1..].copy_from_slice(&behind[end + 1..]);
 
         // The same format, so that it is compared and handed over again as the same.
@@ -341,6 +359,7 @@ proptest! {
             match DriverEntry::try_from(corrupt) {
                 // It is another driver exactly if it says so.
                 Ok(entry) => {
+                    prop_assert_eq!(corrupt.reserved, 0);
                     let address = (entry.address.domain(), entry.address.bdf());
                     prop_assert_eq!(address, (corrupt.domain, corrupt.bdf));
 
@@ -350,6 +369,10 @@ proptest! {
                 Err(BadRecord::Domain(domain)) => {
                     prop_assert_eq!(domain, corrupt.domain);
                     prop_assert!(domain > LAST_DOMAIN);
+                }
+                Err(BadRecord::Reserved(address)) => {
+                    prop_assert_eq!(address, driver.address);
+                    prop_assert_ne!(corrupt.reserved, 0);
                 }
                 Err(bad) => {
                     prop_assert_eq!(bad, BadRecord::Format(driver.address));

@@ -230,7 +230,7 @@ static_assert(offsetof(struct iommu_device_ser, intel) == 48);
  * @ecap:                  The Extended Capability Register.
  * @flags:                 The bit ``IOMMU_INTEL_SER_SCALABLE``.
  * @irq_order:             The size of the interrupt remapping table, as log2 of
- *                         a number of pages.
+ *                         a number of pages. Zero if there is none.
  * @context_tables_bitmap: The context tables that are preserved: bit 2 * n for
  *                         the one that the lower half of root entry n names, bit
  *                         2 * n + 1 for the upper half.

@@ -42,6 +42,24 @@ pub struct RawFlbSer {
     pub device_array_phys: u64,
 }
 
+impl RawFlbSer {
+    /// Checks the version, on which the meaning of all else depends, and what is to be zero.
+    ///
+    /// # Errors
+    ///
+    /// [`BadRecord::Version`] if it is not the one that this kernel writes. [`BadRecord::Bits`] if
+    /// there is something in the reserved field.
+    pub fn check(&self) -> Result<(), BadRecord> {
+        if self.version != VERSION {
+            return Err(BadRecord::Version(self.version));
+        }
+        match self.reserved {
+            0 => Ok(()),
+            bits => Err(BadRecord::Bits(bits)),
+        }
+    }
+}
+
 /// The beginning of an object: `struct iommu_hdr_ser`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -529,7 +547,12 @@ impl TryFrom<&RawHwSer> for Unit {
         if intel.flags & !Self::SCALABLE != 0 {
             return Err(BadRecord::Bits(intel.flags));
         }
-        if intel.irq_order > Self::MAX_IRQ_ORDER {
+        // Without a table, there is no size of one.
+        let max_order = match intel.irq_table {
+            0 => 0,
+            _ => Self::MAX_IRQ_ORDER,
+        };
+        if intel.irq_order > max_order {
             return Err(BadRecord::Bits(intel.irq_order));
         }
 
