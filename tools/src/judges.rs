@@ -156,7 +156,7 @@ fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
 fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
     let said = |missing: &str| {
         missing.ends_with(
-            ", pci-driver-v1, pci-probe-v1, iommu-liveupdate-v1, iommufd-v1, vfio-pci-v1",
+            ", pci-driver-rs-v2, pci-probe-rs-v2, iommu-rs-v1, iommufd-rs-v1, vfio-pci-rs-v1",
         )
     };
     let mut cases = quiesced_until(evidence, "boot");
@@ -168,7 +168,7 @@ fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
 /// its image does not declare.
 fn stops_for_version(evidence: &Evidence) -> Vec<Case> {
     let mut cases = quiesced_until(evidence, "bind");
-    cases.extend(stopped_for_image(evidence, |missing| missing == "vfio-pci-v1"));
+    cases.extend(stopped_for_image(evidence, |missing| missing == "vfio-pci-rs-v1"));
     cases
 }
 
@@ -488,14 +488,14 @@ mod tests {
             let count = |cases: Vec<Case>| cases.iter().filter(|case| case.has_failed()).count();
             (count(stops_for_unaware(&evidence)), count(stops_for_version(&evidence)))
         };
-        let all = "kho-v4, luo-v5, memfd-v2, pci-v1, pci-driver-v1, pci-probe-v1, \
-                   iommu-liveupdate-v1, iommufd-v1, vfio-pci-v1";
+        let all = "kho-v4, luo-v5, memfd-v2, pci-v2, pci-driver-rs-v2, pci-probe-rs-v2, \
+                   iommu-rs-v1, iommufd-rs-v1, vfio-pci-rs-v1";
         let off = "00:01.0 @0x4 <- 0x103";
         assert_eq!(failures(off, &[(11.0, all)]), (0, 1));
-        assert_eq!(failures(off, &[(11.0, "vfio-pci-v1")]), (1, 0));
+        assert_eq!(failures(off, &[(11.0, "vfio-pci-rs-v1")]), (1, 0));
         assert_eq!(failures(off, &[]), (1, 1));
         assert_eq!(failures(off, &[(9.0, all)]), (1, 1));
-        assert_eq!(failures(off, &[(13.0, "vfio-pci-v1")]), (1, 1));
+        assert_eq!(failures(off, &[(13.0, "vfio-pci-rs-v1")]), (1, 1));
         assert_eq!(failures(off, &[(11.0, all), (11.5, all)]), (1, 1));
         assert_eq!(failures("00:01.0 @0x4 <- 0x107", &[(11.0, all)]), (1, 2));
         assert_eq!(failures("00:02.0 @0x4 <- 0x103", &[(11.0, all)]), (1, 2));

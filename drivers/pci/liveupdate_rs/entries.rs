@@ -19,7 +19,7 @@ use zerocopy_derive::{
 };
 
 /// The version that this kernel writes and understands: `PCI_LUO_FLB_VERSION`.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The most devices that are believed to be preserved: all that one domain can have.
 ///

@@ -8,13 +8,14 @@ mod plan;
 use proptest::prelude::*;
 
 /// What a kernel declares.
-const NAMES: [&[u8]; 4] = [b"kho-v4", b"pci-v1", b"pci-driver-v1", b"vfio-pci-v1"];
+const NAMES: [&[u8]; 4] = [b"kho-v4", b"pci-v2", b"pci-driver-rs-v2", b"vfio-pci-rs-v1"];
 
 /// Any names that can be declared, often few.
 fn any_names() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let any = (prop::collection::vec(1..=u8::MAX, 1..20), any::<u64>());
     let name = prop_oneof![
         prop::sample::select(NAMES.to_vec()).prop_map(<[u8]>::to_vec),
-        prop::collection::vec(1..=u8::MAX, 1..20),
+        any.prop_map(|(name, version)| [&name, format!("-v{version}").as_bytes()].concat()),
     ];
 
     prop_oneof![

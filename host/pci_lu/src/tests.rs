@@ -3,6 +3,7 @@
 //! What is claimed of the pure files.
 
 mod abi;
+mod c_series;
 mod entries;
 mod fuzz;
 mod plan;
@@ -76,7 +77,7 @@ fn format(name: &str) -> Format {
 
 /// Any format that there can be, often one of few.
 fn any_format() -> impl Strategy<Value = Format> {
-    let near = prop::sample::select(vec!["v", "vfio-pci-v1", "vfio-pci-v2"]);
+    let near = prop::sample::select(vec!["v", "vfio-pci-rs-v1", "vfio-pci-rs-v2"]);
     let any = prop::collection::vec(1..=u8::MAX, 1..FORMAT_LENGTH);
 
     prop_oneof![

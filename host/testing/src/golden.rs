@@ -34,6 +34,26 @@ pub fn check<T>(contract: &str, known: &[(&str, T)], check: impl Fn(&[u8], &T)) 
     }
 }
 
+/// Returns the blobs of a contract, each with its name.
+///
+/// # Panics
+///
+/// If one cannot be read.
+pub fn all(contract: &str) -> Vec<(String, Vec<u8>)> {
+    let directory = crate::abi().join("golden").join(contract);
+    let files =
+        fs::read_dir(&directory).unwrap_or_else(|err| panic!("{}: {err}", directory.display()));
+
+    files
+        .map(|file| {
+            let path = file.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+
+            (name, bytes(&fs::read_to_string(path).unwrap()))
+        })
+        .collect()
+}
+
 /// Reads hexadecimal bytes between white space, up to a `#` on each line.
 fn bytes(text: &str) -> Vec<u8> {
     text.lines()

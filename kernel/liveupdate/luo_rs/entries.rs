@@ -53,6 +53,9 @@ const MAX_KERNEL_INFO: usize = 1 << 16;
 /// The magic number of a chunk, and its size.
 const CHUNK_HEADER: usize = 8;
 
+/// What is between a name and its version.
+const VERSION_MARK: &[u8] = b"-v";
+
 fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
     bytes.get(offset..)?.first_chunk().copied()
 }
@@ -67,24 +70,35 @@ fn size_at(bytes: &[u8], offset: usize) -> Option<usize> {
     usize::try_from(size).ok()
 }
 
-/// The names that a kernel declares: at least one, none of them empty.
+/// Returns whether a name ends with a version: `-v` and a decimal number.
+fn has_version(name: &[u8]) -> bool {
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit());
+    let (rest, version) = name.split_at(name.len() - digits.count());
+
+    !version.is_empty() && rest.len() > VERSION_MARK.len() && rest.ends_with(VERSION_MARK)
+}
+
+/// The names that a kernel declares: at least one.
 ///
 /// # Invariants
 ///
-/// Each name ends with a null byte, and there is something before it.
+/// Each name ends with a version, and a null byte follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Names<'a>(&'a [u8]);
 
 impl<'a> Names<'a> {
-    /// Reads a declaration, if it is nothing else.
+    /// Reads a declaration, if it is nothing else, and each name has a version.
     pub(crate) fn declared(declaration: &'a [u8]) -> Option<Self> {
         let (header, names) = declaration.split_at_checked(CHUNK_HEADER)?;
 
         let is_whole = bytes_at(header, 0)? == MAGIC
             && size_at(header, MAGIC.len())? == declaration.len()
             && declaration.len() <= MAX_SIZE;
-        let all_named = *names.first()? != 0 && names.windows(2).all(|pair| pair != [0, 0]);
-        if !is_whole || !all_named || *names.last()? != 0 {
+        let all_have_versions = names
+            .strip_suffix(&[0])?
+            .split(|byte| *byte == 0)
+            .all(has_version);
+        if !is_whole || !all_have_versions {
             return None;
         }
 

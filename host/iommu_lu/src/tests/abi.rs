@@ -31,7 +31,7 @@ use testing::{
     }, //
 };
 
-const NAME: &str = "iommu-liveupdate-v1";
+const NAME: &str = "iommu-rs";
 
 /// The beginning of a page, of which the view has the objects as well.
 fn header_of_a_page() -> Struct {
@@ -55,7 +55,7 @@ fn iommus() -> Contract {
 
     Contract {
         header: "iommu",
-        name: NAME.into(),
+        name: format!("{NAME}-v{VERSION}"),
         constants: vec![
             ("IOMMU_LUO_FLB_COMPATIBLE", Constant::Text(NAME)),
             ("IOMMU_LUO_FLB_VERSION", number(VERSION)),
@@ -256,7 +256,7 @@ fn reads_and_writes_what_was_ever_handed_over() {
     ];
 
     golden::check(
-        NAME,
+        "iommu-rs-v1",
         &known,
         |bytes,
          Meaning {

@@ -21,7 +21,7 @@ use testing::{
 };
 
 /// The version is in the name.
-const COMPATIBLE: &str = "iommufd-v1";
+const COMPATIBLE: &str = "iommufd-rs-v1";
 
 fn contract() -> Contract {
     Contract {

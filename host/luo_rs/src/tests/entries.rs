@@ -49,17 +49,33 @@ fn reads_what_an_image_declares() {
 
 #[test]
 fn reads_what_was_ever_declared() {
-    let known = [(
-        "vfio-pci",
-        [
-            "kho-v4",
-            "luo-v5",
-            "pci-v1",
-            "pci-driver-v1",
-            "pci-probe-v1",
-            "vfio-pci-v1",
-        ],
-    )];
+    let known = [
+        (
+            "vfio-pci",
+            vec![
+                "kho-v4",
+                "luo-v5",
+                "pci-v1",
+                "pci-driver-v1",
+                "pci-probe-v1",
+                "vfio-pci-v1",
+            ],
+        ),
+        (
+            "all-that-goes-on",
+            vec![
+                "kho-v4",
+                "luo-v5",
+                "memfd-v2",
+                "pci-v2",
+                "pci-driver-rs-v2",
+                "pci-probe-rs-v2",
+                "iommu-rs-v1",
+                "iommufd-rs-v1",
+                "vfio-pci-rs-v1",
+            ],
+        ),
+    ];
 
     golden::check("image-LiUp", &known, |bytes, meaning| {
         let names = meaning.iter().map(|name| name.as_bytes());
@@ -227,6 +243,16 @@ fn odd_names_declare_nothing() {
         b"kho-v4\0\0",
         b"kho-v4\0\0pci-v1\0",
         b"kho-v4\0pci-v1",
+        // Without a version, or without anything before it.
+        b"kho\0",
+        b"kho-v\0",
+        b"kho-v4a\0",
+        b"kho-4\0",
+        b"khov4\0",
+        b"-v4\0",
+        b"4\0",
+        b"kho-v4\0iommu-rs\0",
+        b"kho-v4\0iommu-rs\0pci-v1\0",
     ] {
         assert_eq!(Names::declared(&chunk(MAGIC, data)), None);
         assert!(declared(&image(&kernel_info(&chunk(MAGIC, data)))).is_none());
@@ -248,7 +274,8 @@ fn a_declaration_is_all_there_is() {
 #[test]
 fn a_declaration_has_a_limit() {
     for (size, fits) in [(MAX_SIZE, true), (MAX_SIZE + 1, false)] {
-        let name = vec![b'x'; size - 9];
+        let mut name = vec![b'x'; size - 9];
+        name.splice(size - 12.., *b"-v1");
         let declaration = declaration([&name[..]]);
 
         assert_eq!(declaration.len(), size);

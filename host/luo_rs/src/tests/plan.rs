@@ -34,7 +34,7 @@ fn all_names_have_to_be_declared() {
     assert_eq!(lacks(&NAMES, &NAMES), "");
     assert_eq!(
         lacks(&NAMES, &[]),
-        "kho-v4, pci-v1, pci-driver-v1, vfio-pci-v1"
+        "kho-v4, pci-v2, pci-driver-rs-v2, vfio-pci-rs-v1"
     );
     for missing in 0..NAMES.len() {
         let mut image = NAMES.to_vec();
@@ -54,16 +54,16 @@ fn the_order_of_names_and_other_names_do_not_matter() {
 #[test]
 fn another_version_or_a_part_of_a_name_is_another_name() {
     for other in [
-        &b"vfio-pci-v2"[..],
-        b"vfio-pci-v11",
-        b"vfio-pci-v",
-        b"fio-pci-v1",
-        b"xvfio-pci-v1",
-        b"VFIO-PCI-V1",
+        &b"vfio-pci-rs-v2"[..],
+        b"vfio-pci-rs-v11",
+        b"vfio-pci-v1",
+        b"fio-pci-rs-v1",
+        b"xvfio-pci-rs-v1",
+        b"VFIO-PCI-RS-v1",
     ] {
         assert_eq!(
             lacks(&NAMES, &[NAMES[0], NAMES[1], NAMES[2], other]),
-            "vfio-pci-v1"
+            "vfio-pci-rs-v1"
         );
     }
 }
@@ -91,7 +91,7 @@ fn names_beyond_those_that_fit_are_never_declared() {
 
 #[test]
 fn strange_names_are_shown_in_printable_characters() {
-    assert_eq!(lacks(&[b"x\n\x1b\xff"], &[]), "x\\n\\x1b\\xff");
+    assert_eq!(lacks(&[b"x\n\x1b\xff-v1"], &[]), "x\\n\\x1b\\xff-v1");
 }
 
 proptest! {

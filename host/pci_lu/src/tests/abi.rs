@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     entries::{
+        BadRecord,
         DriverEntry,
         Entry,
         Probe,
@@ -47,13 +48,12 @@ fn devices() -> Contract {
     }
 }
 
-/// The version of the names is in the name, that of the table is its own.
-const DRIVERS: &str = "pci-driver-v1";
+const DRIVERS: &str = "pci-driver-rs";
 
 fn drivers() -> Contract {
     Contract {
         header: "pci",
-        name: DRIVERS.into(),
+        name: format!("{DRIVERS}-v{VERSION}"),
         constants: vec![
             ("PCI_LUO_DRIVER_FLB_COMPATIBLE", Constant::Text(DRIVERS)),
             ("PCI_LUO_FLB_VERSION", Constant::Number(VERSION.into())),
@@ -65,12 +65,12 @@ fn drivers() -> Contract {
     }
 }
 
-const PROBES: &str = "pci-probe-v1";
+const PROBES: &str = "pci-probe-rs";
 
 fn probes() -> Contract {
     Contract {
         header: "pci",
-        name: PROBES.into(),
+        name: format!("{PROBES}-v{VERSION}"),
         constants: vec![
             ("PCI_LUO_PROBE_FLB_COMPATIBLE", Constant::Text(PROBES)),
             ("PCI_LUO_FLB_VERSION", Constant::Number(VERSION.into())),
@@ -155,7 +155,7 @@ fn reads_and_writes_what_was_ever_handed_over_of_devices() {
         ),
     ];
 
-    golden::check("pci-v1", &known, |bytes, Meaning { devices, records }| {
+    golden::check("pci-v2", &known, |bytes, Meaning { devices, records }| {
         let entries: Vec<Entry> = records.iter().copied().flatten().collect();
 
         let (header, tail) = RawSer::read_from_prefix(bytes).unwrap();
@@ -193,8 +193,8 @@ fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
             (
                 0x0fed_cba9_8765_4000,
                 vec![
-                    driver(0, 0x0300, 0x0760_5040_3020_1000, "vfio-pci-v1"),
-                    driver(0, 0x0400, 0x0e0f_1021_3243_5000, "vfio-pci-v1"),
+                    driver(0, 0x0300, 0x0760_5040_3020_1000, "vfio-pci-rs-v1"),
+                    driver(0, 0x0400, 0x0e0f_1021_3243_5000, "vfio-pci-rs-v1"),
                 ],
             ),
         ),
@@ -215,7 +215,7 @@ fn reads_and_writes_what_was_ever_handed_over_of_drivers() {
         ),
     ];
 
-    golden::check(DRIVERS, &known, |bytes, (devices, drivers)| {
+    golden::check("pci-driver-rs-v2", &known, |bytes, (devices, drivers)| {
         let (header, tail) = RawSer::read_from_prefix(bytes).unwrap();
         let raw: Vec<RawDriverSer> = tail
             .chunks(size_of::<RawDriverSer>())
@@ -273,7 +273,7 @@ fn reads_and_writes_what_was_ever_handed_over_of_registers() {
         ),
     ];
 
-    golden::check(PROBES, &known, |bytes, (devices, probes)| {
+    golden::check("pci-probe-rs-v2", &known, |bytes, (devices, probes)| {
         let (header, tail) = RawSer::read_from_prefix(bytes).unwrap();
         let raw: Vec<RawProbeSer> = tail
             .chunks(size_of::<RawProbeSer>())
@@ -286,4 +286,19 @@ fn reads_and_writes_what_was_ever_handed_over_of_registers() {
         let (header, written) = storage::write_probes(probes, *devices);
         assert_eq!([header.as_bytes(), written.as_bytes()].concat(), bytes);
     });
+}
+
+#[test]
+fn refuses_what_was_handed_over_with_another_version() {
+    for contract in ["pci-v1", "pci-driver-v1", "pci-probe-v1"] {
+        for (name, bytes) in golden::all(contract) {
+            let (header, _) = RawSer::read_from_prefix(&bytes).unwrap();
+
+            assert_eq!(
+                header.check_version(),
+                Err(BadRecord::Version(1)),
+                "{contract}/{name}"
+            );
+        }
+    }
 }

@@ -167,7 +167,7 @@ fn only_a_preserved_bridge_that_lost_its_numbers_is_in_the_way_and_on_its_bus_on
 fn a_device_is_found_by_its_file() {
     let driver = |bdf, data| DriverEntry {
         address: address(0, bdf),
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data,
     };
     let drivers = [driver(8, 0x1000), driver(16, 0x2000)];
@@ -182,7 +182,7 @@ fn an_entry_is_of_a_bridge_unless_it_has_a_format() {
     let entries = [entry(0, 1, 1), entry(0, 2, 1)];
     let formats = [DriverEntry {
         address: address(0, 2),
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data: 0x1000,
     }];
 
@@ -218,7 +218,7 @@ fn quarantines_a_device_that_only_the_list_of_formats_names() {
     let device = address(0, 1);
     let formats = [DriverEntry {
         address: device,
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data: 0x1000,
     }];
 
@@ -251,7 +251,7 @@ fn a_device_belongs_to_the_file_that_it_was_preserved_with() {
     let device = address(0, 1);
     let named = |address, data| DriverEntry {
         address,
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data,
     };
     let drivers = [
@@ -283,7 +283,7 @@ fn a_device_belongs_to_the_file_that_it_was_preserved_with() {
 
 #[test]
 fn binds_whom_the_previous_kernel_names_and_no_other() {
-    let [one, other] = ["vfio-pci-v1", "vfio-pci-v2"].map(format);
+    let [one, other] = ["vfio-pci-rs-v1", "vfio-pci-rs-v2"].map(format);
     let device = address(0, 1);
 
     let named = |address, format| DriverEntry {
@@ -356,7 +356,7 @@ fn a_device_is_quarantined_once_and_is_released_from_it() {
 fn all_that_is_known_of_the_drivers_of_a_device_is_forgotten_and_no_more() {
     let named = |bdf, data| DriverEntry {
         address: address(0, bdf),
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data,
     };
     let drivers = [named(1, 10), named(2, 20), named(2, 21), named(3, 30)];

@@ -107,7 +107,7 @@ fn entries_that_are_not_kept_count_against_what_there_can_be() {
     };
     let driver = RawDriverSer::from(DriverEntry {
         address: address(0, 7),
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data: 0x1000,
     });
 
@@ -229,7 +229,7 @@ fn says_what_a_bad_record_costs() {
 fn one_bad_driver_costs_all_of_them() {
     let good = DriverEntry {
         address: address(0, 1),
-        format: format("vfio-pci-v1"),
+        format: format("vfio-pci-rs-v1"),
         data: 0x1000,
     };
     let mut bad = RawDriverSer::from(good);

@@ -21,7 +21,7 @@ use testing::{
 };
 
 /// The version is in the name.
-const COMPATIBLE: &str = "vfio-pci-v1";
+const COMPATIBLE: &str = "vfio-pci-rs-v1";
 
 fn contract() -> Contract {
     Contract {
@@ -53,7 +53,7 @@ fn reads_and_writes_what_was_ever_handed_over() {
         ("limits", address(0x7fff_ffff, 0xffff)),
     ];
 
-    golden::check("vfio-pci-v1", &known, |bytes, meaning| {
+    golden::check(COMPATIBLE, &known, |bytes, meaning| {
         let record = RawCoreDeviceSer::read_from_bytes(bytes).unwrap();
 
         assert_eq!(Address::try_from(RawAddress::from(record)), Ok(*meaning));

@@ -20,10 +20,12 @@
  * - ``LIVEUPDATE_IMAGE_MAGIC``, four bytes,
  * - the size of all of it in bytes, four bytes, little-endian,
  *   ``LIVEUPDATE_IMAGE_MAX_SIZE`` at most,
- * - names, each of which ends with a null byte: at least one, none of them empty.
+ * - names, each of which ends with a null byte: at least one.
  *
- * A name stands for one version of records: what is misunderstood by a kernel
- * that knows another version has another name. The order has no meaning.
+ * A name stands for one version of records, and ends with that: ``-v`` and a
+ * decimal number. What is misunderstood by a kernel that knows another version has
+ * another name. An FLB whose records have the version in them is declared by its
+ * name and that version. The order has no meaning.
  */
 
 /**
@@ -65,11 +67,11 @@
 #endif
 #ifdef CONFIG_PCI_LIVEUPDATE
 	.ascii	PCI_LUO_FLB_COMPATIBLE, "-v", __stringify(PCI_LUO_FLB_VERSION), "\0"
-	.asciz	PCI_LUO_DRIVER_FLB_COMPATIBLE
-	.asciz	PCI_LUO_PROBE_FLB_COMPATIBLE
+	.ascii	PCI_LUO_DRIVER_FLB_COMPATIBLE, "-v", __stringify(PCI_LUO_FLB_VERSION), "\0"
+	.ascii	PCI_LUO_PROBE_FLB_COMPATIBLE, "-v", __stringify(PCI_LUO_FLB_VERSION), "\0"
 #endif
 #ifdef CONFIG_IOMMU_LIVEUPDATE
-	.asciz	IOMMU_LUO_FLB_COMPATIBLE
+	.ascii	IOMMU_LUO_FLB_COMPATIBLE, "-v", __stringify(IOMMU_LUO_FLB_VERSION), "\0"
 #endif
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE
 	.asciz	IOMMUFD_LUO_COMPATIBLE

@@ -26,12 +26,17 @@
  * it is while it is in use, and is known by its physical address.
  *
  * The tables that the objects name are pages that are preserved as folios.
+ *
+ * Other kernels hand over IOMMUs in other layouts, as FLBs called
+ * ``iommu-liveupdate`` and ``iommu-liveupdate-v1``. The name of this one ends with
+ * ``-rs``, so that neither reads what the other wrote. What they hand over is named
+ * in the log and not used: their devices do not go on doing DMA.
  */
 
 /**
- * IOMMU_LUO_FLB_COMPATIBLE - The name of the IOMMU FLB.
+ * IOMMU_LUO_FLB_COMPATIBLE - The name of the IOMMU FLB, for all of its versions.
  */
-#define IOMMU_LUO_FLB_COMPATIBLE	"iommu-liveupdate-v1"
+#define IOMMU_LUO_FLB_COMPATIBLE	"iommu-rs"
 
 /**
  * IOMMU_LUO_FLB_VERSION - The version of the structures in this header.

@@ -21,12 +21,18 @@
  * The handle of the file is the physical address of a struct iommufd_ser. That
  * names a chain of KHO blocks (see include/linux/kho/abi/block.h) whose entries
  * are struct iommufd_hwpt_ser.
+ *
+ * Other kernels hand over iommufds in another layout, as files called
+ * ``iommufd-v1``. The name of these ends with ``-rs``, so that neither reads what
+ * the other wrote. A file of theirs is one that no handler is for: the log names it
+ * when somebody retrieves or finishes it, its session cannot be finished, and other
+ * sessions are not affected.
  */
 
 /**
  * IOMMUFD_LUO_COMPATIBLE - The name of the iommufd file handler.
  */
-#define IOMMUFD_LUO_COMPATIBLE	"iommufd-v1"
+#define IOMMUFD_LUO_COMPATIBLE	"iommufd-rs-v1"
 
 #ifndef __ASSEMBLER__
 

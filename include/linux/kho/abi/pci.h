@@ -24,7 +24,9 @@
  * include/linux/kho/abi/block.h) whose entries are struct pci_dev_ser for the
  * FLB ``PCI_LUO_FLB_COMPATIBLE``, struct pci_driver_ser for the FLB
  * ``PCI_LUO_DRIVER_FLB_COMPATIBLE``, and struct pci_probe_ser for the FLB
- * ``PCI_LUO_PROBE_FLB_COMPATIBLE``.
+ * ``PCI_LUO_PROBE_FLB_COMPATIBLE``. No FLB has its version in its name: one of
+ * another version is found, and refused by name, and not taken for one that the
+ * other kernel does not write.
  *
  * The first one has the devices and the bridges above them. The second one has,
  * for each device that is not there as a bridge, which drivers can take it over
@@ -33,6 +35,12 @@
  * The third one has, for all of them, what tells them from others, and what can
  * only be learned by writing to their registers. A kernel that is not told so
  * finds it out itself.
+ *
+ * The first FLB has the name, the layout, the meaning and the version of the one
+ * that the PCI core of other kernels reads and writes, where it is implemented in
+ * C. Such a kernel panics if the version is not the one that it knows, or if a
+ * device has two entries. The other two are not known there, and their names end
+ * with ``-rs``, so that no other layout gets the same name.
  */
 
 /**
@@ -43,17 +51,20 @@
 /**
  * PCI_LUO_DRIVER_FLB_COMPATIBLE - The name of the FLB of drivers.
  */
-#define PCI_LUO_DRIVER_FLB_COMPATIBLE	"pci-driver-v1"
+#define PCI_LUO_DRIVER_FLB_COMPATIBLE	"pci-driver-rs"
 
 /**
  * PCI_LUO_PROBE_FLB_COMPATIBLE - The name of the FLB of registers.
  */
-#define PCI_LUO_PROBE_FLB_COMPATIBLE	"pci-probe-v1"
+#define PCI_LUO_PROBE_FLB_COMPATIBLE	"pci-probe-rs"
 
 /**
  * PCI_LUO_FLB_VERSION - The version of the structures in this header.
+ *
+ * In version 1, the count of a bridge had different meanings in different kernels.
+ * Nobody can tell which one it has, and so that version is refused.
  */
-#define PCI_LUO_FLB_VERSION	1
+#define PCI_LUO_FLB_VERSION	2
 
 #ifndef __ASSEMBLER__
 
@@ -112,19 +123,17 @@ static_assert(offsetof(struct pci_driver_ser, compatible) == 16);
  *          entry, if there is an entry for PCI_COMMAND; if there is none,
  *          nothing is known of what can be written.
  *
- *          PCI_VENDOR_ID, PCI_CLASS_REVISION
- *              What the register reads as: a device where it reads as
- *              something else is another one.
- *          PCI_COMMAND
- *              PCI_COMMAND_INTX_DISABLE is set if this bit can be written.
- *              PCI_COMMAND_MASTER is set if the device goes on doing DMA, with
- *              mappings that are handed over, too.
- *          PCI_BASE_ADDRESS_0 to PCI_BASE_ADDRESS_5, PCI_ROM_ADDRESS or
- *          PCI_ROM_ADDRESS1, PCI_SRIOV_BAR and the five after it,
- *          PCI_PREF_BASE_UPPER32
- *              What the register reads as after all ones were written.
- *          PCI_SRIOV_NUM_VF
- *              The highest bus number that virtual functions can have.
+ * What the value is depends on the register:
+ *
+ * - PCI_VENDOR_ID, PCI_CLASS_REVISION: what the register reads as. A device where
+ *   it reads as something else is another one.
+ * - PCI_COMMAND: PCI_COMMAND_INTX_DISABLE is set if this bit can be written.
+ *   PCI_COMMAND_MASTER is set if the device goes on doing DMA, with mappings that
+ *   are handed over, too.
+ * - PCI_BASE_ADDRESS_0 to PCI_BASE_ADDRESS_5, PCI_ROM_ADDRESS or
+ *   PCI_ROM_ADDRESS1, PCI_SRIOV_BAR and the five after it, PCI_PREF_BASE_UPPER32:
+ *   what the register reads as after all ones were written.
+ * - PCI_SRIOV_NUM_VF: the highest bus number that virtual functions can have.
  */
 struct pci_probe_ser {
 	u32 domain;

@@ -20,12 +20,22 @@
  *
  * The handle of the file is the physical address of a
  * struct vfio_pci_core_device_ser.
+ *
+ * Other kernels hand over files of vfio-pci called ``vfio-pci-v1``, whose records
+ * begin with the same two fields. What follows them differs from kernel to kernel:
+ * nothing, or the token of the iommufd that the device is attached to. What is
+ * handed over is a page, so that nobody can tell how long the record in it is, and
+ * a token that is not there reads as zero, which may be that of another file. So
+ * the name of these files ends with ``-rs``, and neither reads what the other
+ * wrote. A file of theirs is one that no handler is for: the log names it when
+ * somebody retrieves or finishes it, its session cannot be finished, and its device
+ * stays incoming. Other sessions are not affected.
  */
 
 /**
  * VFIO_PCI_LUO_FH_COMPATIBLE - The name of the vfio-pci file handler.
  */
-#define VFIO_PCI_LUO_FH_COMPATIBLE	"vfio-pci-v1"
+#define VFIO_PCI_LUO_FH_COMPATIBLE	"vfio-pci-rs-v1"
 
 #ifndef __ASSEMBLER__
 

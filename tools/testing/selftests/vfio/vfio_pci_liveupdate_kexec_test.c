@@ -59,7 +59,7 @@
 #define MAX_DEVICES		32
 
 /* What debugfs shows of a file of vfio-pci, and of its device */
-#define FORMAT			"vfio-pci-v1"
+#define FORMAT			"vfio-pci-rs-v1"
 
 /* Test cases of each function, as far as they do not depend on the device. */
 #define NR_PRESERVE_CASES	2

@@ -191,7 +191,7 @@ trait Disguise: 'static {
 struct VfioPci;
 
 impl Disguise for VfioPci {
-    const COMPATIBLE: &'static CStr = c"vfio-pci-v1";
+    const COMPATIBLE: &'static CStr = c"vfio-pci-rs-v1";
     const DEVICE: (u32, u32) = (1, 3);
 }
 
@@ -257,7 +257,7 @@ struct Drivers;
 #[vtable]
 impl Flb for Drivers {
     /// `PCI_LUO_DRIVER_FLB_COMPATIBLE`
-    const COMPATIBLE: &'static CStr = c"pci-driver-v1";
+    const COMPATIBLE: &'static CStr = c"pci-driver-rs";
 
     type Outgoing = ();
     type Incoming = ();
@@ -277,7 +277,7 @@ struct Probes;
 #[vtable]
 impl Flb for Probes {
     /// `PCI_LUO_PROBE_FLB_COMPATIBLE`
-    const COMPATIBLE: &'static CStr = c"pci-probe-v1";
+    const COMPATIBLE: &'static CStr = c"pci-probe-rs";
 
     type Outgoing = ();
     type Incoming = ();
