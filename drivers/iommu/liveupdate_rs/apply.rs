@@ -32,7 +32,8 @@ use kernel::{
         },
         Flb,
         FlbCell,
-        Handle, //
+        Handle,
+        IncomingFlb, //
     },
     new_mutex,
     prelude::*,
@@ -44,6 +45,52 @@ pub(crate) static IOMMUS: FlbCell<Iommus> = FlbCell::new();
 
 /// Names the FLB.
 pub(crate) struct Iommus;
+
+/// The names of FLBs that other kernels hand over IOMMUs as, in layouts of theirs. See
+/// `include/linux/kho/abi/iommu.h`.
+const FOREIGN: [&CStr; 2] = [c"iommu-liveupdate", c"iommu-liveupdate-v1"];
+
+/// The first one of [`FOREIGN`].
+static FOREIGN_NEW: FlbCell<Foreign<0>> = FlbCell::new();
+
+/// The second one of [`FOREIGN`].
+static FOREIGN_OLD: FlbCell<Foreign<1>> = FlbCell::new();
+
+/// Names an FLB that is not read.
+struct Foreign<const INDEX: usize>;
+
+#[vtable]
+impl<const INDEX: usize> Flb for Foreign<INDEX> {
+    const COMPATIBLE: &'static CStr = FOREIGN[INDEX];
+
+    type Outgoing = ();
+    type Incoming = ();
+
+    /// Never called: no handler has files that share it.
+    fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
+        Err(EOPNOTSUPP)
+    }
+
+    /// Says so. LUO keeps the error, and does not ask again.
+    fn retrieve(_handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
+        pr_warn!(
+            "no IOMMU is taken over: '{}' was handed over, in a layout of other kernels\n",
+            FOREIGN[INDEX]
+        );
+        Err(EOPNOTSUPP)
+    }
+}
+
+/// Returns what was handed over. What is there in its place in another layout is named in the log.
+fn handed_over() -> Result<IncomingFlb<Iommus>> {
+    IOMMUS.incoming().inspect_err(|err| {
+        // There are FLBs, and this is none of them.
+        if *err == ENOENT {
+            let _ = FOREIGN_NEW.incoming();
+            let _ = FOREIGN_OLD.incoming();
+        }
+    })
+}
 
 #[vtable]
 impl Flb for Iommus {
@@ -141,7 +188,7 @@ pub(crate) fn prepare_kexec() {
 
 /// Calls `f` with what was handed over, and the address of a device.
 fn with_incoming<R>(device: Device, f: impl FnOnce(&mut Incoming, Address) -> R) -> Option<R> {
-    let incoming = IOMMUS.incoming().ok()?;
+    let incoming = handed_over().ok()?;
     let address = lu_pci::address(device.pci()?);
     let mut incoming = incoming.lock();
 
@@ -169,7 +216,7 @@ pub(crate) fn block(device: Device) {
 
 /// Returns the record of an IOMMU, and where it was.
 pub(crate) fn iommu(kind: u64, token: u64) -> Result<(u64, RawHwSer)> {
-    let incoming = IOMMUS.incoming()?;
+    let incoming = handed_over()?;
     let found = incoming.lock().iommu(kind, token);
 
     found.ok_or(ENOENT)
@@ -180,7 +227,7 @@ pub(crate) fn device(
     iommu_phys: u64,
     index: usize,
 ) -> Result<(RawDeviceSer, Option<RawDomainSer>)> {
-    let incoming = IOMMUS.incoming()?;
+    let incoming = handed_over()?;
     let found = incoming.lock().device(iommu_phys, index);
 
     found.ok_or(ENOENT)
@@ -188,7 +235,7 @@ pub(crate) fn device(
 
 /// Calls `f` with each device that had a domain, and is not finished.
 pub(crate) fn for_each_device_of(phys: u64, f: impl Fn(Device)) {
-    let Ok(incoming) = IOMMUS.incoming() else {
+    let Ok(incoming) = handed_over() else {
         return;
     };
 

@@ -44,9 +44,14 @@
 #define LIVEUPDATE_FORGE_SET_DEVICES_HANDLE _IO('f', 1)
 #define LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE _IO('f', 2)
 #define LIVEUPDATE_FORGE_SET_PROBES_HANDLE _IO('f', 3)
+#define LIVEUPDATE_FORGE_SET_IOMMUS_HANDLE _IO('f', 4)
 
-/* The files that the module preserves: as vfio-pci, and as nobody knows what. */
+/*
+ * The files that the module preserves: as vfio-pci, as an iommufd of other kernels,
+ * and as nobody knows what.
+ */
 #define VFIO_PCI_FILE			"/dev/null"
+#define OTHER_IOMMUFD_FILE		"/dev/zero"
 #define UNKNOWN_FILE			"/dev/full"
 
 #define STATE_SESSION			"forged-state"
@@ -57,6 +62,7 @@
 #define MEMFD_TOKEN			0x100
 #define DEVICE_TOKEN			0x200
 #define FORGED_TOKEN			0x300
+#define IOMMUFD_TOKEN			0x400
 
 #define PATTERN				"not touched by what was forged"
 
@@ -93,6 +99,13 @@
 #define LOG_NO_HANDLER	\
 	"No handler for 'no-such-handler-v1', token 0x300 of session [forged] cannot be retrieved"
 
+/* What the log says of records in layouts of other kernels. */
+#define LOG_OTHER_VFIO_PCI	\
+	"No handler for 'vfio-pci-v1', token 0x200 of session [forged] cannot be retrieved"
+#define LOG_OTHER_IOMMUFD	\
+	"No handler for 'iommufd-v1', token 0x400 of session [forged] cannot be retrieved"
+#define LOG_OTHER_IOMMUS	"no IOMMU is taken over: 'iommu-liveupdate' was handed over"
+
 /* The log has ten lines of lost files at most in the five seconds from the first. */
 #define LOST_AT_ONCE	5
 #define LOST_INTERVAL	6
@@ -128,6 +141,30 @@ struct probe_block {
 	struct pci_probe_ser entries[3];
 } __packed;
 
+/* Records as other kernels publish them. */
+struct other_vfio_pci_ser {
+	u32 domain;
+	u16 bdf;
+	u64 iommufd_token;
+} __packed;
+
+struct other_iommufd_ser {
+	u64 nr_hwpts;
+	struct {
+		u64 domain_data;
+		u64 token;
+		u8 reclaimed;
+		u8 padding[7];
+	} hwpts[1];
+} __packed;
+
+struct other_iommus_ser {
+	u64 version;
+	u64 iommus;
+	u64 domains;
+	u64 devices;
+} __packed;
+
 /* Which page has what. */
 enum {
 	DEVICES_PAGE,
@@ -138,6 +175,8 @@ enum {
 	PROBE_BLOCK_PAGE,
 	DEVICE_PAGE,
 	OTHER_PAGE,
+	IOMMUFD_PAGE,
+	IOMMUS_PAGE,
 	FILES_PAGE,
 };
 
@@ -469,6 +508,8 @@ static const struct test_case {
 	bool unlisted;
 	/* Whether a file in the other session keeps the lists alive. */
 	bool kept;
+	/* Whether all but the list of devices is as other kernels hand it over. */
+	bool others;
 } test_cases[] = {
 	{ .name = "good" },
 	{ .name = "files", .files = true },
@@ -476,6 +517,8 @@ static const struct test_case {
 	{ .name = "twice", .twice = true },
 	/* The module was told not to hand over the list of drivers. */
 	{ .name = "twice-unlisted", .unlisted = true },
+	/* The module was told to hand over under the names of other kernels. */
+	{ .name = "others", .others = true },
 	{ .name = "refcount", .forge = forge_refcount, .kept = true },
 	{
 		.name = "missing",
@@ -760,6 +803,31 @@ static void forge_files(int session_fd)
 	}
 }
 
+/* The device of vfio-pci, and the iommufd that it is attached to, of other kernels. */
+static void forge_others(int session_fd)
+{
+	struct vfio_pci_core_device_ser ser = parse_bdf(device_bdf);
+	struct other_vfio_pci_ser vfio_pci = {
+		.domain = ser.domain,
+		.bdf = ser.bdf,
+		.iommufd_token = IOMMUFD_TOKEN,
+	};
+	struct other_iommufd_ser iommufd = {
+		.nr_hwpts = 1,
+		.hwpts[0] = { .domain_data = page_phys(IOMMUS_PAGE), .token = 1 },
+	};
+	struct other_iommus_ser iommus = { .version = 1 };
+
+	page_write(DEVICE_PAGE, &vfio_pci, sizeof(vfio_pci));
+	page_write(IOMMUFD_PAGE, &iommufd, sizeof(iommufd));
+	page_write(IOMMUS_PAGE, &iommus, sizeof(iommus));
+	if (ioctl(forge_fd, LIVEUPDATE_FORGE_SET_IOMMUS_HANDLE, page_phys(IOMMUS_PAGE)))
+		fail_exit("setting the handle of the IOMMUs");
+
+	preserve_as(session_fd, OTHER_IOMMUFD_FILE, page_phys(IOMMUFD_PAGE), IOMMUFD_TOKEN);
+	preserve_as(session_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
+}
+
 static void stage_1(int luo_fd, const struct test_case *test)
 {
 	int forged_fd, other_fd;
@@ -790,8 +858,12 @@ static void stage_1(int luo_fd, const struct test_case *test)
 	forged_fd = create_session(luo_fd, FORGED_SESSION);
 	other_fd = create_session(luo_fd, OTHER_SESSION);
 
-	write_record(DEVICE_PAGE, device_bdf, 0);
-	preserve_as(forged_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
+	if (test->others) {
+		forge_others(forged_fd);
+	} else {
+		write_record(DEVICE_PAGE, device_bdf, 0);
+		preserve_as(forged_fd, VFIO_PCI_FILE, page_phys(DEVICE_PAGE), DEVICE_TOKEN);
+	}
 	if (test->twice || test->unlisted || test->kept) {
 		write_record(OTHER_PAGE, test->kept ? MISSING_BDF : device_bdf, 0);
 		preserve_as(other_fd, VFIO_PCI_FILE, page_phys(OTHER_PAGE), DEVICE_TOKEN);
@@ -1162,6 +1234,43 @@ static void stage_2(int luo_fd, int state_session_fd, const struct test_case *te
 	ksft_finished();
 }
 
+/* A file in a layout of other kernels is refused, and the log says what it is. */
+static void check_other(int session_fd, u64 token, const char *line, const char *what)
+{
+	check_ret(luo_session_retrieve_fd(session_fd, token), -EPROTONOSUPPORT,
+		  "%s of another kernel is not retrieved", what);
+	check(count_logged(line) == 1, "reported: %s", line);
+}
+
+/* What other kernels hand over is not taken for ours, and costs nobody else anything. */
+static void stage_2_others(int luo_fd, int state_session_fd, const struct test_case *test)
+{
+	int session_fd, stage;
+
+	ksft_set_plan(22);
+
+	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
+	check(stage == 2, "state file says stage 2");
+	check(!(read_config(PCI_COMMAND) & PCI_COMMAND_MASTER), "device does no DMA");
+	check_reported(test);
+	check(count_logged(LOG_OTHER_IOMMUS) == 1, "reported: %s", LOG_OTHER_IOMMUS);
+
+	session_fd = check_session(luo_fd, FORGED_SESSION);
+	check_bind(test);
+	check_other(session_fd, DEVICE_TOKEN, LOG_OTHER_VFIO_PCI, "device");
+	check_other(session_fd, IOMMUFD_TOKEN, LOG_OTHER_IOMMUFD, "iommufd");
+	check_ret(luo_session_finish(session_fd), -EBUSY, "session is not finished");
+	check_ret(open_device(), -EBUSY, "opening the device is still refused");
+	check(!close(session_fd), "session is closed");
+	check_ret(open_device(), -EBUSY, "opening the device is refused even then");
+	check_other_session(luo_fd, test);
+
+	if (luo_session_finish(state_session_fd))
+		fail_exit("finishing the state session");
+	close(state_session_fd);
+	ksft_finished();
+}
+
 static void usage(FILE *stream, const char *name)
 {
 	int i;
@@ -1206,7 +1315,10 @@ static void run(int stage, const struct test_case *test)
 	if (state_session_fd < 0)
 		ksft_exit_fail_msg("session %s: %s (where is stage 1?)\n", STATE_SESSION,
 				   strerror(-state_session_fd));
-	stage_2(luo_fd, state_session_fd, test);
+	if (test->others)
+		stage_2_others(luo_fd, state_session_fd, test);
+	else
+		stage_2(luo_fd, state_session_fd, test);
 }
 
 int main(int argc, char *argv[])

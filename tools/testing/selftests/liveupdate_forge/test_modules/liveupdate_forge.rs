@@ -13,13 +13,16 @@
 //! - Reading a `__u64` at the position of a page returns the page's physical address.
 //! - [`SET_FILE_HANDLE`] sets the handle of the files that are preserved from then on,
 //!   [`SET_DEVICES_HANDLE`] that of the list of PCI devices, [`SET_DRIVERS_HANDLE`] that of the list
-//!   of drivers for them, [`SET_PROBES_HANDLE`] that of the list of their registers. The lists are handed over from when the first file is preserved.
+//!   of drivers for them, [`SET_PROBES_HANDLE`] that of the list of their registers,
+//!   [`SET_IOMMUS_HANDLE`] that of the record of IOMMUs of other kernels. The lists are handed over
+//!   from when the first file is preserved.
 //!
 //! With `no_drivers=1` there is no list of drivers, as from a kernel that does not write it. With
-//! `only_unknown=1` there is nothing but the handler of what no kernel knows, beside vfio-pci.
+//! `only_unknown=1` there is nothing but the handler of what no kernel knows, beside vfio-pci. With
+//! `others=1` there are the handlers and FLBs of kernels that hand over the same in other layouts.
 //!
-//! Files of `/dev/null` are preserved as if they were of vfio-pci, files of `/dev/full` as
-//! something that no kernel knows.
+//! Files of `/dev/null` are preserved as if they were of vfio-pci, files of `/dev/zero` as if they
+//! were iommufds of such other kernels, files of `/dev/full` as something that no kernel knows.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -78,6 +81,10 @@ module! {
             default: false,
             description: "Only know the files that no kernel knows",
         },
+        others: bool {
+            default: false,
+            description: "Hand over under the names of other kernels",
+        },
     },
 }
 
@@ -96,6 +103,10 @@ const SET_DRIVERS_HANDLE: u32 = _IO('f' as u32, 2);
 /// `LIVEUPDATE_FORGE_SET_PROBES_HANDLE` in user space.
 const SET_PROBES_HANDLE: u32 = _IO('f' as u32, 3);
 
+/// Sets the handle of the record of IOMMUs of other kernels to the argument.
+/// `LIVEUPDATE_FORGE_SET_IOMMUS_HANDLE` in user space.
+const SET_IOMMUS_HANDLE: u32 = _IO('f' as u32, 4);
+
 /// How many pages can be forged.
 const MAX_PAGES: usize = 64;
 
@@ -105,6 +116,7 @@ struct Forgery {
     devices: Handle,
     drivers: Handle,
     probes: Handle,
+    iommus: Handle,
     pages: KVec<Preserved<Folio>>,
 }
 
@@ -172,6 +184,7 @@ impl MiscDevice for Control {
             SET_DEVICES_HANDLE => forgery.devices = handle,
             SET_DRIVERS_HANDLE => forgery.drivers = handle,
             SET_PROBES_HANDLE => forgery.probes = handle,
+            SET_IOMMUS_HANDLE => forgery.iommus = handle,
             _ => return Err(ENOTTY),
         }
         Ok(0)
@@ -193,6 +206,22 @@ struct VfioPci;
 impl Disguise for VfioPci {
     const COMPATIBLE: &'static CStr = c"vfio-pci-rs-v1";
     const DEVICE: (u32, u32) = (1, 3);
+}
+
+/// The handler of vfio-pci of other kernels, and `/dev/null`.
+struct OtherVfioPci;
+
+impl Disguise for OtherVfioPci {
+    const COMPATIBLE: &'static CStr = c"vfio-pci-v1";
+    const DEVICE: (u32, u32) = (1, 3);
+}
+
+/// The handler of iommufds of other kernels, and `/dev/zero`.
+struct OtherIommufd;
+
+impl Disguise for OtherIommufd {
+    const COMPATIBLE: &'static CStr = c"iommufd-v1";
+    const DEVICE: (u32, u32) = (1, 5);
 }
 
 /// A handler that no kernel has, and `/dev/full`.
@@ -229,6 +258,8 @@ impl<D: Disguise> FileHandler for Forger<D> {
 }
 
 static VFIO_PCI: Handler<Forger<VfioPci>> = Handler::new();
+static OTHER_VFIO_PCI: Handler<Forger<OtherVfioPci>> = Handler::new();
+static OTHER_IOMMUFD: Handler<Forger<OtherIommufd>> = Handler::new();
 static UNKNOWN: Handler<Forger<Unknown>> = Handler::new();
 
 /// The list of PCI devices that are preserved.
@@ -291,14 +322,36 @@ impl Flb for Probes {
     }
 }
 
+/// What other kernels hand over of IOMMUs.
+struct OtherIommus;
+
+#[vtable]
+impl Flb for OtherIommus {
+    const COMPATIBLE: &'static CStr = c"iommu-liveupdate";
+
+    type Outgoing = ();
+    type Incoming = ();
+
+    fn preserve() -> Result<(Pin<KBox<Self::Outgoing>>, Handle)> {
+        Ok((KBox::pin((), GFP_KERNEL)?, forgery()?.lock().iommus))
+    }
+
+    fn retrieve(_handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
+        Err(EOPNOTSUPP)
+    }
+}
+
 static DEVICES: FlbCell<Devices> = FlbCell::new();
 static DRIVERS: FlbCell<Drivers> = FlbCell::new();
 static PROBES: FlbCell<Probes> = FlbCell::new();
+static OTHER_IOMMUS: FlbCell<OtherIommus> = FlbCell::new();
 
 /// Keeps the handlers registered while the module is loaded.
 #[pin_data(PinnedDrop)]
 struct LiveUpdateForge {
     _vfio_pci: Option<Registration<Forger<VfioPci>>>,
+    _other_vfio_pci: Option<Registration<Forger<OtherVfioPci>>>,
+    _other_iommufd: Option<Registration<Forger<OtherIommufd>>>,
     _unknown: Registration<Forger<Unknown>>,
     #[pin]
     _control: MiscDeviceRegistration<Control>,
@@ -312,12 +365,20 @@ impl kernel::InPlaceModule for LiveUpdateForge {
                 devices: Handle::new(0),
                 drivers: Handle::new(0),
                 probes: Handle::new(0),
+                iommus: Handle::new(0),
                 pages: KVec::new(),
             });
             FORGERY.populate(KBox::pin_init(forgery, GFP_KERNEL)?);
 
             let mut vfio_pci = None;
-            if !module_parameters::only_unknown.value() {
+            let mut other_vfio_pci = None;
+            let mut other_iommufd = None;
+            if module_parameters::others.value() {
+                let handler = OTHER_VFIO_PCI.register()?.attach(&DEVICES)?;
+                other_vfio_pci = Some(handler.publish());
+                let handler = OTHER_IOMMUFD.register()?.attach(&OTHER_IOMMUS)?;
+                other_iommufd = Some(handler.publish());
+            } else if !module_parameters::only_unknown.value() {
                 let mut handler = VFIO_PCI.register()?.attach(&DEVICES)?.attach(&PROBES)?;
                 if !module_parameters::no_drivers.value() {
                     handler = handler.attach(&DRIVERS)?;
@@ -327,6 +388,8 @@ impl kernel::InPlaceModule for LiveUpdateForge {
 
             Ok(try_pin_init!(Self {
                 _vfio_pci: vfio_pci,
+                _other_vfio_pci: other_vfio_pci,
+                _other_iommufd: other_iommufd,
                 _unknown: UNKNOWN.register()?.publish(),
                 _control <- MiscDeviceRegistration::register(MiscDeviceOptions {
                     name: c"liveupdate_forge",
