@@ -298,6 +298,10 @@ impl FileHandler for Iommufd {
         ffi::can_end()
     }
 
+    /// The same holds for a file whose session is closed without being finished.
+    fn can_abandon(_incoming: &Incoming<'_>) -> bool {
+        ffi::can_end()
+    }
 
     /// Devices end with their own files, which were preserved later. Those that did not, because they were
     /// not found or their records are wrong ones, end here.
