@@ -12,7 +12,10 @@ use super::kho;
 use crate::{
     bindings,
     ffi::c_void,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
 use core::{
@@ -130,6 +133,38 @@ impl<T: Record> PhysRef<T> {
         // - Volatile, because a block that was restored behind our back may be written to by its
         //   new owner; the copy is checked by its reader in any case.
         Ok(unsafe { virt.cast::<T>().cast_const().read_volatile() })
+    }
+
+    /// Checks that the record is not longer than a `T`: the rest of its block is zero.
+    ///
+    /// KHO hands over pages, and not how much of them is a record. They are zeroed before a record
+    /// is written, so a longer one has to have something behind a `T`, unless what was appended is
+    /// zero. For records that have no version in them. See `copy_struct_from_user()` for the same
+    /// rule between user space and the kernel.
+    ///
+    /// # Errors
+    ///
+    /// - `E2BIG` if there is something.
+    /// - `EINVAL` if the memory was restored in the meantime.
+    pub fn check_length(&self) -> Result {
+        if !Self::is_preserved(self.phys()) {
+            return Err(EINVAL);
+        }
+
+        let size = size_of::<T>();
+        let rest = phys_to_virt(self.phys()).wrapping_byte_add(size);
+
+        // SAFETY: `kho_is_preserved()` said that there is memory of that order, whose end this is, and
+        // the direct map does not go away. C code may read what its new owner writes to.
+        let found = unsafe {
+            bindings::memchr_inv(rest.cast_const(), 0, (PAGE_SIZE << Self::ORDER) - size)
+        };
+
+        if found.is_null() {
+            Ok(())
+        } else {
+            Err(E2BIG)
+        }
     }
 
     /// Takes over the record and the memory it lives in.

@@ -435,6 +435,7 @@ fn refuse(hwpt: &Held, iova: u64, last_iova: u64, rule: Rule) -> Error {
 /// Why a record of the previous kernel is not used.
 enum ReadError {
     Record(BadRecord),
+    Length,
     Memory,
 }
 
@@ -445,8 +446,12 @@ impl From<BadRecord> for ReadError {
 }
 
 impl From<Error> for ReadError {
-    fn from(_err: Error) -> Self {
-        Self::Memory
+    fn from(err: Error) -> Self {
+        if err == E2BIG {
+            Self::Length
+        } else {
+            Self::Memory
+        }
     }
 }
 
@@ -454,6 +459,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Record(bad) => fmt::Display::fmt(bad, f),
+            Self::Length => write!(f, "its record is longer than those of its name"),
             Self::Memory => write!(f, "its record is not whole in memory that was handed over"),
         }
     }
@@ -461,6 +467,8 @@ impl fmt::Display for ReadError {
 
 /// Checks what the previous kernel left, and frees it.
 fn read(reference: PhysRef<RawSer>) -> Result<IncomingBlocks<RawHwptSer>, ReadError> {
+    reference.check_length()?;
+
     let record: Restored<RawSer> = reference.restore()?;
     let blocks = IncomingBlocks::restore(record.hwpts)?;
 

@@ -193,7 +193,11 @@ impl FileHandler for VfioPci {
         }
 
         // Dropping the record frees it. It is not there for a second file that names the same one.
-        let record = PhysRef::try_from(incoming.handle()).and_then(PhysRef::restore);
+        let record =
+            PhysRef::<RawCoreDeviceSer>::try_from(incoming.handle()).and_then(|reference| {
+                reference.check_length()?;
+                reference.restore()
+            });
 
         match record.and_then(|record| address(*record)).map(lu_pci::find) {
             // Nobody says whose it is if the previous kernel did not list drivers: then the file
@@ -240,6 +244,13 @@ fn explain_attachment(err: Error) -> &'static str {
 fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     let reference = PhysRef::try_from(handle).map_err(|err| (err, Lost::Record))?;
     let record = reference.peek().map_err(|err| (err, Lost::Record))?;
+    reference.check_length().map_err(|err| {
+        if err == E2BIG {
+            (EINVAL, Lost::Length)
+        } else {
+            (err, Lost::Record)
+        }
+    })?;
     let address = address(record).map_err(|err| (err, Lost::Address))?;
     let device = lu_pci::find(address).ok_or((ENODEV, Lost::Missing(address)))?;
 

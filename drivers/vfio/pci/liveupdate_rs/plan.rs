@@ -156,6 +156,8 @@ pub(crate) fn freeze(activity: Activity) -> Result<Treatment, Refusal> {
 pub(crate) enum Lost {
     /// Its record is not in memory that was handed over.
     Record,
+    /// Something follows its record.
+    Length,
     /// Its record names an address that there cannot be.
     Address,
     /// There is no device at the address.
@@ -176,6 +178,7 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Record => write!(f, "its record is not in memory that was handed over"),
+            Self::Length => write!(f, "its record is longer than those of its name"),
             Self::Address => write!(f, "its record names an address that there cannot be"),
             Self::Missing(address) => write!(
                 f,

@@ -163,6 +163,10 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
             "its record is not in memory that was handed over",
         ),
         (
+            Lost::Length,
+            "its record is longer than those of its name",
+        ),
+        (
             Lost::Address,
             "its record names an address that there cannot be",
         ),

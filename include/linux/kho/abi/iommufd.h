@@ -20,7 +20,8 @@
  *
  * The handle of the file is the physical address of a struct iommufd_ser. That
  * names a chain of KHO blocks (see include/linux/kho/abi/block.h) whose entries
- * are struct iommufd_hwpt_ser.
+ * are struct iommufd_hwpt_ser. The rest of the page of the struct iommufd_ser is
+ * zero: a record that something follows is longer than this one, and is refused.
  *
  * Other kernels hand over iommufds in another layout, as files called
  * ``iommufd-v1``. The name of these ends with ``-rs``, so that neither reads what

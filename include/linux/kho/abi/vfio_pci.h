@@ -19,7 +19,8 @@
  * version in ``VFIO_PCI_LUO_FH_COMPATIBLE``.
  *
  * The handle of the file is the physical address of a
- * struct vfio_pci_core_device_ser.
+ * struct vfio_pci_core_device_ser. The rest of its page is zero: a record that
+ * something follows is longer than this one, and is refused.
  *
  * Other kernels hand over files of vfio-pci called ``vfio-pci-v1``, whose records
  * begin with the same two fields. What follows them differs from kernel to kernel:

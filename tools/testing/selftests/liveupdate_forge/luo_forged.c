@@ -90,6 +90,7 @@
 /* What the log says of a file that is not retrieved: this, and one of the others. */
 #define LOG_LOST	"a file of session '%s' cannot be retrieved: "
 #define LOST_RECORD	"its record is not in memory that was handed over"
+#define LOST_LENGTH	"its record is longer than those of its name"
 #define LOST_ADDRESS	"its record names an address that there cannot be"
 #define LOST_MISSING	"there is no device "
 #define LOST_NOT_FOR_IT	" was not preserved for it"
@@ -658,6 +659,8 @@ static const struct file_case {
 	/* Names a page of something else instead of a record of its own. */
 	bool misplaced;
 	int page;
+	/* Has another field behind the record. */
+	bool longer;
 	int error;
 	/* Why it is not retrieved, as the log says it. */
 	const char *lost;
@@ -691,6 +694,14 @@ static const struct file_case {
 		.page = DEVICES_PAGE,
 		.error = -EINVAL,
 		.lost = LOST_RECORD,
+		.logged = true,
+	},
+	{
+		.name = "longer record",
+		.bdf = MISSING_BDF,
+		.longer = true,
+		.error = -EINVAL,
+		.lost = LOST_LENGTH,
 		.logged = true,
 	},
 	{
@@ -783,6 +794,19 @@ static void write_record(int page, const char *bdf, u32 domain)
 	page_write(page, &ser, sizeof(ser));
 }
 
+/* As a kernel writes it that has the token of an iommufd in it, too. */
+static void write_longer_record(int page, const char *bdf)
+{
+	struct vfio_pci_core_device_ser ser = parse_bdf(bdf);
+	struct other_vfio_pci_ser longer = {
+		.domain = ser.domain,
+		.bdf = ser.bdf,
+		.iommufd_token = IOMMUFD_TOKEN,
+	};
+
+	page_write(page, &longer, sizeof(longer));
+}
+
 static void forge_files(int session_fd)
 {
 	int i;
@@ -794,7 +818,10 @@ static void forge_files(int session_fd)
 
 		if (file->bdf) {
 			page = FILES_PAGE + i;
-			write_record(page, file->bdf, file->domain);
+			if (file->longer)
+				write_longer_record(page, file->bdf);
+			else
+				write_record(page, file->bdf, file->domain);
 		}
 		if (file->bdf || file->misplaced)
 			handle = page_phys(page) + file->offset;
@@ -806,19 +833,13 @@ static void forge_files(int session_fd)
 /* The device of vfio-pci, and the iommufd that it is attached to, of other kernels. */
 static void forge_others(int session_fd)
 {
-	struct vfio_pci_core_device_ser ser = parse_bdf(device_bdf);
-	struct other_vfio_pci_ser vfio_pci = {
-		.domain = ser.domain,
-		.bdf = ser.bdf,
-		.iommufd_token = IOMMUFD_TOKEN,
-	};
 	struct other_iommufd_ser iommufd = {
 		.nr_hwpts = 1,
 		.hwpts[0] = { .domain_data = page_phys(IOMMUS_PAGE), .token = 1 },
 	};
 	struct other_iommus_ser iommus = { .version = 1 };
 
-	page_write(DEVICE_PAGE, &vfio_pci, sizeof(vfio_pci));
+	write_longer_record(DEVICE_PAGE, device_bdf);
 	page_write(IOMMUFD_PAGE, &iommufd, sizeof(iommufd));
 	page_write(IOMMUS_PAGE, &iommus, sizeof(iommus));
 	if (ioctl(forge_fd, LIVEUPDATE_FORGE_SET_IOMMUS_HANDLE, page_phys(IOMMUS_PAGE)))
