@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::hooks::{self, Added};
 use crate::kernel::{self, Variant};
 use crate::layering;
+use crate::names::{self, Ours, Tree};
 use crate::overlay::Overlay;
 use crate::series;
 use crate::stage::{Stage, elapsed, output};
@@ -31,9 +32,10 @@ pub enum Which {
 /// One check: fails with what it found.
 type Check = fn(&Context, &mut Stage) -> Result<()>;
 
-const CHEAP: [(&str, Check); 6] = [
+const CHEAP: [(&str, Check); 7] = [
     ("rustfmt", rustfmt),
     ("layering", layering_rule),
+    ("names", names_in_documents),
     ("clippy", clippy),
     ("checkpatch-series", checkpatch_series),
     ("checkpatch-files", checkpatch_files),
@@ -119,6 +121,15 @@ fn rustfmt(ctx: &Context, stage: &mut Stage) -> Result<()> {
 fn layering_rule(ctx: &Context, _: &mut Stage) -> Result<()> {
     let files = sources(ctx, &["rs"])?;
     let found = layering::scan(files.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
+    ensure!(found.is_empty(), "  {}", found.join("\n  "));
+    Ok(())
+}
+
+fn names_in_documents(ctx: &Context, _: &mut Stage) -> Result<()> {
+    let document = fs::read_to_string(ctx.src.join(names::DOCUMENT))?;
+    let overlay = Overlay::of(&ctx.src)?;
+    let tree = Tree { dir: &ctx.tree(), overlay: &overlay };
+    let found = names::violations(&document, &Ours::of(&ctx.src)?, &tree)?;
     ensure!(found.is_empty(), "  {}", found.join("\n  "));
     Ok(())
 }

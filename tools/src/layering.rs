@@ -64,7 +64,7 @@ pub fn violations(path: &Path, text: &str) -> Vec<String> {
 
 /// Whether kbuild compiles this file by itself: it declares the leaf's boundary modules, or is a
 /// sample. Other modules may have modules of their own.
-fn is_crate_root(path: &Path, text: &str) -> bool {
+pub fn is_crate_root(path: &Path, text: &str) -> bool {
     let leaf = ["drivers", "kernel", "samples"].iter().any(|top| path.starts_with(top));
     let declares =
         |line: &str| line.starts_with("#![") || matches!(line, "mod exports;" | "mod ffi;");

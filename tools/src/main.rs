@@ -33,6 +33,7 @@ mod legend;
 mod libtest;
 mod lines;
 mod machine;
+mod names;
 mod overlay;
 mod qmp;
 mod report;

@@ -10,14 +10,14 @@
 //! - The root table, all context tables, and the interrupt remapping table until the next kernel
 //!   has its own.
 //! - For each device that goes on: its context entry, its PASID directory with the first PASID
-//!   table, and its domain ID.
+//!   table, its domain ID, and whether it translates by itself (ATS).
 //!
 //! # Not preserved
 //!
 //! - Entries of all other devices, and of their aliases: they are cleared when the unit is shut down,
 //!   and so are context tables that nobody preserved.
 //! - Entries for interrupts: all messages are dropped until the next kernel wants some.
-//! - PASIDs but the first one, page requests, ATS.
+//! - PASIDs but the first one, page requests.
 //! - Units with devices that firmware reserved memory for: preserving is refused.
 //!
 //! # Life of a unit
