@@ -151,12 +151,13 @@ struct other_vfio_pci_ser {
 
 struct other_iommufd_ser {
 	u64 nr_hwpts;
+	/* One of any number of them. */
 	struct {
 		u64 domain_data;
 		u64 token;
 		u8 reclaimed;
 		u8 padding[7];
-	} hwpts[1];
+	} hwpt;
 } __packed;
 
 struct other_iommus_ser {
@@ -835,7 +836,7 @@ static void forge_others(int session_fd)
 {
 	struct other_iommufd_ser iommufd = {
 		.nr_hwpts = 1,
-		.hwpts[0] = { .domain_data = page_phys(IOMMUS_PAGE), .token = 1 },
+		.hwpt = { .domain_data = page_phys(IOMMUS_PAGE), .token = 1 },
 	};
 	struct other_iommus_ser iommus = { .version = 1 };
 
