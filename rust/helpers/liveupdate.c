@@ -13,6 +13,7 @@
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
+#include <linux/srcu.h>
 
 __rust_helper struct inode *rust_helper_file_inode(const struct file *f)
 {
@@ -23,6 +24,13 @@ __rust_helper unsigned long rust_helper_file_count(struct file *f)
 {
 	return file_count(f);
 }
+
+#ifdef CONFIG_TINY_SRCU
+__rust_helper void rust_helper_srcu_expedite_current(struct srcu_struct *ssp)
+{
+	srcu_expedite_current(ssp);
+}
+#endif
 
 __rust_helper phys_addr_t rust_helper_virt_to_phys(const volatile void *address)
 {

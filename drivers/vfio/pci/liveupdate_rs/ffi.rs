@@ -523,11 +523,16 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: Initialised for as long as the device exists.
         let cookie = unsafe { bindings::start_poll_synchronize_srcu(srcu) };
 
+        // The downtime has this once for each device. A grace period that nobody hurries takes ticks.
+        //
+        // SAFETY: As above. The structure is not cleaned up before what this queues is done.
+        unsafe { bindings::srcu_expedite_current(srcu) };
+
         let start = Instant::<Monotonic>::now();
 
         // SAFETY: As above, with a cookie of the same structure.
         while !unsafe { bindings::poll_state_synchronize_srcu(srcu, cookie) } {
-            // A sleep takes as long as two ticks, and so cannot be counted instead.
+            // A sleep may take longer than it is asked to, and so cannot be counted instead.
             if start.elapsed() >= PATIENCE {
                 return Err(Refusal::Operation);
             }
@@ -543,7 +548,7 @@ impl<'a> CoreDevice<'a> {
 const PATIENCE: Delta = Delta::from_millis(1000);
 
 /// How long to sleep until looking whether they did.
-const PAUSE: Delta = Delta::from_millis(1);
+const PAUSE: Delta = Delta::from_micros(50);
 
 fn raw_device(device: &kernel::device::Device) -> *mut bindings::device {
     // `Device` is a transparent wrapper.
