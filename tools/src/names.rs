@@ -112,7 +112,7 @@ fn mentions(document: &str) -> Result<(Vec<Mention>, String)> {
 }
 
 /// What a name is, by how it is written.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape<'a> {
     /// A file, a directory, or the end of the path of one.
     Path(&'a str),

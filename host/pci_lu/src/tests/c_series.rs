@@ -54,7 +54,7 @@ mod reader {
         bytes
             .iter()
             .rev()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+            .fold(0, |number, byte| (number << 8) | u64::from(*byte))
     }
 
     /// Reads the list, before the first device is enumerated.
@@ -77,7 +77,7 @@ mod reader {
 
             for entry in block[BLOCK_HEADER..].chunks(ENTRY).take(count) {
                 let refcount = u16::try_from(number(entry, 6, 2)).map_err(|_| "bad count")?;
-                let key = number(entry, 0, 4) << 16 | number(entry, 4, 2);
+                let key = (number(entry, 0, 4) << 16) | number(entry, 4, 2);
                 if refcount != 0 && incoming.insert(key, refcount).is_some() {
                     return Err("duplicate device");
                 }
@@ -149,7 +149,7 @@ fn handed_over(entries: &[Entry]) -> reader::Memory {
 }
 
 fn key(entry: &Entry) -> u64 {
-    u64::from(entry.address.domain()) << 16 | u64::from(entry.address.bdf())
+    (u64::from(entry.address.domain()) << 16) | u64::from(entry.address.bdf())
 }
 
 fn counts(entries: &[Entry]) -> reader::Incoming {
@@ -246,8 +246,8 @@ proptest! {
 
         for (root, port, device) in paths {
             let path = [
-                (u16::from(10 + 3 * root + port) << 8) | u16::from(device) << 3,
-                (u16::from(1 + root) << 8) | u16::from(port) << 3,
+                (u16::from(10 + 3 * root + port) << 8) | (u16::from(device) << 3),
+                (u16::from(1 + root) << 8) | (u16::from(port) << 3),
                 u16::from(root) << 3,
             ]
             .map(|bdf| super::address(0, bdf));

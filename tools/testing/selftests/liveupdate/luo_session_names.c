@@ -124,9 +124,11 @@ static bool has_file(int luo_fd, size_t i)
 static void check_outgoing(int luo_fd, size_t nr_dropped)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (has_file(luo_fd, i) != (i >= nr_dropped))
+		bool dropped = i < nr_dropped;
+
+		if (has_file(luo_fd, i) == dropped)
 			fail_exit("with %zu dropped, outgoing session %zu has %s file",
-				  nr_dropped, i, i < nr_dropped ? "a" : "no");
+				  nr_dropped, i, dropped ? "a" : "no");
 	}
 }
 

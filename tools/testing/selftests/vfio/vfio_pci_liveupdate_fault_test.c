@@ -106,14 +106,14 @@ static void *try_kexec(void *arg)
 
 /* While it is refused, the device is frozen. */
 static void kexec_start(struct __test_metadata *_metadata,
-			FIXTURE_DATA(vfio_pci_liveupdate_fault) *self)
+			FIXTURE_DATA(vfio_pci_liveupdate_fault) * self)
 {
 	ASSERT_EQ(pthread_create(&self->kexec, NULL, try_kexec, NULL), 0);
 	ASSERT_TRUE(freezes(self->device));
 }
 
 static void kexec_end(struct __test_metadata *_metadata,
-		      FIXTURE_DATA(vfio_pci_liveupdate_fault) *self)
+		      FIXTURE_DATA(vfio_pci_liveupdate_fault) * self)
 {
 	void *ret;
 

@@ -478,7 +478,7 @@ static struct unhappy_case cases[] = {
 	{ "not-handed-over-closed", before_closed, after_not_handed_over, 2, 1 },
 	{ "not-handed-over-killed", before_killed, after_not_handed_over, 1, 1 },
 	{ "repeated", before_repeated, after_repeated, 3, 7 },
-	{ "no-driver", before_plain, after_no_driver, 1, 11 },
+	{ "no-driver", before_plain, after_no_driver, 1, 12 },
 	{ "never-bound", before_plain, after_never_bound, 1, 6 },
 	{ "other-driver", before_plain, after_other_driver, 1, 12 },
 };
