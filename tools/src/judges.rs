@@ -17,9 +17,10 @@ use reads::{idle_reads, running_reads, stopped_reads};
 use registers::registers;
 use translation::stopped_first;
 use witness::{
-    crashed_witness, dropped_witness, ended_witness, idle_witness, outside, running_below_bridge,
-    running_beside_bystander, running_beside_interrupts, running_beside_refused,
-    running_into_holes, running_with_partner, running_witness, stopped_witness,
+    blocked_witness, crashed_witness, dropped_witness, ended_witness, idle_witness, outside,
+    running_below_bridge, running_beside_bystander, running_beside_interrupts,
+    running_beside_refused, running_into_holes, running_with_partner, running_witness,
+    stopped_witness,
 };
 
 pub use registers::unused;
@@ -37,6 +38,7 @@ macro_rules! by_name {
 
 /// All judges, as tests name them.
 pub const ALL: &[(&str, Judge)] = by_name!(
+    blocked_witness
     crashed_witness
     dropped_igb
     dropped_witness

@@ -239,6 +239,25 @@ pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
+/// A device that goes on through the kexec, until its IOMMU blocks it, which the next kernel cannot do
+/// without while it boots: translation stays on, and nothing is written any more.
+pub fn blocked_witness(evidence: &Evidence) -> Vec<Case> {
+    let bdf = device(evidence).unwrap_or_default();
+    let witness = Witness::of(evidence, 0, bdf);
+    let times = (evidence.update_asked(1), evidence.silence(1), evidence.end_of(2, "boot"));
+    let (Some(witness), (Some(asked), Some((last, first)), Some(booted))) = (witness, times) else {
+        return vec![nothing_to_look_at()];
+    };
+    let after = witness.writes.iter().filter(|(at, _)| *at > booted).count();
+    let mut cases = vec![
+        witness.wrote_between("between the last word of one kernel and the next's", last, first),
+        iommu::blocked(evidence, bdf, first, booted),
+        Case::check("nothing is written after the boot", after == 0, || format!("{after} frames")),
+    ];
+    cases.extend(iommu::translation_kept(evidence, asked, EVER));
+    cases
+}
+
 /// A device that goes on through the kexec, and whose second kernel panics before anybody retrieves it:
 /// the crash kernel translates for it what that kernel did, as it does without a live update.
 pub fn crashed_witness(evidence: &Evidence) -> Vec<Case> {

@@ -86,6 +86,9 @@
 #define NR_CLOSE_CASES		10
 #define NR_REMOVE_CASES		11
 #define NR_LOSE_CASES		8
+#define NR_BLOCK_CASES		7
+#define NR_KEEP_CASES		10
+#define NR_REPLACE_CASES	11
 #define NR_UNLOADED_CASES	9
 #define NR_FRAME_CASES		4
 #define NR_PARTNER_CASES	3
@@ -542,6 +545,13 @@ static void check_nobody_is_hit(void)
 	check(own_pages_intact(own), "memory of others is intact");
 }
 
+/* What the administrator does about a session whose owner does nothing. */
+static int drop_session(void)
+{
+	return sysfs_write("/sys/devices/virtual/misc/liveupdate/drop_incoming_session",
+			   session_name);
+}
+
 static bool is_mastering(const char *bdf)
 {
 	char config[PCI_COMMAND + 3];
@@ -610,6 +620,53 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	wire_feed(0);
 }
 
+/* Wait until a device exists, or does no longer. */
+static bool comes(const char *path, bool expected)
+{
+	int ms;
+
+	for (ms = 0; ms < 20000 && !access(path, F_OK) != expected; ms += 10)
+		usleep(10 * 1000);
+	return !access(path, F_OK) == expected;
+}
+
+/*
+ * The device is taken out of its slot, the first one, and another one of another kind
+ * is put there, which is at the end of the same wire. It may do DMA as soon as nothing
+ * of what was handed over is left, and then by mappings of its own.
+ */
+static void end_by_replacing(int session_fd, int state_session_fd, u32 frames)
+{
+	char path[PATH_MAX];
+	int iommufd;
+	u64 start;
+
+	iommufd = retrieve_iommufd(session_fd, frames);
+	go_on();
+	start = now_ns();
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s", nic.bdf);
+	printf("LU-MONITOR device_del dev1\n");
+	fflush(stdout);
+	check(comes(path, false), "%s: device is gone", nic.bdf);
+
+	/* The slot is empty when the kernel has told it so, after all else. */
+	sleep(1);
+	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
+	frames = nic_rx_frames(&nic.mem.rx);
+	printf("LU-MONITOR device_add e1000e,id=dev1,bus=rp1,netdev=net1\n");
+	fflush(stdout);
+	check(comes(path, true), "%s: another device is there", nic.bdf);
+	check(!sysfs_write("/sys/bus/pci/rescan", "1"), "scan that found it is over");
+	check(!is_mastering(nic.bdf), "%s: it can do no DMA", nic.bdf);
+	check(nic_rx_frames(&nic.mem.rx) == frames, "%s: no more frames arrive", nic.bdf);
+	check(!munmap(nic.mem.header, nic.mem.size) && !close(nic.mem.fd) && !close(iommufd),
+	      "%s: its files are closed", nic.bdf);
+	check(!drop_session() && !close(session_fd), "session is dropped");
+	check_nobody_is_hit();
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+}
+
 /*
  * The device is not found: the kernel does not look at its bus. It goes on all the
  * same, until its session is finished, which gives back the memory that it writes to.
@@ -636,6 +693,50 @@ static void end_by_losing(int session_fd, int state_session_fd, u32 frames)
 	wire_feed(0);
 }
 
+/*
+ * The kernel looks at no device at all. What it cannot stop it cuts off from memory,
+ * long before there is anybody to look at.
+ */
+static void end_by_blocking(int session_fd, int state_session_fd, u32 frames)
+{
+	int iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
+
+	require_call(iommufd, "%s: iommufd is retrieved", nic.bdf);
+	check(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN) == -ENODEV,
+	      "%s: device is not found", nic.bdf);
+	sleep(2);
+	check(nic_rx_frames(&nic.mem.rx) == frames, "%s: no more frames arrive", nic.bdf);
+	check(!munmap(nic.mem.header, nic.mem.size) && !close(nic.mem.fd) && !close(iommufd),
+	      "%s: its files are closed", nic.bdf);
+	check(!luo_session_finish(session_fd) && !close(session_fd), "session is finished");
+	check_nobody_is_hit();
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+	wire_feed(0);
+}
+
+/*
+ * Neither the device nor its IOMMU is found. It goes on, nobody can end that, and so
+ * nothing that it writes to is given back.
+ */
+static void end_by_keeping(int session_fd, int state_session_fd, u32 frames)
+{
+	int iommufd;
+
+	iommufd = retrieve_iommufd(session_fd, frames);
+	check(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN) == -ENODEV,
+	      "%s: device is not found", nic.bdf);
+	check(!close(iommufd), "%s: iommufd is closed", nic.bdf);
+	check(luo_session_finish(session_fd) == -EBUSY, "session cannot be finished");
+	check(!close(session_fd), "session is closed");
+	check(drop_session() == -EBUSY, "session cannot be dropped");
+	check_nobody_is_hit();
+	check(nic_rx_wait(&nic.mem.rx, nic_rx_frames(&nic.mem.rx) + FIRST_FRAMES),
+	      "%s: more frames arrive still", nic.bdf);
+	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
+	      "state session is finished");
+}
+
 static const struct end {
 	const char *name;
 	void (*run)(int session_fd, int state_session_fd, u32 frames);
@@ -645,7 +746,10 @@ static const struct end {
 	{ "bind", end_by_binding, NR_BIND_CASES + NR_FRAME_CASES, 2 + NR_FRAME_CASES },
 	{ "close", end_by_closing, NR_CLOSE_CASES, 0 },
 	{ "remove", end_by_removing, NR_REMOVE_CASES, 2 },
+	{ "replace", end_by_replacing, NR_REPLACE_CASES, 0 },
 	{ "lose", end_by_losing, NR_LOSE_CASES, 0 },
+	{ "block", end_by_blocking, NR_BLOCK_CASES, 0 },
+	{ "keep", end_by_keeping, NR_KEEP_CASES, 0 },
 };
 
 static const struct end *end = &ends[0];
@@ -689,8 +793,6 @@ static void stage_2(int luo_fd, int state_session_fd)
  */
 static void run_unloaded(void)
 {
-	static const char drop[] =
-		"/sys/devices/virtual/misc/liveupdate/drop_incoming_session";
 	int luo_fd, session_fd;
 
 	ksft_set_plan(NR_UNLOADED_CASES);
@@ -700,7 +802,7 @@ static void run_unloaded(void)
 	require_call(session_fd, "session %s is retrieved", session_name);
 	check(luo_session_finish(session_fd) == -EBUSY, "session cannot be finished");
 	check(!close(session_fd), "session is closed");
-	check(sysfs_write(drop, session_name) == -EBUSY, "session cannot be dropped");
+	check(drop_session() == -EBUSY, "session cannot be dropped");
 	check_nobody_is_hit();
 	check(is_mastering(nic.bdf), "%s: device still can do DMA", nic.bdf);
 	session_fd = luo_retrieve_session(luo_fd, session_name);
@@ -741,8 +843,10 @@ static void usage(FILE *stream, const char *name)
 		"  -R, --running       have the device go on, in both stages alike\n"
 		"  -p, --pressure      in stage 2, have it go on while memory is moved and punched\n"
 		"  -e, --end HOW       in stage 2, \"bind\" the device, as is done without this,\n"
-		"                      \"close\" its files, or \"remove\" it, while it goes on; \"lose\"\n"
-		"                      it where it is not found\n"
+		"                      \"close\" its files, \"remove\" it, or \"replace\" it by\n"
+		"                      another one, while it goes on; where it is not found,\n"
+		"                      \"lose\" it, see its IOMMU \"block\" it, or \"keep\" it if that\n"
+		"                      is not found, either\n"
 		"  -u, --unloaded      in stage 2, check first that without vfio-pci and iommufd\n"
 		"                      nothing can be done with it, and nothing is lost\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
