@@ -31,6 +31,11 @@ void pci_liveupdate_take_over(struct pci_dev *dev);
 int pci_liveupdate_keep_mastering(struct pci_dev *dev);
 void pci_liveupdate_stop_mastering(struct pci_dev *dev);
 bool pci_liveupdate_keeps_mastering(struct pci_dev *dev);
+int pci_liveupdate_freeze(void);
+void pci_liveupdate_unfreeze(void);
+
+/* For these and the PCI core */
+bool pci_liveupdate_proceeds(void);
 
 /* For the PCI core */
 bool pci_liveupdate_had_incoming(void);
@@ -52,6 +57,8 @@ struct pci_dev *pci_liveupdate_find(int domain, unsigned int busnr,
 bool pci_liveupdate_has_specific_acs(struct pci_dev *dev);
 u8 pci_liveupdate_max_vf_buses(const struct pci_dev *dev);
 u64 pci_liveupdate_vf_bar_size(const struct pci_dev *dev, int bar);
+bool pci_liveupdate_trylock_rescan_remove(void);
+void pci_liveupdate_unlock_rescan_remove(void);
 
 /* Devices that were not preserved are to pay for no more than a look */
 static inline void pci_liveupdate_release_device(struct pci_dev *dev)
@@ -150,6 +157,20 @@ static inline void pci_liveupdate_stop_mastering(struct pci_dev *dev)
 }
 
 static inline bool pci_liveupdate_keeps_mastering(struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline int pci_liveupdate_freeze(void)
+{
+	return 0;
+}
+
+static inline void pci_liveupdate_unfreeze(void)
+{
+}
+
+static inline bool pci_liveupdate_proceeds(void)
 {
 	return false;
 }

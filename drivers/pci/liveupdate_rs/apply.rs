@@ -4,9 +4,17 @@
 
 mod incoming;
 mod outgoing;
+mod topology;
 mod view;
 
-pub(crate) use self::view::publish;
+pub(crate) use self::{
+    topology::{
+        freeze,
+        proceeds,
+        unfreeze, //
+    },
+    view::publish, //
+};
 
 use self::{
     incoming::{
@@ -154,6 +162,7 @@ impl Flb for Devices {
 
     fn serialize(outgoing: &Self::Outgoing) {
         outgoing.lock().write();
+        topology::proceed();
     }
 
     /// A record that cannot be read is no error, which LUO would repeat for ever.

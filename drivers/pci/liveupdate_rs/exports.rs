@@ -463,6 +463,51 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_keeps_mastering(
     apply::keeps_mastering(unsafe { lu_pci::from_raw(dev) })
 }
 
+/// Counts a preserved device as frozen, for a kexec that takes it along.
+///
+/// To be called from the `freeze` callback of a handler that shares the record, once for each device
+/// that it preserved, when nothing else is in the way of the kexec. No PCI device is added or removed
+/// once all devices are frozen, and mostly from the first one on: `pci_lock_rescan_remove()` waits
+/// until the kexec proceeds or all devices are unfrozen. May sleep, for a second if somebody adds or
+/// removes devices.
+///
+/// # Errors
+///
+/// `EBUSY` if all other preserved devices are frozen, and somebody adds or removes devices; `ENOENT`
+/// if no device is preserved. Then the device does not count.
+///
+/// # Safety
+///
+/// The caller is the task that freezes all files.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_freeze() -> c_int {
+    from_result(|| apply::freeze().map(|()| 0))
+}
+
+/// Undoes [`pci_liveupdate_freeze`], if it succeeded. Does not sleep, and does not fail.
+///
+/// # Safety
+///
+/// The caller is the task that froze the device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_unfreeze() {
+    apply::unfreeze();
+}
+
+/// Returns whether a kexec that takes devices along cannot be called off any more. In any context.
+///
+/// From then on, whoever has `pci_lock_rescan_remove()` does not remove devices, nor cut the power of
+/// their slots: files of some devices stay open, so that removal would not end, and the next kernel
+/// expects the devices where they are. Virtual functions can be removed, as they are not preserved.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_proceeds() -> bool {
+    apply::proceeds()
+}
+
 /// Lets a device that was preserved be written to: its next owner has it from here on.
 ///
 /// To be called once its file was retrieved, or before the device is reset if nobody retrieves it.

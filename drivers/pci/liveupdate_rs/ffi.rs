@@ -33,6 +33,10 @@ use kernel::{
     liveupdate::pci as lu_pci,
     pci,
     prelude::*,
+    sync::atomic::{
+        AtomicFlag,
+        Relaxed, //
+    },
     types::ForeignOwnable,
     ThisModule, //
 };
@@ -375,4 +379,32 @@ pub(crate) fn adopt_ari(bridge: &pci::Device) {
     // SAFETY: By the type invariants of `Device`. The caller scans the bus below, as the C code does
     // that writes it otherwise.
     unsafe { bindings::pci_dev::set_ari_enabled_raw(dev, enabled.into()) };
+}
+
+/// Whether a reboot has the lock without which nobody adds or removes PCI devices.
+///
+/// Only the reboot writes it: there is one at a time.
+static HAS_TOPOLOGY: AtomicFlag = AtomicFlag::new(false);
+
+/// Has the reboot keep others from adding and removing PCI devices, unless somebody does so now.
+///
+/// Returns whether it does, from now on or already. To be called by the reboot only.
+pub(crate) fn try_lock_topology() -> bool {
+    if HAS_TOPOLOGY.load(Relaxed) {
+        return true;
+    }
+
+    // SAFETY: Has no requirements. Nobody has the lock for us, so that this does not recurse.
+    let locked = unsafe { bindings::pci_liveupdate_trylock_rescan_remove() };
+
+    HAS_TOPOLOGY.store(locked, Relaxed);
+    locked
+}
+
+/// Undoes [`try_lock_topology`], if it succeeded. To be called by the reboot only.
+pub(crate) fn unlock_topology() {
+    if HAS_TOPOLOGY.xchg(false, Relaxed) {
+        // SAFETY: The flag says that we have the lock, and it is released once.
+        unsafe { bindings::pci_liveupdate_unlock_rescan_remove() };
+    }
 }

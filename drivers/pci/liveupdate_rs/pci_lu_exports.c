@@ -16,4 +16,7 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_take_over);
 EXPORT_SYMBOL_GPL(pci_liveupdate_keep_mastering);
 EXPORT_SYMBOL_GPL(pci_liveupdate_stop_mastering);
 EXPORT_SYMBOL_GPL(pci_liveupdate_keeps_mastering);
+EXPORT_SYMBOL_GPL(pci_liveupdate_freeze);
+EXPORT_SYMBOL_GPL(pci_liveupdate_unfreeze);
+EXPORT_SYMBOL_GPL(pci_liveupdate_proceeds);
 EXPORT_SYMBOL_GPL(pci_liveupdate_find);

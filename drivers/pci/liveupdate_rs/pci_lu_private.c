@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/cleanup.h>
+#include <linux/instruction_pointer.h>
 #include <linux/list.h>
+#include <linux/lockdep.h>
+#include <linux/mutex.h>
 #include <linux/pci_liveupdate.h>
 #include <linux/rwsem.h>
 #include "../pci.h"
@@ -83,4 +86,34 @@ u64 pci_liveupdate_vf_bar_size(const struct pci_dev *dev, int bar)
 bool pci_liveupdate_has_specific_acs(struct pci_dev *dev)
 {
 	return pci_dev_has_specific_acs(dev);
+}
+
+/**
+ * pci_liveupdate_trylock_rescan_remove - Keep PCI devices from coming and going.
+ *
+ * For a reboot, which has the lock while it freezes one file after the other. The
+ * locks that it takes for that are also held by others who wait for this one, but
+ * never while there is a reboot: LUO keeps them out. Lockdep does not know that,
+ * and is told that nobody has the lock, as is done for filesystems that are frozen.
+ *
+ * Return: Whether the caller has the lock, which nobody had.
+ */
+bool pci_liveupdate_trylock_rescan_remove(void)
+{
+	if (!mutex_trylock(&pci_rescan_remove_lock))
+		return false;
+
+	mutex_release(&pci_rescan_remove_lock.dep_map, _THIS_IP_);
+	return true;
+}
+
+/**
+ * pci_liveupdate_unlock_rescan_remove - Let PCI devices come and go again.
+ *
+ * Context: The task that pci_liveupdate_trylock_rescan_remove() succeeded for.
+ */
+void pci_liveupdate_unlock_rescan_remove(void)
+{
+	mutex_acquire(&pci_rescan_remove_lock.dep_map, 0, 1, _THIS_IP_);
+	mutex_unlock(&pci_rescan_remove_lock);
 }

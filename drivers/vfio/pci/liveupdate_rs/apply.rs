@@ -141,7 +141,7 @@ impl FileHandler for VfioPci {
                     refusal.explain()
                 );
                 let err = match refusal {
-                    Refusal::Operation | Refusal::GoingAway => EBUSY,
+                    Refusal::Operation | Refusal::GoingAway | Refusal::Topology => EBUSY,
                     _ => EINVAL,
                 };
                 Err((err, preserved))

@@ -58,3 +58,20 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_shutdown(pdev: *mut bindings
     // SAFETY: By function requirement.
     unsafe { ffi::shutdown(pdev) };
 }
+
+/// Returns whether a device that is being unbound is to stay registered with vfio, as its files are
+/// handed over.
+///
+/// To be called first when vfio-pci is unbound. Waits while user space is shut out of the device for
+/// a kexec that may still be called off. If it is, or if the device is another one, this returns
+/// false. Otherwise the device is as [`vfio_pci_liveupdate_shutdown`] leaves it, and unregistering it
+/// would wait for ever. May sleep.
+///
+/// # Safety
+///
+/// `pdev` is bound to vfio-pci, and the lock of the device is held.
+#[export]
+pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_remove(pdev: *mut bindings::pci_dev) -> bool {
+    // SAFETY: By function requirement.
+    unsafe { ffi::keeps_registered(pdev) }
+}

@@ -409,6 +409,7 @@ impl<'a> CoreDevice<'a> {
         let treatment = self
             .wait_for_operations()
             .and_then(|()| decide(self.activity(file)))
+            .and_then(|treatment| freeze_topology().map(|()| treatment))
             .inspect_err(|_| self.set_frozen(false))?;
 
         if let Treatment::Quiesced = treatment {
@@ -428,6 +429,9 @@ impl<'a> CoreDevice<'a> {
     /// Undoes [`freeze`](Self::freeze), but for what was done since the owner is gone.
     pub(crate) fn unfreeze(self) {
         self.set_frozen(false);
+
+        // SAFETY: Succeeded when this device was frozen, by the task that unfreezes all files.
+        unsafe { bindings::pci_liveupdate_unfreeze() };
     }
 
     /// Returns who can use the device through a file that is preserved.
@@ -467,7 +471,8 @@ impl<'a> CoreDevice<'a> {
         let dev = self.pci().as_ref();
 
         // Whoever unbinds the device has the lock until its file is closed, which LUO does not do;
-        // device shutdown would wait for the lock for ever.
+        // device shutdown would wait for the lock for ever. Who takes it later sees that the device
+        // is frozen (`keeps_registered()`).
         //
         // SAFETY: `dev` is a device.
         let unlocked = unsafe { bindings::device_trylock(raw_device(dev)) } != 0;
@@ -540,6 +545,12 @@ impl<'a> CoreDevice<'a> {
         }
         Ok(())
     }
+}
+
+/// Keeps PCI devices from coming and going, for another device that is frozen.
+fn freeze_topology() -> Result<(), Refusal> {
+    // SAFETY: LUO freezes all files in one task.
+    to_result(unsafe { bindings::pci_liveupdate_freeze() }).map_err(|_| Refusal::Topology)
 }
 
 /// How long operations of user space may take to end.
@@ -828,20 +839,56 @@ pub(crate) fn keep<T: FileHandler>(registration: Registration<T>) {
     unsafe { registration.keep() };
 }
 
-/// Stops a device for good, if user space was shut out of it for a kexec that will happen.
+/// Returns whether user space is shut out of a device.
 ///
 /// # Safety
 ///
 /// `pdev` is bound to vfio-pci, and the lock of the device is held.
-pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
+unsafe fn is_frozen(pdev: *mut bindings::pci_dev) -> bool {
     // SAFETY: By function requirement.
     let dev = unsafe { &raw mut (*pdev).dev };
 
     // SAFETY: By function requirement: what vfio-pci has as driver data.
     let vdev = unsafe { bindings::dev_get_drvdata(dev).cast::<bindings::vfio_pci_core_device>() };
 
-    // SAFETY: Valid for reads. Nobody changes it: LUO froze the file and does not unfreeze it.
-    if !unsafe { (&raw const (*vdev).vdev.liveupdate_frozen).read_volatile() } {
+    // SAFETY: Valid for reads. Volatile, for it may change at any time.
+    unsafe { (&raw const (*vdev).vdev.liveupdate_frozen).read_volatile() }
+}
+
+/// Waits while a device that is being unbound is frozen, and returns whether the kexec proceeds.
+///
+/// If so, the device was shut down. Its vfio device is to stay registered, and so are its files: none
+/// of them can be used, and LUO does not close its own.
+///
+/// # Safety
+///
+/// As [`shutdown`].
+pub(crate) unsafe fn keeps_registered(pdev: *mut bindings::pci_dev) -> bool {
+    // A device that is not frozen here is not frozen later: that takes the lock, which is held.
+    //
+    // SAFETY: By function requirement.
+    while unsafe { is_frozen(pdev) } {
+        // SAFETY: Has no requirements.
+        if unsafe { bindings::pci_liveupdate_proceeds() } {
+            // SAFETY: By function requirement.
+            unsafe { shutdown(pdev) };
+            return true;
+        }
+        fsleep(PAUSE);
+    }
+    false
+}
+
+/// Stops a device for good, if user space was shut out of it for a kexec that will happen.
+///
+/// # Safety
+///
+/// `pdev` is bound to vfio-pci, and the lock of the device is held.
+pub(crate) unsafe fn shutdown(pdev: *mut bindings::pci_dev) {
+    // Nobody changes it: LUO froze the file and does not unfreeze it.
+    //
+    // SAFETY: By function requirement.
+    if !unsafe { is_frozen(pdev) } {
         return;
     }
 

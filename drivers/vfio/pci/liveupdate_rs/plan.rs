@@ -98,6 +98,8 @@ pub(crate) enum Refusal {
     PowerState,
     /// Something in its IOMMU group does not go on.
     Group,
+    /// Somebody adds or removes PCI devices.
+    Topology,
 }
 
 impl Refusal {
@@ -111,6 +113,7 @@ impl Refusal {
             Self::Ioeventfds => "eventfds are connected, remove them with VFIO_DEVICE_IOEVENTFD",
             Self::PowerState => "it is not in D0, have it leave its low power state",
             Self::Group => "its IOMMU group has another device, preserve that with the same HWPT",
+            Self::Topology => "PCI devices are being added or removed, try again after that",
         }
     }
 }

@@ -25,6 +25,7 @@ void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
 			      const struct pci_driver *driver);
 void vfio_pci_liveupdate_cleanup(void);
 void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev);
+bool vfio_pci_liveupdate_remove(struct pci_dev *pdev);
 
 #else
 
@@ -41,6 +42,11 @@ static inline void vfio_pci_liveupdate_cleanup(void)
 
 static inline void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev)
 {
+}
+
+static inline bool vfio_pci_liveupdate_remove(struct pci_dev *pdev)
+{
+	return false;
 }
 
 #endif

@@ -148,6 +148,7 @@ fn explains_each_refusal() {
         (Refusal::DmaBufs, "close the dma-bufs"),
         (Refusal::PowerState, "D0"),
         (Refusal::Group, "preserve that"),
+        (Refusal::Topology, "try again"),
     ] {
         assert!(refusal.explain().contains(remedy), "{refusal:?}");
     }
