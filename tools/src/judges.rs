@@ -70,6 +70,7 @@ pub const ALL: &[(&str, Judge)] = by_name!(
 
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
+    "intel_iommu_faults",
     "iommu_liveupdate",
     "pci_liveupdate",
     "rust_doctests_kernel",

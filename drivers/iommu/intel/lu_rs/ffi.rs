@@ -217,7 +217,8 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// Reports the faults that the unit recorded until now. In any context.
+    /// Reports the faults that the unit recorded until now, as many as it has registers for at most: a
+    /// device may raise others meanwhile. In any context.
     pub(crate) fn report_faults(self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::intel_liveupdate_report_faults(self.as_raw()) };
