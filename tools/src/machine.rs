@@ -89,7 +89,11 @@ impl Slot {
     }
 }
 
-/// A test's machine: a q35 with VT-d and these devices.
+/// What QEMU calls AMD's IOMMU, and the number that it has on the root bus: behind all slots.
+const AMD_IOMMU: &str = "amd-iommu";
+const AMD_IOMMU_DEVICE: u8 = 0x1e;
+
+/// A test's machine: a q35 with an IOMMU and these devices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
     /// Memory, as QEMU's `-m` takes it.
@@ -97,7 +101,9 @@ pub struct Machine {
     /// What else QEMU is told: of nodes, of memory that is added, and of another processor, for which
     /// the last word counts.
     pub options: Vec<String>,
-    /// Properties of the `intel-iommu` device.
+    /// QEMU's name for the IOMMU.
+    pub iommu_model: String,
+    /// Properties of it.
     pub iommu: String,
     /// What is on the root bus, in the order of its device numbers.
     pub slots: Vec<Slot>,
@@ -122,6 +128,7 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             memory: "2G".to_owned(),
+            iommu_model: "intel-iommu".to_owned(),
             iommu: "intremap=on,scalable-mode=on".to_owned(),
             slots: Vec::new(),
             options: Vec::new(),
@@ -185,7 +192,7 @@ impl Machine {
             ])
             .args(["-qmp", &format!("unix:{}", at("qmp.sock"))])
             .args(["-msg", "timestamp=on", "-D", &at("trace.log")])
-            .args(["-device", &format!("intel-iommu,{}", self.iommu)])
+            .args(self.iommu_devices())
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
@@ -251,10 +258,23 @@ impl Machine {
         Ok(qemu)
     }
 
+    /// QEMU's words for the IOMMU, which come before all devices.
+    fn iommu_devices(&self) -> Vec<String> {
+        let (model, properties) = (&self.iommu_model, &self.iommu);
+        let devices = if model == AMD_IOMMU {
+            // It is a PCI device, too, and would take the place of the first slot.
+            let pci = format!("AMDVI-PCI,id=amdvi,addr={AMD_IOMMU_DEVICE:#x}");
+            vec![pci, format!("{model},pci-id=amdvi,{properties}")]
+        } else {
+            vec![format!("{model},{properties}")]
+        };
+        devices.into_iter().flat_map(|device| ["-device".to_owned(), device]).collect()
+    }
+
     /// Refuses a machine that this QEMU cannot emulate.
     pub fn check_supported(&self) -> Result<()> {
         let known = output(Command::new(QEMU).args(["-device", "help"]))?;
-        let mut models = vec!["intel-iommu", "pcie-root-port"];
+        let mut models = vec![self.iommu_model.as_str(), "pcie-root-port"];
         let names = self.devices().filter_map(|device| device.model.split(',').next());
         models.extend(names);
         for slot in &self.slots {
@@ -353,6 +373,27 @@ mod tests {
         let machine = Machine { slots, ..Machine::default() };
         assert_eq!(machine.wires(), ["1", "2.2", "3"]);
         assert!(Machine::default().wires().is_empty());
+    }
+
+    #[test]
+    fn iommu_is_vt_d_unless_it_is_amds() {
+        let machine = Machine::default();
+        assert_eq!(
+            machine.iommu_devices(),
+            ["-device", "intel-iommu,intremap=on,scalable-mode=on"]
+        );
+        let machine = Machine {
+            iommu_model: AMD_IOMMU.to_owned(),
+            iommu: "intremap=on".to_owned(),
+            ..Machine::default()
+        };
+        let amd = [
+            "-device",
+            "AMDVI-PCI,id=amdvi,addr=0x1e",
+            "-device",
+            "amd-iommu,pci-id=amdvi,intremap=on",
+        ];
+        assert_eq!(machine.iommu_devices(), amd);
     }
 
     #[test]

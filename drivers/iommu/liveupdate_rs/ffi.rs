@@ -235,6 +235,15 @@ impl Device {
         unsafe { ops.as_ref() }.ok_or(ENODEV)
     }
 
+    /// Checks that the driver of its IOMMU hands over page tables.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if it hands over none.
+    pub(crate) fn check_driver(self) -> Result {
+        self.ops().map(|_| ())
+    }
+
     /// Checks that the IOMMU group of the device is one that may go along.
     pub(crate) fn check_group(self, domain: Domain) -> Result {
         // SAFETY: By the type invariants.

@@ -337,6 +337,9 @@ impl Reader {
             machine.memory = memory.into_inner();
         }
         machine.options = all.options.into_iter().flatten().map(Spanned::into_inner).collect();
+        if let Some(model) = all.iommu_model {
+            machine.iommu_model = model.into_inner();
+        }
         if let Some(iommu) = all.iommu {
             machine.iommu = iommu.into_inner();
         }

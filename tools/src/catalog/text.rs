@@ -67,6 +67,7 @@ pub struct Machine {
     pub base: Option<Text>,
     pub memory: Option<Text>,
     pub options: Option<Vec<Text>>,
+    pub iommu_model: Option<Text>,
     pub iommu: Option<Text>,
     pub slots: Option<Vec<Spanned<Or<Slot>>>>,
     pub traces: Option<Vec<Text>>,
@@ -219,5 +220,6 @@ macro_rules! derived {
 
 derived!(Test { with }
     name about pitfalls machine stages timeout judge full also_on full_also_on);
-derived!(Machine {} memory options iommu slots traces is_open counts_instructions);
+derived!(Machine {}
+    memory options iommu_model iommu slots traces is_open counts_instructions);
 derived!(Stage { with } cmdline kernel commands loads_late finds_leaks end at_jump damage);

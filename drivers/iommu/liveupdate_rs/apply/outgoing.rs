@@ -291,6 +291,9 @@ impl Outgoing {
 
     /// Preserves a device, and its IOMMU with the first one.
     pub(super) fn preserve_device(&mut self, domain: Domain, device: Device, owner: u64) -> Result {
+        // First: a domain of such a driver is not preserved, either, and that is not its user's mistake.
+        device.check_driver()?;
+
         let domain_phys = match self.domains.get(&domain) {
             Some(entry) if entry.count.is_some() => self.raw_domains.phys(entry.slot),
             _ => return Err(EINVAL),

@@ -104,6 +104,12 @@ impl FileHandler for VfioPci {
             })?;
         preserve(device, handle, attachment)
             .inspect_err(|_| device.release_attachment(attachment))?;
+        if let Attachment::Stays = attachment {
+            dev_warn_ratelimited!(
+                device.pci(),
+                "will be stopped: the driver of its IOMMU hands over no page tables\n"
+            );
+        }
 
         let preserved = Preserved {
             attachment,
