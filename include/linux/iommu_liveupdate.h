@@ -27,7 +27,9 @@ struct liveupdate_file_handler;
  * @unpreserve_iommu:  Undo it.
  * @preserve_device:   Say how a device is attached to a domain, and preserve
  *                     what the IOMMU has of it alone.
- * @unpreserve_device: Undo it.
+ * @unpreserve_device: Undo it, with the same domain.
+ * @check_device:      Say whether the IOMMU still has for a device what was
+ *                     preserved, while a kexec can be refused. Optional.
  * @keep_device:       The kexec comes: leave the device what it has, if that is
  *                     what was preserved. What is not kept so is taken away when
  *                     the IOMMU is shut down.
@@ -49,7 +51,11 @@ struct iommu_liveupdate_ops {
 	int (*preserve_device)(struct device *dev, struct iommu_domain *domain,
 			       struct iommu_device_ser *ser);
 	void (*unpreserve_device)(struct device *dev,
+				  struct iommu_domain *domain,
 				  const struct iommu_device_ser *ser);
+	int (*check_device)(struct device *dev,
+			    const struct iommu_device_ser *device,
+			    const struct iommu_domain_ser *domain);
 	int (*keep_device)(struct device *dev,
 			   const struct iommu_device_ser *device,
 			   const struct iommu_domain_ser *domain,
@@ -72,6 +78,7 @@ int iommu_preserve_device(struct iommu_domain *domain, struct device *dev,
 			  u64 dma_owner_token);
 void iommu_unpreserve_device(struct iommu_domain *domain, struct device *dev);
 bool iommu_liveupdate_is_group_whole(struct device *dev);
+bool iommu_liveupdate_is_unchanged(struct device *dev);
 int iommu_liveupdate_finish_device(struct device *dev);
 void iommu_liveupdate_transfer_domain(u64 handle, void *owner);
 bool iommu_liveupdate_can_end(void);

@@ -178,6 +178,13 @@ pub(crate) fn is_group_whole(device: Device) -> bool {
         .map_or(true, |outgoing| outgoing.lock().is_group_whole(device))
 }
 
+/// Returns whether a device does not go on, or its IOMMU still has for it what was preserved.
+pub(crate) fn is_unchanged(device: Device) -> bool {
+    IOMMUS
+        .outgoing()
+        .map_or(true, |outgoing| outgoing.lock().is_unchanged(device))
+}
+
 /// Has what goes on doing DMA keep its translations when IOMMUs are shut down.
 pub(crate) fn prepare_kexec() {
     // There is none if nothing is preserved.

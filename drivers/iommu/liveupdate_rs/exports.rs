@@ -174,6 +174,21 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_is_group_whole(
     unsafe { Device::new(dev) }.is_none_or(apply::is_group_whole)
 }
 
+/// Returns whether a device does not go on, or its IOMMU still has for it what was preserved. If not,
+/// that is logged. May sleep.
+///
+/// To be asked before the last moment at which a kexec can be refused: the device would be stopped
+/// afterwards.
+///
+/// # Safety
+///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_is_unchanged(dev: *mut bindings::device) -> bool {
+    // SAFETY: By function requirement.
+    unsafe { Device::new(dev) }.is_none_or(apply::is_unchanged)
+}
+
 /// Ends the passage of a device: nobody owns its DMA for what the previous kernel said. May sleep.
 ///
 /// The domain that it had is freed with the last device of it. Does nothing for other devices.

@@ -292,12 +292,28 @@ impl Device {
         Ok(ser)
     }
 
-    /// Undoes it.
-    pub(crate) fn unpreserve(self, ser: &RawDeviceSer) {
+    /// Undoes it, with the same domain.
+    pub(crate) fn unpreserve(self, domain: Domain, ser: &RawDeviceSer) {
         if let Some(unpreserve) = self.ops().ok().and_then(|ops| ops.unpreserve_device) {
             // SAFETY: By the type invariants. `RawDeviceSer` has the layout of the structure.
-            unsafe { unpreserve(self.as_raw(), ptr::from_ref(ser).cast()) };
+            unsafe { unpreserve(self.as_raw(), domain.as_raw(), ptr::from_ref(ser).cast()) };
         }
+    }
+
+    /// Checks that the IOMMU has for the device what was preserved, or says what is wrong.
+    pub(crate) fn check(self, device: &RawDeviceSer, domain: &RawDomainSer) -> Result {
+        let Some(check) = self.ops()?.check_device else {
+            return Ok(());
+        };
+
+        // SAFETY: By the type invariants. The records have the layouts of the structures.
+        to_result(unsafe {
+            check(
+                self.as_raw(),
+                ptr::from_ref(device).cast(),
+                ptr::from_ref(domain).cast(),
+            )
+        })
     }
 
     /// Has the device keep what it has when the IOMMU is shut down.

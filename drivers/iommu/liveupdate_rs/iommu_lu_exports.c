@@ -11,6 +11,7 @@ EXPORT_SYMBOL_GPL(iommu_unpreserve_domain);
 EXPORT_SYMBOL_GPL(iommu_preserve_device);
 EXPORT_SYMBOL_GPL(iommu_unpreserve_device);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_is_group_whole);
+EXPORT_SYMBOL_GPL(iommu_liveupdate_is_unchanged);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_finish_device);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_transfer_domain);
 EXPORT_SYMBOL_GPL(iommu_liveupdate_can_end);

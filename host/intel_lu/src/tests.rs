@@ -31,13 +31,16 @@ use crate::{
         Traits, //
     },
 };
-use kernel::liveupdate::iommu::{
-    Domain,
-    PasidDirectory,
-    RawDomainSer,
-    RawHdrSer,
-    Table,
-    Unit, //
+use kernel::{
+    fmt::Adapter,
+    liveupdate::iommu::{
+        Domain,
+        PasidDirectory,
+        RawDomainSer,
+        RawHdrSer,
+        Table,
+        Unit, //
+    }, //
 };
 use std::collections::HashSet;
 
@@ -136,7 +139,7 @@ fn legacy_entry_has_to_be_what_the_driver_writes() {
         let err = |entry| attachment.check_legacy(entry).unwrap_err();
         assert_eq!(err([entry[0] & !1, entry[1]]), Mismatch::Absent);
         assert_eq!(err([entry[0] ^ 0x1000, entry[1]]), Mismatch::Pointer);
-        assert_eq!(err([entry[0] ^ (1 << 2), entry[1]]), Mismatch::Shape);
+        assert_eq!(err([entry[0] ^ (1 << 2), entry[1]]), Mismatch::of_ats(!ats));
         assert_eq!(err([entry[0] ^ (1 << 3), entry[1]]), Mismatch::Shape);
         assert_eq!(err([entry[0], entry[1] ^ 1]), Mismatch::Shape);
         assert_eq!(err([entry[0], entry[1] ^ 0x100]), Mismatch::Tag);
@@ -247,7 +250,7 @@ fn scalable_entry_has_to_be_what_the_driver_writes() {
         assert_eq!(err(0, 0x1000), Mismatch::Pointer);
         assert_eq!(err(0, 1 << 9), Mismatch::Directory);
         assert_eq!(err(1, 1), Mismatch::Directory);
-        assert_eq!(err(0, 1 << 2), Mismatch::Bits);
+        assert_eq!(err(0, 1 << 2), Mismatch::of_ats(!ats));
         assert_eq!(err(0, 1 << 4), Mismatch::Bits);
         assert_eq!(err(3, 1), Mismatch::Bits);
     }
@@ -275,9 +278,45 @@ fn only_page_requests_are_taken_from_an_entry() {
     assert_eq!(without_page_requests(low & !0x10), low & !0x10);
 }
 
+#[test]
+fn entry_of_a_device_that_could_request_pages_is_good_without_that() {
+    let directory = PasidDirectory {
+        table: Table::try_from(TOP).unwrap(),
+        order: 0,
+    };
+    let entry = [TOP | (2 << 9) | 0x10 | 1, 0, 0, 0];
+    assert_eq!(
+        check_scalable(&directory, false, entry),
+        Err(Mismatch::Bits)
+    );
+
+    // As it is when it is handed over.
+    let quiet = [without_page_requests(entry[0]), 0, 0, 0];
+    assert_eq!(check_scalable(&directory, false, quiet), Ok(()));
+}
+
+#[test]
+fn each_mismatch_says_what_it_is() {
+    let all = [
+        Mismatch::Absent,
+        Mismatch::Pointer,
+        Mismatch::Tag,
+        Mismatch::Shape,
+        Mismatch::AtsOn,
+        Mismatch::AtsOff,
+        Mismatch::Bits,
+        Mismatch::Directory,
+    ];
+    let texts: HashSet<_> = all.iter().map(|one| Adapter(one).to_string()).collect();
+
+    assert_eq!(texts.len(), all.len());
+    assert!(Adapter(&Mismatch::AtsOn).to_string().contains("pci=noats"));
+}
+
 const ATTACHED: Traits = Traits {
     attached: true,
     is_subdevice: false,
+    has_ats_off: false,
     has_faults: false,
     remaps_interrupts: true,
     beside_reserved: false,
@@ -297,6 +336,7 @@ fn each_trait_is_a_reason_of_its_own() {
     let mut reasons = HashSet::new();
     for change in [
         (|traits| traits.is_subdevice = true) as fn(&mut Traits),
+        |traits| traits.has_ats_off = true,
         |traits| traits.has_faults = true,
         |traits| traits.remaps_interrupts = false,
         |traits| traits.beside_reserved = true,

@@ -233,8 +233,12 @@ pub(crate) fn unpreserve_unit(unit: Unit<'_>, raw: &RawHwSer) {
     }
 }
 
-/// Preserves what a unit has of a device alone.
-pub(crate) fn preserve_device(pci: &pci::Device, device: &Device<'_>) -> Result<RawDeviceSer> {
+/// Preserves what a unit has of a device alone, which is attached to this domain.
+pub(crate) fn preserve_device(
+    pci: &pci::Device,
+    device: &Device<'_>,
+    raw_domain: &RawDomainSer,
+) -> Result<RawDeviceSer> {
     // That is asked once for a unit.
     let is_known_not_to = |unit: Unit<'_>| {
         unit.kept::<Kept>()
@@ -258,18 +262,104 @@ pub(crate) fn preserve_device(pci: &pci::Device, device: &Device<'_>) -> Result<
     raw.devid = address.bdf().into();
     raw.pci_domain_nr = address.domain();
     raw.map.attachment_id = device.did().into();
-
-    // Of the PASID tables only the first one: no other PASID is in use.
     if let Some((directory, max)) = device.pasids() {
-        let first = plan::pasid_table(directory.load(0)).ok_or(EINVAL)?;
-
         raw.intel.pasid_table = directory.phys();
         raw.intel.max_pasid = max.into();
+    }
+
+    // The next kernel looks at the same, and is not to be the first that does.
+    check_device_now(device, &raw, raw_domain).map_err(|unusable| {
+        if let Unusable::Memory(err) = unusable {
+            return err;
+        }
+        dev_warn_ratelimited!(pci, "its DMA cannot go on: {unusable}\n");
+        EOPNOTSUPP
+    })?;
+    device.try_domain(raw_domain).map_err(|err| {
+        if err == ENOMEM {
+            return err;
+        }
+        dev_warn_ratelimited!(
+            pci,
+            "its DMA cannot go on: its page table was made for an IOMMU with other abilities: allocate an HWPT for this device\n"
+        );
+        EOPNOTSUPP
+    })?;
+
+    // Of the PASID tables only the first one: no other PASID is in use.
+    if let Some((directory, _)) = device.pasids() {
+        let first = plan::pasid_table(directory.load(0)).ok_or(EINVAL)?;
 
         ffi::preserve(directory.phys())?;
         ffi::preserve(first).inspect_err(|_| ffi::unpreserve(directory.phys()))?;
     }
     Ok(raw)
+}
+
+/// Checks that a device has the entries now that are preserved of it.
+fn check_device_now(
+    device: &Device<'_>,
+    raw_device: &RawDeviceSer,
+    raw_domain: &RawDomainSer,
+) -> Result<Checked, Unusable> {
+    let unit = device.unit().ok_or(Mismatch::Absent)?;
+    let root = unit.root().ok_or(Mismatch::Absent)?;
+
+    check_device(
+        unit,
+        &root,
+        raw_device,
+        raw_domain,
+        device.has_ats(),
+        Tables::Own,
+    )
+}
+
+/// Checks that a device still has the entries that are preserved of it, or says what is wrong.
+///
+/// # Errors
+///
+/// `EINVAL` if it has not, `ENOMEM` if memory is short.
+pub(crate) fn check_preserved(
+    device: &Device<'_>,
+    raw_device: &RawDeviceSer,
+    raw_domain: &RawDomainSer,
+) -> Result {
+    check_device_now(device, raw_device, raw_domain)
+        .map(|_| ())
+        .map_err(|unusable| lost(raw_device, unusable))
+}
+
+/// Says why a device has not what is preserved of it, and returns the error for that.
+fn lost(raw: &RawDeviceSer, unusable: Unusable) -> Error {
+    if kernel::liveupdate_may_log!() {
+        pr_err!(
+            "{}: lost the translation that was preserved: {unusable}\n",
+            Named(raw)
+        );
+    }
+    match unusable {
+        Unusable::Memory(err) => err,
+        _ => EINVAL,
+    }
+}
+
+/// A device that a record is of, as it is called in the log.
+struct Named<'a>(&'a RawDeviceSer);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(raw) = self;
+
+        write!(
+            f,
+            "{:04x}:{:02x}:{:02x}.{}",
+            raw.pci_domain_nr,
+            raw.devid >> 8,
+            raw.devid >> 3 & 0x1f,
+            raw.devid & 7
+        )
+    }
 }
 
 /// Undoes it.
@@ -304,13 +394,8 @@ pub(crate) fn keep_device(
     let kept = kept(unit)?;
 
     // What the next kernel would not adopt is better not left to it.
-    let ats = device.has_ats();
-    let checked = check_device(unit, &root, raw_device, raw_domain, ats, Tables::Own).map_err(
-        |unusable| {
-            pr_err!("a device lost the translation that was preserved: {unusable}\n");
-            EINVAL
-        },
-    )?;
+    let checked = check_device_now(device, raw_device, raw_domain)
+        .map_err(|unusable| lost(raw_device, unusable))?;
 
     // Those that were made since. What is made from here on is cleared.
     preserve_context_tables(&root, raw)?;
@@ -594,11 +679,8 @@ fn adopt_devices(unit: Unit<'_>, phys: u64, root: &TablePage, adoption: &mut Ado
     for (raw, raw_domain) in ffi::device_records(phys) {
         if let Err(unusable) = adopt_device(unit, root, &raw, &raw_domain, adoption) {
             pr_err!(
-                "{:04x}:{:02x}:{:02x}.{}: translation is not taken over: {unusable}\n",
-                raw.pci_domain_nr,
-                raw.devid >> 8,
-                raw.devid >> 3 & 0x1f,
-                raw.devid & 7
+                "{}: translation is not taken over: {unusable}\n",
+                Named(&raw)
             );
         }
     }
@@ -764,7 +846,13 @@ fn check_entries(
     }
 
     let pasids = pasids.ok_or(Mismatch::Directory)?;
-    plan::check_scalable(pasids, attachment.ats, table.entry(place.word))?;
+    let mut entry = table.entry(place.word);
+
+    // This kernel has it for devices that could request pages, and takes it away when it hands over.
+    if let Tables::Own = tables {
+        entry[0] = plan::without_page_requests(entry[0]);
+    }
+    plan::check_scalable(pasids, attachment.ats, entry)?;
 
     let directory = tables.at(pasids.table.phys(), pasids.order)?;
     let first = plan::pasid_table(directory.load(0)).ok_or(Mismatch::Absent)?;
@@ -850,7 +938,7 @@ pub(crate) fn attach(device: &Device<'_>, domain: &RawDomainSer, did: u16) -> Op
             return Err(Mismatch::Pointer.into());
         }
         if now.ats != attachment.ats {
-            return Err(Mismatch::Shape.into());
+            return Err(Mismatch::of_ats(attachment.ats).into());
         }
         let root = unit.root().ok_or(Mismatch::Absent)?;
 

@@ -7,6 +7,7 @@ use super::{
     ffi::{
         self,
         Device,
+        HeldTag,
         Unit, //
     },
 };
@@ -225,7 +226,14 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_iommu(
     }
 }
 
-/// Preserves what the unit has of a device alone.
+/// Preserves what the unit has of a device alone, and has the domain keep its tag.
+///
+/// # Errors
+///
+/// - `EINVAL` if the device is not attached to the domain, or that is attached to more.
+/// - `EOPNOTSUPP` if it is one that cannot go on, which is logged.
+/// - `EBUSY` if it is tracked which pages of the domain are written to.
+/// - `ENOMEM` if memory is short.
 ///
 /// # Safety
 ///
@@ -245,12 +253,19 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_device(
         let pdev = unsafe { kernel::container_of!(dev, bindings::pci_dev, dev) };
         // SAFETY: By function requirement.
         let pci = unsafe { lu_pci::from_raw(pdev) };
+        // First: the tag does not change from here on, though the device may be reset.
+        //
+        // SAFETY: By function requirement.
+        let tag = unsafe { HeldTag::new(dev, domain) }?;
         // SAFETY: By function requirement.
         let device = unsafe { Device::look_at(dev, domain) };
-        let raw = apply::preserve_device(pci, &device)?;
+        // SAFETY: By function requirement.
+        let raw_domain = unsafe { ffi::describe(domain) }?;
+        let raw = apply::preserve_device(pci, &device, &raw_domain)?;
 
         // SAFETY: By function requirement. `RawDeviceSer` has the layout of the structure.
         unsafe { ser.cast::<RawDeviceSer>().write(raw) };
+        tag.keep();
         Ok(0)
     })
 }
@@ -259,14 +274,46 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_device(
 ///
 /// # Safety
 ///
-/// `dev` is a device that is behind a unit, and was preserved.
+/// `dev` is a device that is behind a unit, and was preserved with `domain`.
 #[export]
 pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_device(
     dev: *mut bindings::device,
+    domain: *mut bindings::iommu_domain,
     _ser: *const bindings::iommu_device_ser,
 ) {
     // SAFETY: By function requirement.
     apply::unpreserve_device(&unsafe { Device::look_at(dev, ptr::null_mut()) });
+    // SAFETY: By function requirement.
+    unsafe { HeldTag::release(dev, domain) };
+}
+
+/// Checks that a unit has for a device what was preserved. May sleep.
+///
+/// # Errors
+///
+/// `EINVAL` if it has not, which is logged, `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `dev` is a device that is behind a unit, and was preserved; the others are what is preserved of
+/// it and of its domain.
+#[export]
+pub(crate) unsafe extern "C" fn intel_liveupdate_check_device(
+    dev: *mut bindings::device,
+    device: *const bindings::iommu_device_ser,
+    domain: *const bindings::iommu_domain_ser,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By function requirement.
+        let looked_at = unsafe { Device::look_at(dev, ptr::null_mut()) };
+        // SAFETY: By function requirement. `RawDeviceSer` has the layout of the structure.
+        let device = unsafe { &*device.cast::<RawDeviceSer>() };
+        // SAFETY: By function requirement. `RawDomainSer` has the layout of the structure.
+        let domain = unsafe { &*domain.cast::<RawDomainSer>() };
+
+        apply::check_preserved(&looked_at, device, domain)?;
+        Ok(0)
+    })
 }
 
 /// Has a device keep its entries when its unit is shut down, if they are what was preserved.

@@ -472,6 +472,19 @@ impl<'a> Device<'a> {
         self.look.has_ats
     }
 
+    /// Checks that the next kernel can make a domain like this one for the device, whichever device it finds
+    /// first of those that have it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` or `EOPNOTSUPP` if it cannot, `ENOMEM` if memory is short.
+    pub(crate) fn try_domain(&self, raw: &RawDomainSer) -> Result {
+        // SAFETY: By the type invariants. `RawDomainSer` has the layout of the structure.
+        to_result(unsafe {
+            bindings::intel_liveupdate_try_domain(self.dev, ptr::from_ref(raw).cast())
+        })
+    }
+
     /// Returns the tag of its translations.
     pub(crate) fn did(&self) -> u16 {
         self.look.did
@@ -482,6 +495,7 @@ impl<'a> Device<'a> {
         Traits {
             attached: self.look.attached,
             is_subdevice: self.look.is_subdevice,
+            has_ats_off: self.look.has_ats_off,
             has_faults: self.look.has_faults,
             remaps_interrupts: self.look.remaps_interrupts,
             beside_reserved,
@@ -625,6 +639,61 @@ pub(crate) unsafe fn describe(domain: *mut bindings::iommu_domain) -> Result<Raw
     // It is not counted.
     raw.nr_tables = 1;
     Ok(raw)
+}
+
+/// Keeps the tag that a domain has behind the unit of a device, until this is dropped or forgotten.
+///
+/// # Invariants
+///
+/// `domain` keeps its tag for the unit of `dev` once more than devices have it do so.
+pub(crate) struct HeldTag {
+    dev: *mut bindings::device,
+    domain: *mut bindings::iommu_domain,
+}
+
+impl HeldTag {
+    /// Has a domain keep its tag.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if memory is short, `ENOSPC` if the domain has no tag for that unit, and there is none.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is a PCI device that is behind a unit, and `domain` a domain of the driver, for as long as this
+    /// exists, or until [`release`](Self::release).
+    pub(crate) unsafe fn new(
+        dev: *mut bindings::device,
+        domain: *mut bindings::iommu_domain,
+    ) -> Result<Self> {
+        // SAFETY: By function requirement.
+        to_result(unsafe { bindings::intel_liveupdate_hold_did(dev, domain) })?;
+
+        // INVARIANT: Just held.
+        Ok(Self { dev, domain })
+    }
+
+    /// Keeps the tag until somebody calls [`release`](Self::release).
+    pub(crate) fn keep(self) {
+        core::mem::forget(self);
+    }
+
+    /// Lets a domain give back a tag that was to be kept.
+    ///
+    /// # Safety
+    ///
+    /// [`keep`](Self::keep) was called for this device and this domain, and this was not since.
+    pub(crate) unsafe fn release(dev: *mut bindings::device, domain: *mut bindings::iommu_domain) {
+        // INVARIANT: By function requirement.
+        drop(Self { dev, domain });
+    }
+}
+
+impl Drop for HeldTag {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::intel_liveupdate_release_did(self.dev, self.domain) };
+    }
 }
 
 /// Has a domain use a reserved tag when it is first attached behind a unit.

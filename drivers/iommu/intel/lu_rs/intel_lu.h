@@ -58,7 +58,8 @@ static inline u64 intel_liveupdate_free_irte(void)
  * @bdf:             The bus number (high byte), device and function number.
  * @attached:        It is attached to the domain asked for, and to that only.
  * @is_subdevice:    Another device does its DMA.
- * @has_ats:         It may translate by itself.
+ * @has_ats:         Its entry lets it translate by itself.
+ * @has_ats_off:     The same, and that is off in the device.
  * @has_faults:      Its page faults are handled.
  * @remaps_interrupts: Its unit lets no interrupt through but those that it was told of.
  * @did:             The domain ID, if it is attached.
@@ -71,6 +72,7 @@ struct intel_liveupdate_device {
 	bool attached;
 	bool is_subdevice;
 	bool has_ats;
+	bool has_ats_off;
 	bool has_faults;
 	bool remaps_interrupts;
 	u16 did;
@@ -93,6 +95,11 @@ int intel_liveupdate_reserve_did(struct intel_iommu *iommu, u16 did);
 void intel_liveupdate_give_back_did(struct intel_iommu *iommu, u16 did);
 int intel_liveupdate_set_did(struct iommu_domain *domain,
 			     struct intel_iommu *iommu, u16 did);
+int intel_liveupdate_hold_did(struct device *dev, struct iommu_domain *domain);
+void intel_liveupdate_release_did(struct device *dev,
+				  struct iommu_domain *domain);
+int intel_liveupdate_try_domain(struct device *dev,
+				const struct iommu_domain_ser *ser);
 void intel_liveupdate_flush_cache(struct intel_iommu *iommu, void *addr, int size);
 void intel_liveupdate_flush_all(struct intel_iommu *iommu);
 void intel_liveupdate_release_domain(struct iommu_domain *domain);
@@ -114,7 +121,11 @@ int intel_liveupdate_preserve_device(struct device *dev,
 				     struct iommu_domain *domain,
 				     struct iommu_device_ser *ser);
 void intel_liveupdate_unpreserve_device(struct device *dev,
+					struct iommu_domain *domain,
 					const struct iommu_device_ser *ser);
+int intel_liveupdate_check_device(struct device *dev,
+				  const struct iommu_device_ser *device,
+				  const struct iommu_domain_ser *domain);
 int intel_liveupdate_keep_device(struct device *dev,
 				 const struct iommu_device_ser *device,
 				 const struct iommu_domain_ser *domain,

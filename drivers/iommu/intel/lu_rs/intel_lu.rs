@@ -17,7 +17,7 @@
 //! - Entries of all other devices, and of their aliases: they are cleared when the unit is shut down,
 //!   and so are context tables that nobody preserved.
 //! - Entries for interrupts: all messages are dropped until the next kernel wants some.
-//! - PASIDs but the first one, page requests.
+//! - PASIDs but the first one, and page requests.
 //! - Units with devices that firmware reserved memory for: preserving is refused.
 //!
 //! # Life of a unit

@@ -22,6 +22,7 @@ const struct iommu_liveupdate_ops intel_liveupdate_ops = {
 	.unpreserve_iommu	= intel_liveupdate_unpreserve_iommu,
 	.preserve_device	= intel_liveupdate_preserve_device,
 	.unpreserve_device	= intel_liveupdate_unpreserve_device,
+	.check_device		= intel_liveupdate_check_device,
 	.keep_device		= intel_liveupdate_keep_device,
 	.restore_domain		= intel_liveupdate_restore_domain,
 	.restore_device		= intel_liveupdate_restore_device,
@@ -56,6 +57,7 @@ void intel_liveupdate_look_at(struct device *dev, struct iommu_domain *domain,
 		.attached = info->domain && &info->domain->domain == domain,
 		.is_subdevice = dev_is_real_dma_subdevice(dev),
 		.has_ats = info->ats_supported,
+		.has_ats_off = info->ats_supported && !info->ats_enabled,
 		.has_faults = info->iopf_refcount || info->pri_enabled,
 		.remaps_interrupts = readl(info->iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_IRES,
 	};
@@ -162,6 +164,26 @@ int intel_liveupdate_set_did(struct iommu_domain *domain,
 	if (curr || ret)
 		kfree(info);
 	return ret;
+}
+
+/*
+ * Has @domain keep its ID behind the IOMMU of @dev, whether @dev is attached or
+ * not: while it is reset, it is not.
+ */
+int intel_liveupdate_hold_did(struct device *dev, struct iommu_domain *domain)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+
+	return domain_attach_iommu(to_dmar_domain(domain), info->iommu);
+}
+
+/* Undoes intel_liveupdate_hold_did(). */
+void intel_liveupdate_release_did(struct device *dev,
+				  struct iommu_domain *domain)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+
+	domain_detach_iommu(to_dmar_domain(domain), info->iommu);
 }
 
 /* Gives back what intel_liveupdate_set_did() had @domain keep. */
@@ -320,6 +342,22 @@ struct iommu_domain *intel_liveupdate_restore_domain(struct device *dev,
 		return ERR_PTR(-EINVAL);
 	}
 	return domain;
+}
+
+/*
+ * Whether the next kernel can make a domain like that in @ser for @dev, which it
+ * may find before others that have the same one.
+ */
+int intel_liveupdate_try_domain(struct device *dev,
+				const struct iommu_domain_ser *ser)
+{
+	struct iommu_domain *domain = intel_liveupdate_restore_domain(dev, ser);
+
+	if (IS_ERR(domain))
+		return PTR_ERR(domain);
+
+	iommu_domain_free(domain);
+	return 0;
 }
 
 /* Clears the entries of @dev, whoever made them. */

@@ -149,10 +149,25 @@ pub(crate) enum Mismatch {
     Tag,
     /// It has other stages, or as many levels as the tables do not have.
     Shape,
+    /// It lets the device translate by itself, and this kernel would not.
+    AtsOn,
+    /// It does not let the device translate by itself, and this kernel would.
+    AtsOff,
     /// It has bits set that the driver does not set.
     Bits,
     /// The PASID directory has another size, or requests have another PASID.
     Directory,
+}
+
+impl Mismatch {
+    /// Returns what is wrong with an entry in which ATS is on or off, and should not be.
+    pub(crate) const fn of_ats(is_on: bool) -> Self {
+        if is_on {
+            Self::AtsOn
+        } else {
+            Self::AtsOff
+        }
+    }
 }
 
 impl fmt::Display for Mismatch {
@@ -162,6 +177,10 @@ impl fmt::Display for Mismatch {
             Self::Pointer => "names another table",
             Self::Tag => "has another domain ID",
             Self::Shape => "has other stages or levels",
+            Self::AtsOn => {
+                "has ATS on, which this kernel does not use for it: boot without pci=noats"
+            }
+            Self::AtsOff => "has ATS off, which this kernel uses for it",
             Self::Bits => "has bits set that should not be",
             Self::Directory => "has a PASID directory of another size",
         })
@@ -195,17 +214,17 @@ impl Attachment {
         if !low.present().into_bool() {
             return Err(Mismatch::Absent);
         }
-        let translation = if self.ats {
-            SECOND_STAGE_AND_ATS
-        } else {
-            SECOND_STAGE_UNTRANSLATED
+        let ats = match low.translation().get() {
+            SECOND_STAGE_UNTRANSLATED => false,
+            SECOND_STAGE_AND_ATS => true,
+            _ => return Err(Mismatch::Shape),
         };
 
-        if self.domain.format() != Format::SecondStage
-            || low.translation().get() != translation
-            || high.width().get() != self.width()
-        {
+        if self.domain.format() != Format::SecondStage || high.width().get() != self.width() {
             return Err(Mismatch::Shape);
+        }
+        if ats != self.ats {
+            return Err(Mismatch::of_ats(ats));
         }
         if low.frame().get() << LegacyLow::FRAME_SHIFT != self.domain.top().phys() {
             return Err(Mismatch::Pointer);
@@ -315,10 +334,11 @@ pub(crate) fn check_scalable(
             | ScalableLow::PASIDS_MASK
             | ScalableLow::DEVICE_TLB_MASK
             | ScalableLow::PRESENT_MASK);
-    if low.device_tlb().into_bool() != ats
-        || low_rest != 0
-        || entry[1..].iter().any(|word| *word != 0)
-    {
+    let has_ats = low.device_tlb().into_bool();
+    if has_ats != ats {
+        return Err(Mismatch::of_ats(has_ats));
+    }
+    if low_rest != 0 || entry[1..].iter().any(|word| *word != 0) {
         return Err(Mismatch::Bits);
     }
     Ok(())
@@ -331,6 +351,9 @@ pub(crate) struct Traits {
     pub(crate) attached: bool,
     /// Another device does DMA in its place.
     pub(crate) is_subdevice: bool,
+    /// Its entry lets it translate by itself, which is off in the device. The next kernel, which looks at
+    /// the device, would take the entry for a wrong one.
+    pub(crate) has_ats_off: bool,
     /// It has pages requested.
     pub(crate) has_faults: bool,
     /// Its unit remaps interrupts: what the device writes to where messages go raises none that the
@@ -356,6 +379,10 @@ pub(crate) fn preserve(traits: &Traits) -> Result<(), Refusal> {
     }
     [
         (traits.is_subdevice, "another device does its DMA"),
+        (
+            traits.has_ats_off,
+            "it has ATS, which is off, for it has no Page Aligned Request: boot with pci=noats",
+        ),
         (traits.has_faults, "its page faults are handled"),
         (
             !traits.remaps_interrupts,

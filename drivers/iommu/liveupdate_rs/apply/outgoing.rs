@@ -326,7 +326,7 @@ impl Outgoing {
                 .add(&ser)
                 .inspect_err(|_| self.put_iommu(device))
         });
-        let slot = result.inspect_err(|_| device.unpreserve(&ser))?;
+        let slot = result.inspect_err(|_| device.unpreserve(domain, &ser))?;
         self.publish();
 
         self.devices
@@ -345,7 +345,7 @@ impl Outgoing {
             .remove();
 
         if let Some(ser) = self.raw_devices.get(entry.slot) {
-            device.unpreserve(&ser);
+            device.unpreserve(domain, &ser);
         }
         self.raw_devices.free(entry.slot);
         self.put_iommu(device);
@@ -365,6 +365,20 @@ impl Outgoing {
                     || goes_on(other).is_some_and(|other| other.domain == entry.domain)
             })
         })
+    }
+
+    /// Returns whether a device does not go on, or its IOMMU still has for it what was preserved.
+    pub(super) fn is_unchanged(&self, device: Device) -> bool {
+        let Some(entry) = self.devices.get(&device) else {
+            return true;
+        };
+        let domain = self.domains.get(&entry.domain);
+
+        let records = self
+            .raw_devices
+            .get(entry.slot)
+            .zip(domain.and_then(|domain| self.raw_domains.get(domain.slot)));
+        records.is_some_and(|(raw, raw_domain)| device.check(&raw, &raw_domain).is_ok())
     }
 
     fn count_devices(&mut self, domain: Domain, by: i32) {

@@ -507,6 +507,7 @@ impl<'a> CoreDevice<'a> {
             dma_bufs: self.has_dma_bufs(),
             in_d0: power == bindings::PCI_D0,
             leaves_group: leaves_group(self.pci()),
+            lost_translation: lost_translation(self.pci()),
         }
     }
 
@@ -674,6 +675,20 @@ fn leaves_group(device: &pci::Device) -> bool {
 /// Returns whether a device goes on doing DMA, and something in its IOMMU group does not: it does not.
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 fn leaves_group(_device: &pci::Device) -> bool {
+    false
+}
+
+/// Returns whether a device goes on doing DMA, and its IOMMU does not have for it what was preserved.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+fn lost_translation(device: &pci::Device) -> bool {
+    // SAFETY: It is a device.
+    !unsafe { bindings::iommu_liveupdate_is_unchanged(raw_device(device.as_ref())) }
+}
+
+/// Returns whether a device goes on doing DMA, and its IOMMU does not have for it what was preserved: it
+/// does not go on.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+fn lost_translation(_device: &pci::Device) -> bool {
     false
 }
 

@@ -79,6 +79,8 @@ pub(crate) struct Activity {
     pub(crate) in_d0: bool,
     /// It goes on doing DMA, and something that it shares an IOMMU group with does not.
     pub(crate) leaves_group: bool,
+    /// It goes on doing DMA, and its IOMMU does not have for it what was preserved.
+    pub(crate) lost_translation: bool,
 }
 
 /// Why a device is not preserved, or does not get through a kexec.
@@ -100,6 +102,8 @@ pub(crate) enum Refusal {
     Group,
     /// Somebody adds or removes PCI devices.
     Topology,
+    /// Its translation is not the one that was preserved.
+    Translation,
 }
 
 impl Refusal {
@@ -114,6 +118,9 @@ impl Refusal {
             Self::PowerState => "it is not in D0, have it leave its low power state",
             Self::Group => "its IOMMU group has another device, preserve that with the same HWPT",
             Self::Topology => "PCI devices are being added or removed, try again after that",
+            Self::Translation => {
+                "its IOMMU has not what was preserved, as a line before this says: preserve it again"
+            }
         }
     }
 }
@@ -146,6 +153,8 @@ pub(crate) fn freeze(activity: Activity) -> Result<Treatment, Refusal> {
         Err(Refusal::PowerState)
     } else if activity.leaves_group {
         Err(Refusal::Group)
+    } else if activity.lost_translation {
+        Err(Refusal::Translation)
     } else {
         Ok(match activity.owner {
             Owner::Present | Owner::NeverBound => Treatment::LeftAlone,

@@ -92,23 +92,25 @@ fn activity(owner: Owner, bits: u32) -> Activity {
         dma_bufs: bit(3),
         in_d0: !bit(4),
         leaves_group: bit(5),
+        lost_translation: bit(6),
     }
 }
 
 #[test]
 fn freezes_a_quiet_device_in_d0_and_no_other() {
-    for bits in 0..1 << 6 {
+    for bits in 0..1 << 7 {
         let bit = |n: u32| bits & (1 << n) != 0;
         let activity = activity(Owner::Present, bits);
 
         // The first that user space, or the administrator, has to do something about.
-        let expected = match (0..6).find(|&n| bit(n)) {
+        let expected = match (0..7).find(|&n| bit(n)) {
             Some(0) => Err(Refusal::GoingAway),
             Some(1) => Err(Refusal::Interrupts),
             Some(2) => Err(Refusal::Ioeventfds),
             Some(3) => Err(Refusal::DmaBufs),
             Some(4) => Err(Refusal::PowerState),
-            Some(_) => Err(Refusal::Group),
+            Some(5) => Err(Refusal::Group),
+            Some(_) => Err(Refusal::Translation),
             None => Ok(Treatment::LeftAlone),
         };
 
@@ -122,14 +124,15 @@ fn nobody_refuses_for_an_owner_that_is_gone() {
         (Owner::Gone, Treatment::Quiesced),
         (Owner::NeverBound, Treatment::LeftAlone),
     ] {
-        for bits in 0..1 << 6 {
+        for bits in 0..1 << 7 {
             let bit = |n: u32| bits & (1 << n) != 0;
 
             // What others than the owner have to do something about.
-            let expected = match [0, 3, 5].into_iter().find(|&n| bit(n)) {
+            let expected = match [0, 3, 5, 6].into_iter().find(|&n| bit(n)) {
                 Some(0) => Err(Refusal::GoingAway),
                 Some(3) => Err(Refusal::DmaBufs),
-                Some(_) => Err(Refusal::Group),
+                Some(5) => Err(Refusal::Group),
+                Some(_) => Err(Refusal::Translation),
                 None => Ok(treatment),
             };
 
@@ -149,6 +152,7 @@ fn explains_each_refusal() {
         (Refusal::PowerState, "D0"),
         (Refusal::Group, "preserve that"),
         (Refusal::Topology, "try again"),
+        (Refusal::Translation, "preserve it again"),
     ] {
         assert!(refusal.explain().contains(remedy), "{refusal:?}");
     }

@@ -10,7 +10,8 @@
  *
  * In stage 1, the path of the device's cdev is needed. With --ats, in both, the
  * device at this address has to have ATS enabled all the time, and can do DMA
- * until it is attached in stage 2.
+ * until it is attached in stage 2. With --reset, in stage 1, it is reset once it is
+ * preserved, when the translations of another device left a lower ID free.
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -37,6 +38,7 @@
 
 static const char *cdev_path;
 static const char *ats_bdf;
+static const char *other_path;
 
 /* One test case. Later ones make no sense if it fails, so end there. */
 static void require(int ret, int expected, const char *name)
@@ -120,6 +122,17 @@ static void require_ats(const char *when)
 	require(has_ats(), 0, name);
 }
 
+/* Whoever owns a device has it leave the domain that the kernel gave it. */
+static void take_other(void)
+{
+	int device = open_path(other_path), iommufd = open_path("/dev/iommu");
+	__u32 dev_id;
+
+	if (device < 0 || iommufd < 0)
+		ksft_exit_skip("no %s or /dev/iommu\n", other_path);
+	require(device_bind(device, iommufd, &dev_id), 0, "other device has an owner");
+}
+
 #define NR_ATTACH_CASES	4
 
 /* Everything is attached and mapped, and nothing preserved. */
@@ -147,11 +160,13 @@ static void stage_1(int luo)
 	__u32 ioas_id;
 	char *memory;
 
-	ksft_set_plan(NR_ATTACH_CASES + 5 + (ats_bdf ? 2 : 0));
+	ksft_set_plan(NR_ATTACH_CASES + 5 + (ats_bdf ? 2 : 0) + (other_path ? 3 : 0));
 	attach(&device, &iommufd, &memfd, &ioas_id);
 	require_ats("when it is attached");
 	if (ats_bdf)
 		require(set_mastering(device) ?: is_mastering(), 0, "device can do DMA");
+	if (other_path)
+		take_other();
 	memory = mmap(NULL, MEMFD_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	if (memory == MAP_FAILED)
 		fail_exit("mmap");
@@ -166,6 +181,10 @@ static void stage_1(int luo)
 	require(luo_session_preserve_fd(session, device, DEVICE_TOKEN), 0,
 		"device is preserved");
 	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), -EBUSY, "mappings stay");
+	if (other_path) {
+		require(call(device, VFIO_DEVICE_RESET, NULL), 0, "device is reset");
+		require(is_mastering(), 0, "it can do DMA again");
+	}
 
 	ksft_print_cnts();
 	close(luo);
@@ -232,11 +251,14 @@ static void stage_2(int luo, int state_session)
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
-		"Usage: %s --stage 1|2 [--ats=BDF] [/dev/vfio/devices/vfioX]\n"
+		"Usage: %s --stage 1|2 [--ats=BDF [--reset=/dev/vfio/devices/vfioY]]\n"
+		"       [/dev/vfio/devices/vfioX]\n"
 		"\n"
 		"  -s, --stage 1       preserve the device with this path, before the kexec\n"
 		"  -s, --stage 2       retrieve it, after the kexec\n"
-		"  -a, --ats=BDF       it is at this address, and has to have ATS enabled\n",
+		"  -a, --ats=BDF       it is at this address, and has to have ATS enabled\n"
+		"  -r, --reset=PATH    reset it once it is preserved, after taking this device\n"
+		"                      from the kernel, which found it earlier\n",
 		name);
 }
 
@@ -245,18 +267,22 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "stage",	required_argument,	NULL, 's' },
 		{ "ats",	required_argument,	NULL, 'a' },
+		{ "reset",	required_argument,	NULL, 'r' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
 	int luo, state_session, opt, stage = 0;
 
-	while ((opt = getopt_long(argc, argv, "s:a:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "s:a:r:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
 			stage = atoi(optarg);
 			break;
 		case 'a':
 			ats_bdf = optarg;
+			break;
+		case 'r':
+			other_path = optarg;
 			break;
 		case 'h':
 			usage(stdout, argv[0]);
@@ -266,7 +292,8 @@ int main(int argc, char *argv[])
 			return KSFT_FAIL;
 		}
 	}
-	if (stage < 1 || stage > 2 || argc - optind != 2 - stage) {
+	if (stage < 1 || stage > 2 || argc - optind != 2 - stage ||
+	    (other_path && (stage != 1 || !ats_bdf))) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
