@@ -12,7 +12,8 @@ const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 23] = [
+const GENERIC: [&str; 24] = [
+    "iommu: Say who keeps a device from being owned",
     "iommu/vt-d: Let no device keep a CPU in dmar_fault()",
     "iommupt: ",
     "liveupdate: Do not lose what was handed over for want of memory",

@@ -67,7 +67,17 @@ impl FileHandler for VfioPci {
     type Frozen = Frozen;
 
     fn can_preserve(file: &LocalFile) -> bool {
-        ffi::kind(file).is_some_and(plan::can_preserve)
+        let Some(kind) = ffi::kind(file) else {
+            return false;
+        };
+        let decision = plan::can_preserve(kind);
+
+        // Nobody else says why: user space gets `ENOENT`, as for any file without a handler. Devices of
+        // other drivers may have one.
+        if let (Err(unfit), Some(device)) = (decision, CoreDevice::of(file)) {
+            dev_warn_ratelimited!(device.pci(), "cannot be preserved: {}\n", unfit.explain());
+        }
+        decision.is_ok()
     }
 
     /// Two opens of one character device are legal, but only one of them can be preserved.

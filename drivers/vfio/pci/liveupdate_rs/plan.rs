@@ -31,13 +31,48 @@ pub(crate) struct Obstacles {
     pub(crate) dma_bufs: bool,
 }
 
-/// Returns whether such a file can be preserved.
-pub(crate) fn can_preserve(kind: Kind) -> bool {
-    !kind.by_group
-        && kind.by_vfio_pci
-        && !kind.no_iommu
-        && !kind.virtual_function
-        && !kind.intel_display
+/// Why a file cannot be preserved, whatever is done with its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// Its device has another driver, which may have a handler of its own.
+    OtherDriver,
+    /// It was opened through a group.
+    ByGroup,
+    /// There is no IOMMU.
+    NoIommu,
+    /// Its device is a virtual function.
+    VirtualFunction,
+    /// Its device is an Intel display device.
+    IntelDisplay,
+}
+
+impl Unfit {
+    /// What is wrong, and what to do about it.
+    pub(crate) const fn explain(self) -> &'static str {
+        match self {
+            Self::OtherDriver => "it is bound to a variant driver, bind it to vfio-pci",
+            Self::ByGroup => {
+                "its file was opened through a group, open its character device in /dev/vfio/devices"
+            }
+            Self::NoIommu => "it does DMA without an IOMMU, turn that on",
+            Self::VirtualFunction => "it is a virtual function, assign the physical one",
+            Self::IntelDisplay => "it is an Intel display device, detach it for the live update",
+        }
+    }
+}
+
+/// Decides whether such a file can be preserved.
+pub(crate) fn can_preserve(kind: Kind) -> Result<(), Unfit> {
+    [
+        (!kind.by_vfio_pci, Unfit::OtherDriver),
+        (kind.by_group, Unfit::ByGroup),
+        (kind.no_iommu, Unfit::NoIommu),
+        (kind.virtual_function, Unfit::VirtualFunction),
+        (kind.intel_display, Unfit::IntelDisplay),
+    ]
+    .into_iter()
+    .find(|(is, _)| *is)
+    .map_or(Ok(()), |(_, unfit)| Err(unfit))
 }
 
 /// Decides whether a device can be preserved now.

@@ -15,7 +15,8 @@ use crate::plan::{
     Owner,
     Progress,
     Refusal,
-    Treatment, //
+    Treatment,
+    Unfit, //
 };
 use kernel::fmt::Adapter;
 
@@ -38,7 +39,7 @@ fn preserves_exactly_one_kind_of_file() {
                             intel_display,
                         };
 
-                        if can_preserve(kind) {
+                        if can_preserve(kind).is_ok() {
                             accepted.push(kind);
                         }
                     }
@@ -57,6 +58,47 @@ fn preserves_exactly_one_kind_of_file() {
             intel_display: false,
         }]
     );
+}
+
+#[test]
+fn says_why_a_kind_of_file_is_not_preserved() {
+    let good = Kind {
+        by_group: false,
+        by_vfio_pci: true,
+        no_iommu: false,
+        virtual_function: false,
+        intel_display: false,
+    };
+
+    for (change, unfit, remedy) in [
+        (
+            (|kind| kind.by_vfio_pci = false) as fn(&mut Kind),
+            Unfit::OtherDriver,
+            "bind it to vfio-pci",
+        ),
+        (
+            |kind| kind.by_group = true,
+            Unfit::ByGroup,
+            "open its character device",
+        ),
+        (|kind| kind.no_iommu = true, Unfit::NoIommu, "turn that on"),
+        (
+            |kind| kind.virtual_function = true,
+            Unfit::VirtualFunction,
+            "assign the physical one",
+        ),
+        (
+            |kind| kind.intel_display = true,
+            Unfit::IntelDisplay,
+            "detach it",
+        ),
+    ] {
+        let mut kind = good;
+
+        change(&mut kind);
+        assert_eq!(can_preserve(kind), Err(unfit));
+        assert!(unfit.explain().contains(remedy), "{unfit:?}");
+    }
 }
 
 #[test]
