@@ -187,21 +187,18 @@ impl FileHandler for VfioPci {
     }
 
     fn can_finish(incoming: &Incoming<'_>) -> bool {
-        plan::can_finish(match incoming.retrieval() {
-            Retrieval::NotAttempted => Progress::NotRetrieved,
-            Retrieval::Failed(err) if err == EAGAIN => Progress::Waiting,
-            Retrieval::Failed(_) => Progress::Failed,
-            Retrieval::Done(file) => match CoreDevice::of(file) {
-                Some(device) if device.is_open() => Progress::Bound,
-                _ => Progress::Unbound,
-            },
-        })
+        plan::can_finish(progress(incoming))
     }
 
     fn finish(incoming: &Incoming<'_>) {
+        let abandoned = !plan::can_finish(progress(incoming));
+
         // Its record was taken over when it was retrieved.
         if let Retrieval::Done(file) = incoming.retrieval() {
             if let Some(device) = CoreDevice::of(file) {
+                if abandoned {
+                    report_abandoned(device.pci(), incoming);
+                }
                 device.reset_unless_open();
                 ffi::finish(device.pci());
             }
@@ -221,6 +218,9 @@ impl FileHandler for VfioPci {
             Ok(Some(device))
                 if ffi::is_incoming_for(&device, incoming.handle()) && !ffi::is_open(&device) =>
             {
+                if abandoned {
+                    report_abandoned(&device, incoming);
+                }
                 ffi::take_over(&device);
                 ffi::reset(&device);
                 ffi::finish(&device);
@@ -252,6 +252,28 @@ fn explain_attachment(err: Error) -> &'static str {
     } else {
         "detach PASIDs; if there are none, its IOMMU says what keeps it"
     }
+}
+
+/// How far a file of the previous kernel has got.
+fn progress(incoming: &Incoming<'_>) -> Progress {
+    match incoming.retrieval() {
+        Retrieval::NotAttempted => Progress::NotRetrieved,
+        Retrieval::Failed(err) if err == EAGAIN => Progress::Waiting,
+        Retrieval::Failed(_) => Progress::Failed,
+        Retrieval::Done(file) => match CoreDevice::of(file) {
+            Some(device) if device.is_open() => Progress::Bound,
+            _ => Progress::Unbound,
+        },
+    }
+}
+
+/// Says that a device does not go on, for its session ended before it could be finished.
+fn report_abandoned(device: &pci::Device, incoming: &Incoming<'_>) {
+    dev_warn_ratelimited!(
+        device,
+        "is stopped and reset: session '{}' was closed or dropped before it was bound\n",
+        incoming.session().name()
+    );
 }
 
 /// Makes the file of a device again, or says why that is not possible.

@@ -413,8 +413,7 @@ impl<'a> CoreDevice<'a> {
             .inspect_err(|_| self.set_frozen(false))?;
 
         if let Treatment::Quiesced = treatment {
-            // SAFETY: The device is bound by the file, which LUO holds open, and so it is enabled.
-            unsafe { bindings::vfio_pci_core_quiesce(self.vdev.as_ptr()) };
+            self.quiesce().inspect_err(|_| self.set_frozen(false))?;
         }
 
         // Page faults bring the mappings back when the device is not frozen any more.
@@ -424,6 +423,20 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: The lock was just taken.
         unsafe { bindings::up_write(&raw mut (*self.vdev.as_ptr()).memory_lock) };
         Ok(())
+    }
+
+    /// Turns off what the owner of the device, which is bound by the file that is preserved, would
+    /// have turned off.
+    fn quiesce(self) -> Result<(), Refusal> {
+        // SAFETY: The device is bound by the file, which LUO holds open, and so it is enabled.
+        unsafe { bindings::vfio_pci_core_quiesce(self.vdev.as_ptr()) };
+
+        // All but the power state is the kernel's to change. A device that fails stays as it is.
+        if self.is_in_d0() {
+            Ok(())
+        } else {
+            Err(Refusal::Asleep)
+        }
     }
 
     /// Undoes [`freeze`](Self::freeze), but for what was done since the owner is gone.
@@ -438,8 +451,9 @@ impl<'a> CoreDevice<'a> {
     ///
     /// User space is shut out meanwhile, so that nobody binds the device.
     fn owner(self, file: &LocalFile) -> Owner {
-        // Each descriptor is a reference, and so is one in flight, a mapping, and KVM's use of the
-        // device. Who has none cannot get one: only LUO has the file then.
+        // Each descriptor is a reference, and so is one in flight, a mapping, a registration with
+        // io_uring, and KVM's use of the device. Who has none cannot get one: only LUO has the file
+        // then, and hands it out in the next kernel only.
         //
         // SAFETY: By the type invariants of `LocalFile`.
         if unsafe { bindings::file_count(file.as_ptr()) } != 1 {
@@ -493,22 +507,27 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: An integer that only operations of user space change.
         let ioeventfds = unsafe { (*vdev).ioeventfds_nr };
 
-        // Runtime power management may still put the device to sleep, if it is not open or was
-        // allowed to. It is woken up before it is stopped.
-        //
-        // SAFETY: `pci()` is a device.
-        let power = unsafe { (*lu_pci::as_raw(self.pci())).current_state };
-
         Activity {
             owner: self.owner(file),
             going_away: !unlocked,
             interrupts: u32::try_from(irq_type) != Ok(bindings::VFIO_PCI_NUM_IRQS),
             ioeventfds: ioeventfds != 0,
             dma_bufs: self.has_dma_bufs(),
-            in_d0: power == bindings::PCI_D0,
+            in_d0: self.is_in_d0(),
             leaves_group: leaves_group(self.pci()),
             lost_translation: lost_translation(self.pci()),
         }
+    }
+
+    /// Returns whether the device is in power state D0.
+    ///
+    /// Runtime power management may still put it to sleep, if it is not open or was allowed to. It is
+    /// woken up before it is stopped.
+    fn is_in_d0(self) -> bool {
+        // SAFETY: `pci()` is a device.
+        let power = unsafe { (*lu_pci::as_raw(self.pci())).current_state };
+
+        power == bindings::PCI_D0
     }
 
     fn set_frozen(self, frozen: bool) {

@@ -133,6 +133,8 @@ pub(crate) enum Refusal {
     DmaBufs,
     /// The device is not in D0.
     PowerState,
+    /// The device has no owner, and could not be brought to D0.
+    Asleep,
     /// Something in its IOMMU group does not go on.
     Group,
     /// Somebody adds or removes PCI devices.
@@ -151,6 +153,7 @@ impl Refusal {
             Self::Interrupts => "interrupts are enabled, disable them with VFIO_DEVICE_SET_IRQS",
             Self::Ioeventfds => "eventfds are connected, remove them with VFIO_DEVICE_IOEVENTFD",
             Self::PowerState => "it is not in D0, have it leave its low power state",
+            Self::Asleep => "its owner is gone, and it cannot be brought to D0, drop its session",
             Self::Group => "its IOMMU group has another device, preserve that with the same HWPT",
             Self::Topology => "PCI devices are being added or removed, try again after that",
             Self::Translation => {
