@@ -17,11 +17,13 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <linux/compiler.h>
 #include <linux/kernel.h>
+#include <linux/limits.h>
 #include <linux/sizes.h>
 #include <linux/userfaultfd.h>
 #include <linux/vfio.h>
@@ -151,8 +153,10 @@ FIXTURE_TEARDOWN(vfio_pci_liveupdate_freeze)
 	ASSERT_EQ(close(self->session_fd), 0);
 	ASSERT_EQ(close(self->luo_fd), 0);
 
-	driver_remove(self->device);
-	vfio_pci_device_cleanup(self->device);
+	if (self->device) {
+		driver_remove(self->device);
+		vfio_pci_device_cleanup(self->device);
+	}
 	iommu_cleanup(self->iommu);
 	vfio_pci_device_cleanup(self->other);
 	iommu_cleanup(self->other_iommu);
@@ -275,19 +279,26 @@ static bool in_d0(const char *bdf)
 	return !strcmp(state, "D0");
 }
 
-TEST_F(vfio_pci_liveupdate_freeze, low_power)
+/* Whether the device is asleep, at the latest after a while */
+static bool falls_asleep(const char *bdf)
 {
 	int timeout_ms = SUSPEND_TIMEOUT_MS;
 
+	while (in_d0(bdf) && timeout_ms-- > 0)
+		usleep(1000);
+
+	return !in_d0(bdf);
+}
+
+TEST_F(vfio_pci_liveupdate_freeze, low_power)
+{
 	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
 					  DEVICE_TOKEN), 0);
 
 	driver_remove(self->device);
 	ASSERT_EQ(feature_set(self->device->fd,
 			      VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY), 0);
-	while (in_d0(device_bdf) && timeout_ms-- > 0)
-		usleep(1000);
-	ASSERT_FALSE(in_d0(device_bdf));
+	ASSERT_TRUE(falls_asleep(device_bdf));
 	EXPECT_TRUE(refused_by_device("it is not in D0"));
 	EXPECT_FALSE(in_d0(device_bdf));
 
@@ -296,6 +307,174 @@ TEST_F(vfio_pci_liveupdate_freeze, low_power)
 	ASSERT_TRUE(in_d0(device_bdf));
 	driver_init(self->device);
 	EXPECT_REFUSED(refused_by_other());
+}
+
+/* Send a descriptor to a socket, or receive one: -1 if there is none. */
+static int descriptor_send(int socket, int fd)
+{
+	char control[CMSG_SPACE(sizeof(fd))] __aligned(8) = {}, data = 0;
+	struct iovec iov = { .iov_base = &data, .iov_len = sizeof(data) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+
+	return sendmsg(socket, &msg, 0) == sizeof(data) ? 0 : -errno;
+}
+
+static int descriptor_receive(int socket)
+{
+	char control[CMSG_SPACE(sizeof(int))] __aligned(8) = {}, data;
+	struct iovec iov = { .iov_base = &data, .iov_len = sizeof(data) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+	int fd;
+
+	if (recvmsg(socket, &msg, 0) != sizeof(data))
+		return -1;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg || cmsg->cmsg_type != SCM_RIGHTS)
+		return -1;
+
+	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	return fd;
+}
+
+/* Whether the device could interrupt, without a look at it through its file */
+static bool has_interrupts(const char *bdf)
+{
+	u8 config[PCI_CFG_SPACE_SIZE] = {};
+	char path[PATH_MAX];
+	int fd, pos, ttl;
+	u16 command;
+
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/config", bdf);
+	fd = open(path, O_RDONLY);
+	VFIO_ASSERT_GE(fd, 0);
+	VFIO_ASSERT_EQ(pread(fd, config, sizeof(config), 0), sizeof(config));
+	close(fd);
+
+	memcpy(&command, &config[PCI_COMMAND], sizeof(command));
+	if (!(command & PCI_COMMAND_INTX_DISABLE))
+		return true;
+
+	pos = config[PCI_CAPABILITY_LIST];
+	for (ttl = 48; pos && ttl; ttl--, pos = config[pos + PCI_CAP_LIST_NEXT])
+		if (config[pos] == PCI_CAP_ID_MSIX)
+			return config[pos + PCI_MSIX_FLAGS + 1] & (PCI_MSIX_FLAGS_ENABLE >> 8);
+
+	return false;
+}
+
+static void leave(struct vfio_pci_device **device)
+{
+	vfio_pci_device_cleanup(*device);
+	*device = NULL;
+}
+
+/*
+ * Whoever has the file, in whatever way, could disable interrupts. Once nobody but
+ * the session has it, the kernel does, while the kexec lasts and after it.
+ */
+TEST_F(vfio_pci_liveupdate_freeze, owner_is_gone)
+{
+	static const char why[] = "interrupts are enabled";
+	int sockets[2], fd, i;
+	u64 offset;
+	void *page;
+
+	for (i = 0; i < PCI_STD_NUM_BARS - 1 && !self->device->bars[i].vaddr; i++)
+		continue;
+	ASSERT_NE(self->device->bars[i].vaddr, NULL);
+	offset = self->device->bars[i].info.offset;
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+	driver_remove(self->device);
+	vfio_pci_msix_enable(self->device, 0, 1);
+	fd = dup(self->device->fd);
+	ASSERT_GE(fd, 0);
+	page = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, fd, offset);
+	ASSERT_NE(page, MAP_FAILED);
+	leave(&self->device);
+
+	TH_LOG("a descriptor and a mapping are left");
+	EXPECT_TRUE(refused_by_device(why));
+	ASSERT_EQ(descriptor_send(sockets[0], fd), 0);
+	ASSERT_EQ(close(fd), 0);
+	ASSERT_EQ(munmap(page, getpagesize()), 0);
+	TH_LOG("one that nobody received is left");
+	EXPECT_TRUE(refused_by_device(why));
+
+	fd = descriptor_receive(sockets[1]);
+	ASSERT_GE(fd, 0);
+	TH_LOG("the one that was received is left");
+	EXPECT_TRUE(refused_by_device(why));
+	EXPECT_EQ(device_get_info(fd), 0);
+
+	page = mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, fd, offset);
+	ASSERT_NE(page, MAP_FAILED);
+	ASSERT_EQ(close(fd), 0);
+	TH_LOG("a mapping is left");
+	EXPECT_TRUE(refused_by_device(why));
+	ASSERT_EQ(munmap(page, getpagesize()), 0);
+
+	TH_LOG("nothing is left");
+	EXPECT_TRUE(has_interrupts(device_bdf));
+	EXPECT_TRUE(refused_by_other());
+	EXPECT_FALSE(has_interrupts(device_bdf));
+	EXPECT_TRUE(refused_by_other());
+
+	/* It is anybody's once the session is closed. */
+	ASSERT_EQ(close(self->session_fd), 0);
+	self->session_fd = luo_create_session(self->luo_fd, DEVICE_SESSION);
+	ASSERT_GE(self->session_fd, 0);
+	EXPECT_EQ(ordinary_open(device_bdf), 0);
+	close(sockets[0]);
+	close(sockets[1]);
+}
+
+/* The same with a device that its owner put to sleep, and that others connected to an eventfd */
+TEST_F(vfio_pci_liveupdate_freeze, owner_left_it_asleep)
+{
+	int fd;
+
+	ASSERT_EQ(luo_session_preserve_fd(self->session_fd, self->device->fd,
+					  DEVICE_TOKEN), 0);
+	driver_remove(self->device);
+	fd = eventfd(0, EFD_NONBLOCK);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(ioeventfd_set(self->device, fd), 0);
+	vfio_pci_msix_enable(self->device, 0, 1);
+	ASSERT_EQ(feature_set(self->device->fd,
+			      VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY), 0);
+	leave(&self->device);
+	ASSERT_TRUE(falls_asleep(device_bdf));
+
+	EXPECT_TRUE(refused_by_other());
+	EXPECT_TRUE(in_d0(device_bdf));
+	EXPECT_FALSE(has_interrupts(device_bdf));
+	EXPECT_TRUE(refused_by_other());
+
+	ASSERT_EQ(close(self->session_fd), 0);
+	self->session_fd = luo_create_session(self->luo_fd, DEVICE_SESSION);
+	ASSERT_GE(self->session_fd, 0);
+	EXPECT_EQ(ordinary_open(device_bdf), 0);
+	ASSERT_EQ(close(fd), 0);
 }
 
 /* The first page of the first BAR that can be mapped, or -errno */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 
@@ -119,6 +120,19 @@ static void check_session_is_gone(const struct unhappy_case *c, int luo_fd)
 		    "%s: there is no such session", c->name);
 }
 
+/* Closing the session costs its device what it does, and is no secret. */
+static void check_close_loses(const struct unhappy_case *c, int session_fd)
+{
+	int kmsg = kmsg_open();
+	char line[256];
+
+	snprintf_assert(line, sizeof(line),
+			"%s: is stopped and reset: session '%s' was closed", c->bdf, c->name);
+	check(!close(session_fd) && kmsg_says(kmsg, line),
+	      "%s: session is closed, and the log names the device", c->name);
+	close(kmsg);
+}
+
 static void before_plain(const struct unhappy_case *c, int luo_fd)
 {
 	int ret;
@@ -210,7 +224,7 @@ static void after_closed_unbound(const struct unhappy_case *c, int luo_fd)
 
 	session_fd = retrieve_session(c, luo_fd);
 	device_fd = retrieve_device(c, session_fd);
-	check(!close(session_fd), "%s: session is closed", c->name);
+	check_close_loses(c, session_fd);
 	check_session_is_gone(c, luo_fd);
 
 	check_errno(device_get_info(device_fd), EINVAL,
@@ -233,9 +247,9 @@ static void after_closed_bound(const struct unhappy_case *c, int luo_fd)
 	check(!close(device_fd), "%s: device is closed", c->name);
 }
 
-/* Run @f in a process that is killed when it is done. */
-static bool die_after(int (*f)(const struct unhappy_case *c, int luo_fd),
-		      const struct unhappy_case *c, int luo_fd)
+/* Run @f in a process that is killed when it is done. @fd is what it makes use of. */
+static bool die_after(int (*f)(const struct unhappy_case *c, int fd),
+		      const struct unhappy_case *c, int fd)
 {
 	int done[2], status;
 	char result = 1;
@@ -245,7 +259,7 @@ static bool die_after(int (*f)(const struct unhappy_case *c, int luo_fd),
 	pid = fork();
 	VFIO_ASSERT_GE(pid, 0);
 	if (!pid) {
-		result = f(c, luo_fd) < 0;
+		result = f(c, fd) < 0;
 		VFIO_ASSERT_EQ(write(done[1], &result, 1), 1);
 		pause();
 	}
@@ -298,6 +312,124 @@ static void before_killed(const struct unhappy_case *c, int luo_fd)
 {
 	check(die_after(preserve_device, c, luo_fd),
 	      "%s: process is killed that preserved the device", c->name);
+}
+
+/*
+ * The owner of the device is killed, in the first kernel, and leaves it as no kexec
+ * is possible with. The session is another process's, as a service manager's is.
+ */
+
+static int ioeventfd_connect(struct vfio_pci_device *device)
+{
+	struct vfio_device_ioeventfd args = {
+		.argsz = sizeof(args),
+		.flags = VFIO_DEVICE_IOEVENTFD_32,
+		.fd = eventfd(0, EFD_NONBLOCK),
+	};
+	int i;
+
+	/* Not to where the table of MSI-X is */
+	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
+		args.offset = device->bars[i].info.offset;
+		if (device->bars[i].info.size &&
+		    !ioctl(device->fd, VFIO_DEVICE_IOEVENTFD, &args))
+			return 0;
+	}
+
+	return -ENODEV;
+}
+
+/* Whether the device is asleep, at the latest after a while */
+static bool falls_asleep(const char *bdf)
+{
+	char state[32] = "D0";
+	int tries;
+
+	for (tries = 0; tries < 500 && !strcmp(state, "D0"); tries++) {
+		usleep(10000);
+		VFIO_ASSERT_EQ(sysfs_read(bdf, "power_state", state, sizeof(state)), 0);
+	}
+
+	return strcmp(state, "D0");
+}
+
+static struct vfio_pci_device *preserve_with_interrupts(const struct unhappy_case *c,
+							int session_fd)
+{
+	struct vfio_pci_device *device = vfio_pci_device_init(c->bdf, iommu_init(MODE_IOMMUFD));
+
+	VFIO_ASSERT_EQ(luo_session_preserve_fd(session_fd, device->fd, DEVICE_TOKEN), 0);
+	vfio_pci_msix_enable(device, 0, 1);
+	return device;
+}
+
+static int leave_connected(const struct unhappy_case *c, int session_fd)
+{
+	return ioeventfd_connect(preserve_with_interrupts(c, session_fd));
+}
+
+static int leave_in_low_power(const struct unhappy_case *c, int session_fd)
+{
+	struct vfio_pci_device *device = preserve_with_interrupts(c, session_fd);
+	struct vfio_device_feature args = {
+		.argsz = sizeof(args),
+		.flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY,
+	};
+
+	if (ioctl(device->fd, VFIO_DEVICE_FEATURE, &args))
+		return -errno;
+	return falls_asleep(c->bdf) ? 0 : -ETIMEDOUT;
+}
+
+static int leave_in_d3hot(const struct unhappy_case *c, int session_fd)
+{
+	struct vfio_pci_device *device = preserve_with_interrupts(c, session_fd);
+	u8 pos = vfio_pci_config_readb(device, PCI_CAPABILITY_LIST);
+	int ttl = 48;
+
+	while (pos && ttl-- && vfio_pci_config_readb(device, pos) != PCI_CAP_ID_PM)
+		pos = vfio_pci_config_readb(device, pos + PCI_CAP_LIST_NEXT);
+	if (!pos)
+		return -ENODEV;
+
+	/* D3hot is 3. */
+	vfio_pci_config_writew(device, pos + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
+	return falls_asleep(c->bdf) ? 0 : -ETIMEDOUT;
+}
+
+static void before_left(const struct unhappy_case *c, int luo_fd,
+			int (*leave)(const struct unhappy_case *c, int session_fd))
+{
+	check(die_after(leave, c, create_session(c, luo_fd)),
+	      "%s: owner of the device is killed", c->name);
+}
+
+static void before_left_connected(const struct unhappy_case *c, int luo_fd)
+{
+	before_left(c, luo_fd, leave_connected);
+}
+
+static void before_left_in_low_power(const struct unhappy_case *c, int luo_fd)
+{
+	before_left(c, luo_fd, leave_in_low_power);
+}
+
+static void before_left_in_d3hot(const struct unhappy_case *c, int luo_fd)
+{
+	before_left(c, luo_fd, leave_in_d3hot);
+}
+
+static void after_left(const struct unhappy_case *c, int luo_fd)
+{
+	int session_fd, device_fd;
+
+	check_is_incoming(c);
+	session_fd = retrieve_session(c, luo_fd);
+	device_fd = retrieve_device(c, session_fd);
+	check(!device_bind(c, device_fd), "%s: device is bound", c->name);
+	check(!luo_session_finish(session_fd), "%s: session is finished", c->name);
+	check(!close(session_fd) && !close(device_fd),
+	      "%s: session and device are closed", c->name);
 }
 
 static void before_closed(const struct unhappy_case *c, int luo_fd)
@@ -391,7 +523,7 @@ static void after_never_bound(const struct unhappy_case *c, int luo_fd)
 	      "%s: device is unbound from vfio-pci", c->name);
 	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), EAGAIN,
 		    "%s: device cannot be retrieved yet", c->name);
-	check(!close(session_fd), "%s: session is closed", c->name);
+	check_close_loses(c, session_fd);
 	check_session_is_gone(c, luo_fd);
 	check(!driver_write("vfio-pci", "bind", c->bdf),
 	      "%s: device is bound to vfio-pci", c->name);
@@ -481,6 +613,9 @@ static struct unhappy_case cases[] = {
 	{ "no-driver", before_plain, after_no_driver, 1, 12 },
 	{ "never-bound", before_plain, after_never_bound, 1, 6 },
 	{ "other-driver", before_plain, after_other_driver, 1, 12 },
+	{ "left-connected", before_left_connected, after_left, 1, 6 },
+	{ "left-in-low-power", before_left_in_low_power, after_left, 1, 6 },
+	{ "left-in-d3hot", before_left_in_d3hot, after_left, 1, 6 },
 };
 
 static void stage_1(int luo_fd)

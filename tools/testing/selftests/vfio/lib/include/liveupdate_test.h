@@ -58,6 +58,8 @@ int sysfs_read(const char *bdf, const char *file, char *buf, size_t size);
 int sysfs_write(const char *path, const char *value);
 char *bdf_above(const char *bdf);
 bool image_is_loaded(void);
+int kmsg_open(void);
+bool kmsg_says(int kmsg, const char *text);
 bool kexec_refused_by(const char *bdf, const char *session, u64 token, const char *why);
 
 /* What a device looks like after a reset, whichever driver it has. */

@@ -220,6 +220,32 @@ bool image_is_loaded(void)
 	return loaded == '1';
 }
 
+/* What kmsg_says() looks at begins here. */
+int kmsg_open(void)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
+
+	VFIO_ASSERT_GE(kmsg, 0);
+	VFIO_ASSERT_EQ(lseek(kmsg, 0, SEEK_END), 0);
+	return kmsg;
+}
+
+/* Whether a line of the log has this text, of those that nobody looked at yet */
+bool kmsg_says(int kmsg, const char *text)
+{
+	char record[2048];
+	bool found = false;
+	ssize_t len;
+
+	while ((len = read(kmsg, record, sizeof(record) - 1)) > 0) {
+		record[len] = 0;
+		if (strstr(record, text))
+			found = true;
+	}
+
+	return found;
+}
+
 /*
  * Try the kexec, which has to fail with EINVAL because of this device, with @why
  * in the log. The errno alone would not tell: it is the same if another device
@@ -238,9 +264,7 @@ bool kexec_refused_by(const char *bdf, const char *session, u64 token, const cha
 	snprintf_assert(expected, sizeof(expected),
 			"%s: refuses the kexec, as token %#lx of session '%s': %s",
 			bdf, token, session, why);
-	kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	VFIO_ASSERT_GE(kmsg, 0);
-	VFIO_ASSERT_EQ(lseek(kmsg, 0, SEEK_END), 0);
+	kmsg = kmsg_open();
 
 	VFIO_ASSERT_EQ(reboot(RB_KEXEC), -1);
 	if (errno != EINVAL) {
