@@ -33,7 +33,9 @@
  * With --killed, stage 1 has two processes, as where a service manager keeps the
  * session of a VMM: one has the sessions and nothing else. The other one does all
  * the rest, enables MSI-X, and is killed before the kexec. With --interrupts there
- * is one as ever, which enables MSI-X, too, and leaves it to others to kill it.
+ * is one as ever, which enables MSI-X, too, and leaves it to others to kill it. With
+ * --stored, that is luo_fd_store, the first process: it is given the sessions, and
+ * has to kill this one, which does not end when it is asked to.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -50,6 +52,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_fd_store.h>
 
 #define MEMFD_TOKEN		0x100
 #define DEVICE_TOKEN		0x200
@@ -113,6 +116,7 @@ static bool pressure;
 static bool unloaded;
 static bool killed;
 static bool interrupts;
+static bool stored;
 static u64 aim;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -270,6 +274,28 @@ static void go_on_in_child(int luo_fd)
 	daemonize_and_wait();
 }
 
+/* Give all sessions that this process has to the first one. Returns how many, or -errno. */
+static int store_sessions(void)
+{
+	static const char session[] = "anon_inode:[luo_session]";
+	char path[PATH_MAX], target[PATH_MAX];
+	int fd, ret, count = 0;
+
+	for (fd = 0; fd < 1024; fd++) {
+		memset(target, 0, sizeof(target));
+		snprintf_assert(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (readlink(path, target, sizeof(target) - 1) < 0 ||
+		    strncmp(target, session, strlen(session)))
+			continue;
+		ret = luo_fd_store_keep(fd);
+		if (ret)
+			return ret;
+		count++;
+	}
+
+	return count;
+}
+
 static void stage_1(int luo_fd)
 {
 	int session_fd, i;
@@ -283,7 +309,7 @@ static void stage_1(int luo_fd)
 
 	ksft_set_plan((1 + !!bystander.bdf + !!partner.bdf) * NR_ARM_CASES +
 		      (partner.bdf ? NR_PARTNER_CASES : 0) +
-		      nr_others * NR_OTHER_ARM_CASES + NR_FIRST_FRAMES_CASES + interrupts +
+		      nr_others * NR_OTHER_ARM_CASES + NR_FIRST_FRAMES_CASES + interrupts + stored +
 		      (1 + nr_others) * (NR_PRESERVE_CASES + (running ? NR_MARK_CASES : 0)));
 
 	nic_open(&nic, iommu_init(MODE_IOMMUFD));
@@ -316,6 +342,11 @@ static void stage_1(int luo_fd)
 		preserve(&others[i], NULL, create_session(&others[i], luo_fd));
 	if (interrupts)
 		check_interrupts(&nic);
+	if (stored) {
+		/* The state is in one, too. */
+		check(store_sessions() == 2 + nr_others, "the first process has all sessions");
+		signal(SIGTERM, SIG_IGN);
+	}
 
 	frames = nic_rx_frames(&nic.mem.rx);
 	check(wire_frames_in_order(&nic.mem, frames),
@@ -857,7 +888,9 @@ static void usage(FILE *stream, const char *name)
 		"  -k, --killed        in stage 1, have the owner of the device killed with MSI-X\n"
 		"                      enabled, while another process holds its session\n"
 		"  -I, --interrupts    in stage 1, leave MSI-X enabled; for both, an image has to be\n"
-		"                      loaded (kexec -s -l)\n",
+		"                      loaded (kexec -s -l)\n"
+		"  -S, --stored        in stage 1, give the sessions to luo_fd_store, the first\n"
+		"                      process, which has to kill this one\n",
 		name, name, DEFAULT_RATE);
 }
 
@@ -877,13 +910,14 @@ int main(int argc, char *argv[])
 		{ "aim",	required_argument,	NULL, 'a' },
 		{ "killed",	no_argument,		NULL, 'k' },
 		{ "interrupts",	no_argument,		NULL, 'I' },
+		{ "stored",	no_argument,		NULL, 'S' },
 		{ "help",	no_argument,		NULL, 'h' },
 		{}
 	};
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:b:o:a:kIh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:b:o:a:kISh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -927,6 +961,9 @@ int main(int argc, char *argv[])
 		case 'I':
 			interrupts = true;
 			break;
+		case 'S':
+			stored = true;
+			break;
 		case 'h':
 			usage(stdout, argv[0]);
 			return KSFT_PASS;
@@ -937,7 +974,7 @@ int main(int argc, char *argv[])
 	}
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
-	    (unloaded && stage != 2) || (interrupts && stage != 1) ||
+	    (unloaded && stage != 2) || ((interrupts || stored) && stage != 1) ||
 	    (partner.bdf && (!running || !end->nr_partner_cases)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
