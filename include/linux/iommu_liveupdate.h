@@ -86,6 +86,9 @@ void iommu_liveupdate_end_domain(u64 handle);
 void iommu_liveupdate_end_owner(void *owner);
 void iommu_liveupdate_end_lost(void);
 
+/* For those who give up what files left that nobody knows */
+bool iommu_liveupdate_has_incoming(void);
+
 /* For the IOMMU core */
 bool iommu_liveupdate_was_preserved(struct device *dev);
 struct iommu_domain *iommu_liveupdate_restore(struct device *dev);

@@ -8,6 +8,7 @@
 #include <linux/pci.h>
 #include <linux/types.h>
 
+struct attribute_group;
 struct liveupdate_file_handler;
 
 /*
@@ -50,8 +51,13 @@ bool __pci_liveupdate_drops_write(const struct pci_dev *dev, int where,
 bool __pci_liveupdate_probed(struct pci_dev *dev, int where, u32 *value);
 bool __pci_liveupdate_adopts_acs(struct pci_dev *dev);
 bool __pci_liveupdate_adopts_ari(struct pci_dev *bridge);
+extern const struct attribute_group pci_liveupdate_attr_group;
+
+/* For those who give up what files left that nobody knows */
+bool pci_liveupdate_has_incoming(void);
 
 /* For the above */
+int pci_liveupdate_end(struct pci_dev *dev);
 struct pci_dev *pci_liveupdate_find(int domain, unsigned int busnr,
 				    unsigned int devfn);
 bool pci_liveupdate_has_specific_acs(struct pci_dev *dev);

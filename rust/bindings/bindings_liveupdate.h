@@ -13,6 +13,7 @@
 #include <linux/kho/abi/luo.h>
 #include <linux/kho_block.h>
 #include <linux/liveupdate.h>
+#include <linux/liveupdate_devices.h>
 #include <linux/liveupdate_image.h>
 #endif
 

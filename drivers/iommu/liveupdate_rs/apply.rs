@@ -307,6 +307,28 @@ pub(crate) fn can_end() -> bool {
     uncontained.is_none()
 }
 
+/// Returns whether an IOMMU may still translate for a device that is not finished. One such is named in
+/// the log.
+pub(crate) fn has_incoming() -> bool {
+    let unfinished = match IOMMUS.incoming() {
+        Ok(incoming) => {
+            let unfinished = incoming.lock().unfinished();
+            unfinished
+        }
+        // What cannot be read may say anything.
+        Err(err) => return err != ENODATA && err != ENOENT,
+    };
+
+    if let Some(address) = unfinished {
+        if kernel::liveupdate_may_log!() {
+            pr_warn!(
+                "{address:?} still has the translation that was handed over: write 1 to its liveupdate_stop in sysfs\n"
+            );
+        }
+    }
+    unfinished.is_some()
+}
+
 /// Notes who has a domain that was handed over.
 pub(crate) fn set_owner(phys: u64, owner: usize) {
     if let Ok(incoming) = IOMMUS.incoming() {

@@ -245,6 +245,19 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_can_end() -> bool {
     apply::can_end()
 }
 
+/// Returns whether an IOMMU may still translate with what was handed over of a device which is not
+/// finished. May sleep.
+///
+/// If so, a line in the log names one such device.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_has_incoming() -> bool {
+    apply::has_incoming()
+}
+
 /// Ends the passage of all devices that had the domain with this handle, as far as nobody did, and
 /// frees its tables if it was restored for none of them. May sleep.
 ///

@@ -411,7 +411,32 @@ impl Incoming {
 /// Returns whether devices are preserved, or were by the previous kernel and are not finished.
 #[cfg(CONFIG_PM_SLEEP)]
 pub(crate) fn is_anything_preserved() -> bool {
-    DEVICES.outgoing().is_ok() || DEVICES.incoming().is_ok()
+    // The FLB does not end if a file is given up that has no handler.
+    let is_incoming = DEVICES
+        .incoming()
+        .is_ok_and(|devices| !devices.lock().is_empty());
+
+    is_incoming || DEVICES.outgoing().is_ok()
+}
+
+/// Returns whether a device is there that was preserved, and that is not finished. It is named in the log.
+pub(crate) fn has_incoming() -> bool {
+    let unfinished = match DEVICES.incoming() {
+        Ok(devices) => {
+            let unfinished = devices.lock().unfinished();
+            unfinished
+        }
+        // What cannot be read may name any device.
+        Err(err) => return err != ENODATA && err != ENOENT,
+    };
+
+    if let Some(device) = &unfinished {
+        dev_warn_ratelimited!(
+            &**device,
+            "was preserved, and is not finished: write 1 to its liveupdate_stop in sysfs to stop it\n"
+        );
+    }
+    unfinished.is_some()
 }
 
 /// Returns whether devices were preserved, though they may be finished.
@@ -548,6 +573,39 @@ pub(crate) fn finish(device: &pci::Device) -> Result {
 
     let mut devices = incoming.devices.lock();
     devices.finish(device)
+}
+
+/// Stops a device that has no driver, and ends its passage.
+///
+/// The caller holds the locks of the device and of the bridge above it.
+///
+/// # Errors
+///
+/// As `pci_liveupdate_end()`.
+pub(crate) fn end(device: &pci::Device) -> Result {
+    if !is_incoming(device) && !ffi::has_translation(device) {
+        return Err(ENOENT);
+    }
+    if ffi::is_bound(device) {
+        dev_warn_ratelimited!(
+            device,
+            "is not stopped: it has a driver, unbind that or drop its session\n"
+        );
+        return Err(EBUSY);
+    }
+
+    lu_pci::stop_mastering(device);
+    // Its reset writes to registers.
+    take_over(device);
+    ffi::reset(device);
+    ffi::end_translation(device)
+        .inspect_err(|err| dev_err!(device, "keeps its translation: {err:?}\n"))?;
+    finish(device)?;
+    dev_info!(
+        device,
+        "was stopped through sysfs, and is preserved no more\n"
+    );
+    Ok(())
 }
 
 /// Notes that a device was found, and keeps one that was preserved as the previous kernel left it.

@@ -352,6 +352,42 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_may_bind(
     apply::may_bind(device, format)
 }
 
+/// Stops a device that the previous kernel preserved and that has no driver, and ends its passage: for the
+/// administrator, when nothing else is there that could.
+///
+/// The device does no DMA afterwards. It is reset if it can be, its IOMMU loses what was handed over of it,
+/// and it is an ordinary device. Its file cannot be retrieved any more. May sleep.
+///
+/// # Errors
+///
+/// - `ENOENT` if the device was not preserved, or is finished.
+/// - `EBUSY` if a driver is bound to it, which is then to be unbound first, or if its IOMMU group is in use:
+///   it is stopped then, and remains preserved.
+///
+/// # Safety
+///
+/// `dev` is a device, and the caller holds its lock and that of the bridge above it.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_end(dev: *mut bindings::pci_dev) -> c_int {
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    from_result(|| apply::end(device).map(|()| 0))
+}
+
+/// Returns whether a device is there that the previous kernel preserved, and that is not finished. May
+/// sleep.
+///
+/// Bridges do not count. One such device is named in the log.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_has_incoming() -> bool {
+    apply::has_incoming()
+}
+
 /// Returns whether the previous kernel preserved devices, or may have. May sleep.
 ///
 /// Once it is so it remains so, though all of them are finished: the addresses of devices, and where

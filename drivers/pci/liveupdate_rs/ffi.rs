@@ -26,6 +26,7 @@ use super::{
 use core::ptr;
 use kernel::{
     bindings,
+    error::to_result,
     ffi::{
         c_int,
         c_ulong, //
@@ -407,4 +408,68 @@ pub(crate) fn unlock_topology() {
         // SAFETY: The flag says that we have the lock, and it is released once.
         unsafe { bindings::pci_liveupdate_unlock_rescan_remove() };
     }
+}
+
+/// Returns whether a driver is bound to a device. It remains so while the caller holds the device's lock.
+pub(crate) fn is_bound(device: &pci::Device) -> bool {
+    // SAFETY: By the type invariants of `Device`. The pointer is not followed.
+    !unsafe { (*lu_pci::as_raw(device)).dev.driver }.is_null()
+}
+
+/// Resets a device that was stopped, as far as it can be, once what it began to do is over.
+///
+/// The caller holds the locks of the device and of the bridge above it. May sleep.
+pub(crate) fn reset(device: &pci::Device) {
+    let dev = lu_pci::as_raw(device);
+
+    // SAFETY: By the type invariants of `Device`.
+    if unsafe { bindings::pci_wait_for_pending_transaction(dev) } == 0 {
+        dev_warn!(
+            device,
+            "was stopped, and still waits for what it asked for\n"
+        );
+    }
+
+    // SAFETY: By the type invariants of `Device`; the caller holds the locks.
+    if let Err(err) = to_result(unsafe { bindings::pci_reset_function_locked(dev) }) {
+        dev_warn!(device, "was stopped, and could not be reset: {err:?}\n");
+    }
+}
+
+/// Returns whether the IOMMU of a device has anything that was handed over of the device. May sleep.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn has_translation(device: &pci::Device) -> bool {
+    // SAFETY: It is a part of a device.
+    unsafe { bindings::iommu_liveupdate_was_preserved(as_dev(device)) }
+}
+
+/// Takes away what the IOMMU of a device has that was handed over of the device, if anything was. May
+/// sleep.
+///
+/// # Errors
+///
+/// As `iommu_liveupdate_finish_device()`.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn end_translation(device: &pci::Device) -> Result {
+    // SAFETY: It is a part of a device.
+    to_result(unsafe { bindings::iommu_liveupdate_finish_device(as_dev(device)) })
+}
+
+/// Returns the part of a device that all devices have.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+fn as_dev(device: &pci::Device) -> *mut bindings::device {
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { &raw mut (*lu_pci::as_raw(device)).dev }
+}
+
+/// Returns whether anything was handed over of the translation of a device: nothing is taken over.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn has_translation(_device: &pci::Device) -> bool {
+    false
+}
+
+/// Has nothing to take away.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn end_translation(_device: &pci::Device) -> Result {
+    Ok(())
 }

@@ -28,7 +28,8 @@
 //! ```text
 //! this kernel:   preserve: 0 -> 1 (endpoint), n -> n + 1 (bridge)   <-> unpreserve
 //! next kernel:   read at the first enumerated device, marked when its device is,
-//!                finish:   1 -> gone (endpoint), n -> n - 1 (bridge)
+//!                finish:   1 -> gone (endpoint), n -> n - 1 (bridge); so does the administrator
+//!                          with a device that has no driver, which is stopped first
 //! ```
 //!
 //! Devices are one FLB, formats another one, registers a third: they begin with the first file that

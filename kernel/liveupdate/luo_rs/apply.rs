@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads the images that are loaded, and says why devices do not go on running into one.
+//! Reads the images that are loaded, and says why devices do not go on running into one; says whether
+//! those that the previous kernel handed over have ended.
 
 use super::{
     entries::{
@@ -53,4 +54,16 @@ pub(crate) fn stops_devices() -> bool {
         );
     }
     true
+}
+
+/// Returns whether no device that the previous kernel handed over reaches memory that was handed over.
+///
+/// Nobody can stop a device that is not there. The administrator can stop all others first: nothing is
+/// taken from an IOMMU before.
+pub(crate) fn devices_ended() -> bool {
+    if ffi::has_incoming_device() || !ffi::can_end_translations() {
+        return false;
+    }
+    ffi::end_lost_translations();
+    !ffi::has_incoming_translation()
 }

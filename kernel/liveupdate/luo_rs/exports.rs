@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `include/linux/liveupdate_image.h`.
+//! What C code calls: `include/linux/liveupdate_image.h` and `include/linux/liveupdate_devices.h`.
 
 use super::{
     apply,
@@ -44,6 +44,23 @@ pub(crate) unsafe extern "C" fn liveupdate_read_image(image: *mut bindings::kima
 #[export]
 pub(crate) unsafe extern "C" fn liveupdate_stops_devices() -> bool {
     apply::stops_devices()
+}
+
+/// Returns whether no device that the previous kernel handed over reaches memory that was handed over.
+///
+/// To be asked before memory is given back that a file without handler may have had a device write to.
+/// It is so once each device that is there was finished, or stopped with `liveupdate_stop` in sysfs.
+/// IOMMUs lose what was handed over of devices that are not there. If not, a line in the log names what
+/// is left. May sleep.
+///
+/// False in a kernel without `CONFIG_PCI_LIVEUPDATE`, which knows of no devices.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_devices_ended() -> bool {
+    apply::devices_ended()
 }
 
 /// Returns what is noted of an image that is loaded from a file. For tests.

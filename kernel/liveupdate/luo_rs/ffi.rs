@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What this has of C: the declaration of this kernel, and the images that are loaded.
+//! What this has of C: the declaration of this kernel, the images that are loaded, and what others say
+//! of devices.
 
 use super::{
     entries::{
@@ -70,4 +71,55 @@ pub(crate) fn declared_by_next() -> Option<Declared> {
         Some(image) => Declared(image.liveupdate_declared),
         None => Declared::NOTHING,
     })
+}
+
+/// Returns whether a device is there that the previous kernel preserved, and that is not finished. May
+/// sleep.
+#[cfg(CONFIG_PCI_LIVEUPDATE)]
+pub(crate) fn has_incoming_device() -> bool {
+    // SAFETY: Has no requirements but that one may sleep, as all of the below.
+    unsafe { bindings::pci_liveupdate_has_incoming() }
+}
+
+/// Returns whether a device may be there that the previous kernel preserved: nobody knows.
+#[cfg(not(CONFIG_PCI_LIVEUPDATE))]
+pub(crate) fn has_incoming_device() -> bool {
+    true
+}
+
+/// Returns whether IOMMUs can lose what was handed over of devices. May sleep.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn can_end_translations() -> bool {
+    // SAFETY: As above.
+    unsafe { bindings::iommu_liveupdate_can_end() }
+}
+
+/// Has IOMMUs lose what was handed over of devices that are not there. May sleep.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn end_lost_translations() {
+    // SAFETY: As above.
+    unsafe { bindings::iommu_liveupdate_end_lost() };
+}
+
+/// Returns whether an IOMMU has anything left that was handed over of a device. May sleep.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn has_incoming_translation() -> bool {
+    // SAFETY: As above.
+    unsafe { bindings::iommu_liveupdate_has_incoming() }
+}
+
+/// Returns whether IOMMUs can lose what was handed over of devices: there is nothing.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn can_end_translations() -> bool {
+    true
+}
+
+/// Has nothing to do.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn end_lost_translations() {}
+
+/// Returns whether an IOMMU has anything left that was handed over of a device: none takes anything over.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn has_incoming_translation() -> bool {
+    false
 }

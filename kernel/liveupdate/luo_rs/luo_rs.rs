@@ -2,15 +2,18 @@
 
 //! Policy of live updates that all who preserve something share.
 //!
-//! So far that is one thing: devices go on running across a kexec only if the kernel that is booted
-//! says that it takes them over. One that does not know of them would turn address translation off
-//! under them, or give away the memory that they write to.
+//! Devices go on running across a kexec only if the kernel that is booted says that it takes them over.
+//! One that does not know of them would turn address translation off under them, or give away the memory
+//! that they write to.
 //!
 //! The image of a kernel declares in its own bytes what that kernel understands, by name and version
 //! (`include/linux/kho/abi/image.h`). It is read when the image is loaded ([`entries`]), and compared
 //! with what this kernel declares itself ([`plan`]): that is what it hands over. What comes of it is
 //! kept with the image, so that a later image, or none, takes its place, and an image for crashes has
 //! its own. It is asked for when devices are shut down.
+//!
+//! In the next kernel, what a file left whose handler is missing is given up if the administrator asks
+//! for it, and only when all devices that were handed over have ended ([`apply::devices_ended`]).
 //!
 //! # Preserved
 //!

@@ -355,6 +355,15 @@ impl Incoming {
         })
     }
 
+    /// Returns a device that is not finished, and that an IOMMU may translate for: nobody takes over what
+    /// was handed over of one without a domain.
+    pub(super) fn unfinished(&self) -> Option<Address> {
+        self.devices
+            .iter()
+            .filter(|entry| entry.pending && self.domain(entry.raw.map.domain_phys).is_some())
+            .find_map(DeviceEntry::address)
+    }
+
     /// Returns the records of a device of an IOMMU and of its domain, by a number.
     pub(super) fn device(
         &self,

@@ -46,7 +46,8 @@ use kernel::{
     },
     pci,
     prelude::*,
-    rbtree::RBTree, //
+    rbtree::RBTree,
+    sync::aref::ARef, //
 };
 
 /// Why a record of the previous kernel is not used.
@@ -214,6 +215,16 @@ impl Devices {
     /// Returns whether there is an entry of a bridge at this address.
     pub(super) fn holds_bridge(&self, address: Address, formats: Formats<'_>) -> bool {
         plan::holds_bridge(&self.entries, address, formats)
+    }
+
+    /// Returns a device that is there and is not finished, other than a bridge.
+    pub(super) fn unfinished(&self) -> Option<ARef<pci::Device>> {
+        let listed = self.entries.iter().map(|entry| entry.address);
+        // By its name, for there is another `chain` in the prelude.
+        let all = Iterator::chain(listed, self.quarantined.iter().copied());
+
+        all.filter_map(lu_pci::find)
+            .find(|device| !lu_pci::is_bridge(device))
     }
 
     /// Returns whether there is an entry of this address.

@@ -48,6 +48,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include <linux/bits.h>
 #include <linux/sizes.h>
 
 #include <libliveupdate.h>
@@ -93,6 +94,7 @@
 #define NR_KEEP_CASES		10
 #define NR_REPLACE_CASES	11
 #define NR_UNLOADED_CASES	9
+#define NR_STOP_CASES		9
 #define NR_FRAME_CASES		4
 #define NR_PARTNER_CASES	3
 #define NR_RETRIEVED_PARTNER_CASES	4
@@ -379,6 +381,12 @@ static void stage_1(int luo_fd)
 #define OWN_MIN_FREE_KBYTES	"16384"
 #define MIN_FREE_KBYTES		"/proc/sys/vm/min_free_kbytes"
 
+/* The same where hardly a page may be missed that was given back */
+#define OWN_NARROW_MARGIN	((u64)SZ_16M)
+#define OWN_NARROW_KBYTES	"4096"
+
+static u64 own_margin = OWN_MARGIN;
+static const char *own_min_free = OWN_MIN_FREE_KBYTES;
 static u64 own_size;
 static char usual_min_free[32];
 
@@ -391,9 +399,9 @@ static char *own_pages(void)
 	VFIO_ASSERT_NOT_NULL(file);
 	VFIO_ASSERT_NOT_NULL(fgets(usual_min_free, sizeof(usual_min_free), file));
 	fclose(file);
-	VFIO_ASSERT_EQ(sysfs_write(MIN_FREE_KBYTES, OWN_MIN_FREE_KBYTES), 0);
+	VFIO_ASSERT_EQ(sysfs_write(MIN_FREE_KBYTES, own_min_free), 0);
 
-	own_size = (u64)sysconf(_SC_AVPHYS_PAGES) * SZ_4K - OWN_MARGIN;
+	own_size = (u64)sysconf(_SC_AVPHYS_PAGES) * SZ_4K - own_margin;
 	own = mmap(NULL, own_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	VFIO_ASSERT_NE(own, MAP_FAILED);
 	VFIO_ASSERT_EQ(madvise(own, OWN_SINGLE, MADV_NOHUGEPAGE), 0);
@@ -415,6 +423,45 @@ static bool own_pages_intact(char *own)
 	VFIO_ASSERT_EQ(munmap(own, own_size), 0);
 	VFIO_ASSERT_EQ(sysfs_write(MIN_FREE_KBYTES, usual_min_free), 0);
 	return at >= own_size;
+}
+
+/* What /proc/self/pagemap says of a page */
+#define PAGEMAP_PRESENT		BIT_ULL(63)
+#define PAGEMAP_FRAME		GENMASK_ULL(54, 0)
+#define PAGEMAP_CHUNK		512
+
+/* The pages that a memfd had, by the numbers of their frames. No machine here has more memory. */
+static bool was_memfd[SZ_4G / SZ_4K];
+
+/*
+ * Go through the page frames of memory that is mapped. Either note that they are a
+ * memfd's, or count those of which that was noted.
+ */
+static u64 page_frames(const char *start, u64 size, bool note)
+{
+	static u64 entries[PAGEMAP_CHUNK];
+	u64 page, nr_pages, frame, count = 0;
+	ssize_t len;
+	int fd, i;
+
+	fd = open("/proc/self/pagemap", O_RDONLY);
+	VFIO_ASSERT_GE(fd, 0);
+	for (page = 0; page < size / SZ_4K; page += nr_pages) {
+		nr_pages = min_t(u64, PAGEMAP_CHUNK, size / SZ_4K - page);
+		len = nr_pages * sizeof(*entries);
+		VFIO_ASSERT_EQ(pread(fd, entries, len,
+				     ((uintptr_t)start / SZ_4K + page) * sizeof(*entries)), len);
+		for (i = 0; i < nr_pages; i++) {
+			frame = entries[i] & PAGEMAP_FRAME;
+			if (!(entries[i] & PAGEMAP_PRESENT) || frame >= ARRAY_SIZE(was_memfd))
+				continue;
+			if (note)
+				was_memfd[frame] = true;
+			count += was_memfd[frame];
+		}
+	}
+	close(fd);
+	return count;
 }
 
 /* Have the kernel move and reclaim what it can, while the device goes on. */
@@ -768,6 +815,49 @@ static void end_by_keeping(int session_fd, int state_session_fd, u32 frames)
 	      "state session is finished");
 }
 
+/*
+ * Nobody will ever take the device over: the administrator stops it, and drops its
+ * session, whose owner does not let go. Only then is the memory given back that the
+ * device wrote to, and others get all of it.
+ */
+static void end_by_stopping(int session_fd, int state_session_fd, u32 frames)
+{
+	u64 start, nr_pages, nr_own;
+	char path[PATH_MAX];
+	char *own;
+
+	nic.mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
+	require_call(nic.mem.fd, "%s: memfd is retrieved", nic.bdf);
+	require(wire_retrieved(&nic.mem), "%s: memfd has size, seals and layout of stage 1",
+		nic.bdf);
+	VFIO_ASSERT_EQ(madvise(nic.mem.header, nic.mem.size, MADV_POPULATE_READ), 0);
+	nr_pages = page_frames((char *)nic.mem.header, nic.mem.size, true);
+	check(nr_pages == nic.mem.size / SZ_4K && !munmap(nic.mem.header, nic.mem.size) &&
+	      !close(nic.mem.fd), "%s: its %lu pages are known, and it is closed", nic.bdf,
+	      nr_pages);
+	go_on();
+
+	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/liveupdate_stop", nic.bdf);
+	start = now_ns();
+	check(!sysfs_write(path, "1"), "%s: device is stopped", nic.bdf);
+	check(!is_mastering(nic.bdf), "%s: device can do no DMA", nic.bdf);
+	check(!drop_session(), "session is dropped");
+	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
+	fflush(stdout);
+
+	own_margin = OWN_NARROW_MARGIN;
+	own_min_free = OWN_NARROW_KBYTES;
+	own = own_pages();
+	nr_own = page_frames(own, own_size, false);
+	check(nr_own * 100 >= nr_pages * 95, "others have %lu of the %lu pages of the memfd",
+	      nr_own, nr_pages);
+	sleep(2);
+	check(own_pages_intact(own), "memory of others is intact");
+	check_errno(sysfs_write(path, "1"), ENOENT, "%s: device is not preserved any more",
+		    nic.bdf);
+	wire_feed(0);
+}
+
 static const struct end {
 	const char *name;
 	void (*run)(int session_fd, int state_session_fd, u32 frames);
@@ -781,6 +871,7 @@ static const struct end {
 	{ "lose", end_by_losing, NR_LOSE_CASES, 0 },
 	{ "block", end_by_blocking, NR_BLOCK_CASES, 0 },
 	{ "keep", end_by_keeping, NR_KEEP_CASES, 0 },
+	{ "stop", end_by_stopping, NR_STOP_CASES, 0 },
 };
 
 static const struct end *end = &ends[0];
@@ -820,13 +911,14 @@ static void stage_2(int luo_fd, int state_session_fd)
 /*
  * The kernel lacks the modules that know the files of the session. Nothing that the
  * device writes to is given back, whatever is done with the session, which waits for
- * them.
+ * them, unless the device is stopped.
  */
 static void run_unloaded(void)
 {
+	bool stops = end->run == end_by_stopping;
 	int luo_fd, session_fd;
 
-	ksft_set_plan(NR_UNLOADED_CASES);
+	ksft_set_plan(NR_UNLOADED_CASES + (stops ? end->nr_cases : 0));
 	luo_fd = luo_open_device();
 	require_call(luo_fd, "%s is opened", LUO_DEVICE);
 	session_fd = luo_retrieve_session(luo_fd, session_name);
@@ -838,6 +930,8 @@ static void run_unloaded(void)
 	check(is_mastering(nic.bdf), "%s: device still can do DMA", nic.bdf);
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session is there to be retrieved again");
+	if (stops)
+		end->run(session_fd, -1, 0);
 	check(!close(session_fd), "session is closed again");
 	ksft_finished();
 }
@@ -875,9 +969,9 @@ static void usage(FILE *stream, const char *name)
 		"  -p, --pressure      in stage 2, have it go on while memory is moved and punched\n"
 		"  -e, --end HOW       in stage 2, \"bind\" the device, as is done without this,\n"
 		"                      \"close\" its files, \"remove\" it, or \"replace\" it by\n"
-		"                      another one, while it goes on; where it is not found,\n"
-		"                      \"lose\" it, see its IOMMU \"block\" it, or \"keep\" it if that\n"
-		"                      is not found, either\n"
+		"                      another one, while it goes on; \"stop\" it with --unloaded;\n"
+		"                      where it is not found, \"lose\" it, see its IOMMU \"block\" it,\n"
+		"                      or \"keep\" it if that is not found, either\n"
 		"  -u, --unloaded      in stage 2, check first that without vfio-pci and iommufd\n"
 		"                      nothing can be done with it, and nothing is lost\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
@@ -974,7 +1068,8 @@ int main(int argc, char *argv[])
 	}
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
-	    (unloaded && stage != 2) || ((interrupts || stored) && stage != 1) ||
+	    (unloaded && stage != 2) || (end->run == end_by_stopping && !unloaded) ||
+	    ((interrupts || stored) && stage != 1) ||
 	    (partner.bdf && (!running || !end->nr_partner_cases)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
