@@ -12,7 +12,7 @@ const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 24] = [
+const GENERIC: [&str; 25] = [
     "iommu: Say who keeps a device from being owned",
     "iommu/vt-d: Let no device keep a CPU in dmar_fault()",
     "iommupt: ",
@@ -35,6 +35,7 @@ const GENERIC: [&str; 24] = [
     "memfd: luo: ",
     "mm/gup: ",
     "mm: shmem: ",
+    "rust: alloc: ",
     "vfio/pci: Let drivers turn off what an open device uses of its user",
     "x86/e820: ",
 ];

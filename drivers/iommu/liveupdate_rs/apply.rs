@@ -106,11 +106,12 @@ impl Flb for Iommus {
         Ok((KBox::pin_init(new_mutex!(outgoing), GFP_KERNEL)?, handle))
     }
 
-    /// A record that cannot be read is no error, which LUO would repeat for ever.
+    /// A record that cannot be read is no error, which LUO would repeat for ever. What is read once is not
+    /// lost for want of memory: see [`incoming`].
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let incoming = Incoming::read(handle);
 
-        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
+        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL | __GFP_NOFAIL)
     }
 
     /// Frees domains of devices that were removed, and could not be finished, and what was made for no

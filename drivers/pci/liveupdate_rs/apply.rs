@@ -165,7 +165,8 @@ impl Flb for Devices {
         topology::proceed();
     }
 
-    /// A record that cannot be read is no error, which LUO would repeat for ever.
+    /// A record that cannot be read is no error, which LUO would repeat for ever. What is read once is not
+    /// lost for want of memory: see [`incoming`].
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let mut incoming = IncomingDevices::read(handle);
 
@@ -173,7 +174,7 @@ impl Flb for Devices {
             HAD_INCOMING.store(true, Relaxed);
         }
         PRESERVED.populate(incoming.take_preserved());
-        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
+        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL | __GFP_NOFAIL)
     }
 
     fn finish(incoming: Pin<KBox<Self::Incoming>>) {
@@ -203,7 +204,7 @@ impl Flb for Drivers {
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let incoming = IncomingDrivers::read(handle);
 
-        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
+        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL | __GFP_NOFAIL)
     }
 }
 
@@ -229,7 +230,7 @@ impl Flb for Probes {
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let incoming = IncomingProbes::read(handle);
 
-        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL)
+        KBox::pin_init(new_mutex!(incoming), GFP_KERNEL | __GFP_NOFAIL)
     }
 }
 
@@ -671,7 +672,10 @@ fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>)
     }
 
     let is_mastering = plan::keeps_mastering(&known);
-    ffi::keep(device, KBox::new(Kept::new(known, read), GFP_KERNEL)?);
+    ffi::keep(
+        device,
+        KBox::new(Kept::new(known, read), GFP_KERNEL | __GFP_NOFAIL)?,
+    );
     Ok(is_mastering)
 }
 
@@ -755,7 +759,8 @@ fn drop_hand_over(device: &pci::Device) {
     }
 }
 
-/// Entries are few, and read and written where one may sleep.
+/// Entries of this kernel's are few, and written where one may sleep. Whoever preserves a device gets the
+/// error.
 impl<T> List<T> for KVec<T> {
     type Error = AllocError;
 

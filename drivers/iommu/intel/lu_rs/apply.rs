@@ -372,10 +372,11 @@ pub(crate) fn unpreserve_device(device: &Device<'_>) {
     }
 }
 
-/// Returns what is kept with a unit, from now on.
+/// Returns what is kept with a unit, from now on. A unit is adopted once, and so are the devices behind it:
+/// memory that is short is waited for.
 fn kept(unit: Unit<'_>) -> Result<Pin<&Kept>> {
     if unit.kept::<Kept>().is_none() {
-        unit.keep(KBox::pin_init(Kept::new(), GFP_KERNEL)?);
+        unit.keep(KBox::pin_init(Kept::new(), GFP_KERNEL | __GFP_NOFAIL)?);
     }
     unit.kept().ok_or(ENOMEM)
 }
@@ -668,8 +669,9 @@ impl<'a> Adoption<'a> {
     /// Notes that a domain has a tag. If that fails nothing else has the tag any more.
     fn add_tag(&mut self, domain: DomainRecord, did: u16) -> Result {
         self.domains
-            .try_create_and_insert(did, domain, GFP_KERNEL)?;
-        self.dids.try_create_and_insert(domain, did, GFP_KERNEL)?;
+            .try_create_and_insert(did, domain, GFP_KERNEL | __GFP_NOFAIL)?;
+        self.dids
+            .try_create_and_insert(domain, did, GFP_KERNEL | __GFP_NOFAIL)?;
         Ok(())
     }
 }
@@ -724,7 +726,9 @@ fn check_device(
 
     for alias in ffi::aliases_of(record.address, scalable)? {
         match check_entries(unit, root, alias, &other, pasids, tables) {
-            Ok(()) => aliases.push(alias, GFP_KERNEL).map_err(Error::from)?,
+            Ok(()) => aliases
+                .push(alias, GFP_KERNEL | __GFP_NOFAIL)
+                .map_err(Error::from)?,
             // It is in the same IOMMU group, and has its own record, or is not to have an entry.
             Err(_) if is_device(record.address.domain(), alias) => (),
             Err(unusable) => return Err(unusable),
@@ -768,7 +772,9 @@ fn adopt_device(
         return Err(Unusable::Conflict);
     };
 
-    devices.reserve(1, GFP_KERNEL).map_err(Error::from)?;
+    devices
+        .reserve(1, GFP_KERNEL | __GFP_NOFAIL)
+        .map_err(Error::from)?;
     let has_tag = adoption.has_tag(&attachment.domain, attachment.did)?;
 
     if let Some(pasids) = &record.pasids {

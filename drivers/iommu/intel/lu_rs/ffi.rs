@@ -565,7 +565,7 @@ impl Aliases<'_> {
         if let Err(err) = self
             .found
             .as_mut()
-            .map_or(Ok(()), |found| found.push(alias, GFP_KERNEL))
+            .map_or(Ok(()), |found| found.push(alias, GFP_KERNEL | __GFP_NOFAIL))
         {
             self.found = Err(err.into());
         }

@@ -272,7 +272,16 @@ impl FileHandler for Iommufd {
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
         let reference = PhysRef::<RawSer>::try_from(incoming.handle())?;
 
-        // First: what was handed over is taken over even if there cannot be a file.
+        // First: what was handed over is taken over once, and nothing fails for a while after that.
+        let file = ffi::open().map_err(|err| {
+            if kernel::liveupdate_may_log!() {
+                pr_warn!(
+                    "an iommufd of session '{}' cannot be made now, retrieve it again: {err:?}\n",
+                    incoming.session().name()
+                );
+            }
+            EAGAIN
+        })?;
         let hwpts = read(reference).map_err(|bad| {
             if kernel::liveupdate_may_log!() {
                 pr_warn!(
@@ -283,7 +292,6 @@ impl FileHandler for Iommufd {
             EINVAL
         })?;
 
-        let file = ffi::open()?;
         let context = Context::of(&file).ok_or(EINVAL)?;
 
         // DMA that went on is that of this iommufd: no other one gets at these devices.
@@ -293,9 +301,10 @@ impl FileHandler for Iommufd {
         Ok(file)
     }
 
-    /// What an IOMMU still walks for a device goes before the memory that it maps.
-    fn can_finish(_incoming: &Incoming<'_>) -> bool {
-        ffi::can_end()
+    /// What an IOMMU still walks for a device goes before the memory that it maps. A file that could not be
+    /// made when it was asked for is to be asked for again.
+    fn can_finish(incoming: &Incoming<'_>) -> bool {
+        !matches!(incoming.retrieval(), Retrieval::Failed(err) if err == EAGAIN) && ffi::can_end()
     }
 
     /// The same holds for a file whose session is closed without being finished.
@@ -313,7 +322,9 @@ impl FileHandler for Iommufd {
                     context.end();
                 }
             }
-            Retrieval::NotAttempted => {
+            Retrieval::Failed(err) if err != EAGAIN => ffi::end_lost(),
+            // Nothing of it was taken over.
+            Retrieval::NotAttempted | Retrieval::Failed(_) => {
                 let hwpts = PhysRef::try_from(incoming.handle())
                     .map_err(ReadError::from)
                     .and_then(read);
@@ -326,7 +337,6 @@ impl FileHandler for Iommufd {
                     }
                 }
             }
-            Retrieval::Failed(_) => ffi::end_lost(),
         }
     }
 }

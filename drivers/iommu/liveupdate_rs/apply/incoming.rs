@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What was handed over.
+//!
+//! It is read once, when it is first asked for, and a device is attached to what it had once. If memory
+//! were short just then, devices would be stopped. So that is waited for: there is not more than the
+//! previous kernel had memory for.
 
 use super::super::{
     entries::{
@@ -97,7 +101,7 @@ fn read_objects<T: Object>(head: u64) -> Result<KVec<(u64, T)>, ReadError> {
                 // CAST: lossless, an offset into a page.
                 let phys = next + offset_of::<T>(index) as u64;
 
-                objects.push((phys, object), GFP_KERNEL)?;
+                objects.push((phys, object), GFP_KERNEL | __GFP_NOFAIL)?;
             }
         }
         next = page.next_array_phys;
@@ -250,7 +254,7 @@ impl Incoming {
                 raw,
                 contained: false,
             };
-            this.iommus.push(entry, GFP_KERNEL)?;
+            this.iommus.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
         }
         sorted::sort(&mut this.iommus, |entry| {
             (entry.raw.type_, entry.raw.token, entry.phys)
@@ -260,7 +264,8 @@ impl Incoming {
     }
 
     fn add_devices(&mut self, records: &[(u64, RawDeviceSer)]) -> Result<(), AllocError> {
-        self.devices.reserve(records.len(), GFP_KERNEL)?;
+        self.devices
+            .reserve(records.len(), GFP_KERNEL | __GFP_NOFAIL)?;
         for (phys, raw) in records {
             let entry = DeviceEntry {
                 phys: *phys,
@@ -268,7 +273,7 @@ impl Incoming {
                 pending: true,
                 restored: false,
             };
-            self.devices.push(entry, GFP_KERNEL)?;
+            self.devices.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
         }
         sorted::sort(&mut self.devices, |entry| (entry.address(), entry.phys));
 
@@ -279,17 +284,18 @@ impl Incoming {
 
     /// Returns where `devices` has its entries, in the order of something of theirs.
     fn indices(&self, key: impl Fn(&DeviceEntry) -> u64) -> Result<KVec<usize>, AllocError> {
-        let mut indices = KVec::with_capacity(self.devices.len(), GFP_KERNEL)?;
+        let mut indices = KVec::with_capacity(self.devices.len(), GFP_KERNEL | __GFP_NOFAIL)?;
 
         for index in 0..self.devices.len() {
-            indices.push(index, GFP_KERNEL)?;
+            indices.push(index, GFP_KERNEL | __GFP_NOFAIL)?;
         }
         sorted::sort(&mut indices, |index| (key(&self.devices[*index]), *index));
         Ok(indices)
     }
 
     fn add_domains(&mut self, records: &[(u64, RawDomainSer)]) -> Result<(), AllocError> {
-        self.domains.reserve(records.len(), GFP_KERNEL)?;
+        self.domains
+            .reserve(records.len(), GFP_KERNEL | __GFP_NOFAIL)?;
         for (phys, raw) in records {
             let users = self.devices_of(*phys).len();
             let entry = DomainEntry {
@@ -302,7 +308,7 @@ impl Incoming {
                 tables: Tables::HandedOver,
                 owner: 0,
             };
-            self.domains.push(entry, GFP_KERNEL)?;
+            self.domains.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
         }
         Ok(())
     }
@@ -542,7 +548,7 @@ impl DomainEntry {
                 record,
                 adopted <- new_mutex!(None),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL | __GFP_NOFAIL,
         )?;
 
         let domain = device.restore_domain(&self.raw)?;

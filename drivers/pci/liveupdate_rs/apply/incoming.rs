@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What was handed over.
+//!
+//! It is read once, when it is first asked for. If memory were short just then, devices would be strangers
+//! until the next reboot. So that is waited for: there is not more than the previous kernel had memory for.
 
 use super::{
     super::{
@@ -21,11 +24,16 @@ use super::{
             self,
             Finding,
             Formats,
+            List,
             Role,
             Standing, //
         },
     },
     Preserved, //
+};
+use core::ops::{
+    Deref,
+    DerefMut, //
 };
 use kernel::{
     alloc::AllocError,
@@ -84,6 +92,41 @@ impl From<AllocError> for ReadError {
     }
 }
 
+/// A list of what was handed over, which grows however short memory is.
+struct Once<T>(KVec<T>);
+
+impl<T> Once<T> {
+    const fn new() -> Self {
+        Self(KVec::new())
+    }
+}
+
+impl<T> Deref for Once<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Once<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T> List<T> for Once<T> {
+    type Error = AllocError;
+
+    fn append(&mut self, item: T) -> Result<(), AllocError> {
+        self.0.push(item, GFP_KERNEL | __GFP_NOFAIL)
+    }
+
+    fn cut(&mut self, length: usize) {
+        self.0.truncate(length);
+    }
+}
+
 /// Takes over a table of the previous kernel: what it announces, and what it names.
 fn open<R: Record>(handle: Handle) -> Result<(RawSer, IncomingBlocks<R>), ReadError> {
     let record = PhysRef::<RawSer>::try_from(handle)?;
@@ -117,14 +160,14 @@ pub(super) enum Found {
 
 /// The devices that were handed over and are not finished.
 pub(crate) struct Devices {
-    entries: KVec<Entry>,
+    entries: Once<Entry>,
     /// The addresses that `entries` had in the beginning, in the same order.
-    fates: KVec<Fate>,
+    fates: Once<Fate>,
     /// The same, to be handed out.
     preserved: KVec<Preserved>,
     /// What the previous kernel says of these cannot be believed: no driver may bind. In the order of
     /// addresses.
-    quarantined: KVec<Address>,
+    quarantined: Once<Address>,
     /// Why some of them are, and why all others are.
     reasons: RBTree<Address, &'static str>,
     reason_for_all: Option<&'static str>,
@@ -135,10 +178,10 @@ pub(crate) struct Devices {
 impl Devices {
     fn none() -> Self {
         Self {
-            entries: KVec::new(),
-            fates: KVec::new(),
+            entries: Once::new(),
+            fates: Once::new(),
             preserved: KVec::new(),
-            quarantined: KVec::new(),
+            quarantined: Once::new(),
             reasons: RBTree::new(),
             reason_for_all: None,
             unreadable: false,
@@ -180,17 +223,14 @@ impl Devices {
             },
         )?;
 
-        for entry in &this.entries {
+        for entry in this.entries.iter() {
             this.preserved
-                .push(Preserved::new(entry.address), GFP_KERNEL)?;
-            this.fates.push(
-                Fate {
-                    address: entry.address,
-                    found: false,
-                    awake: None,
-                },
-                GFP_KERNEL,
-            )?;
+                .push(Preserved::new(entry.address), GFP_KERNEL | __GFP_NOFAIL)?;
+            this.fates.append(Fate {
+                address: entry.address,
+                found: false,
+                awake: None,
+            })?;
         }
         Ok(this)
     }
@@ -311,7 +351,7 @@ impl Devices {
         if self.unreadable {
             writeln!(f, "  the list of devices cannot be read")?;
         }
-        for Entry { address, refcount } in &self.entries {
+        for Entry { address, refcount } in self.entries.iter() {
             let device = lu_pci::find(*address);
 
             match &device {
@@ -332,7 +372,7 @@ impl Devices {
         }
 
         // Those that the list does not have.
-        for address in &self.quarantined {
+        for address in self.quarantined.iter() {
             if plan::find(&self.entries, *address).is_err() {
                 self.show_device(f, *address, formats)?;
                 writeln!(f)?;
@@ -405,7 +445,7 @@ impl Devices {
     /// Says which devices no file took over, and which were never found. All are ordinary ones from
     /// here on.
     pub(super) fn let_go_left_over(&self) {
-        for Entry { address, .. } in &self.entries {
+        for Entry { address, .. } in self.entries.iter() {
             if let Some(device) = lu_pci::find(*address) {
                 // One that is not held was stopped when it was found, or has an owner.
                 if let_go(&device) && lu_pci::stop_mastering(&device) {
@@ -437,7 +477,7 @@ fn note_reason(
 
 /// The drivers that can take over the devices, in the order of addresses.
 pub(crate) struct Drivers {
-    entries: KVec<DriverEntry>,
+    entries: Once<DriverEntry>,
 }
 
 impl Drivers {
@@ -446,14 +486,14 @@ impl Drivers {
         Self::try_read(handle).unwrap_or_else(|err| {
             pr_err!("no driver can take over a preserved device: {err}\n");
             Self {
-                entries: KVec::new(),
+                entries: Once::new(),
             }
         })
     }
 
     fn try_read(handle: Handle) -> Result<Self, ReadError> {
         let (record, blocks) = open::<RawDriverSer>(handle)?;
-        let mut entries = KVec::new();
+        let mut entries = Once::new();
 
         plan::read_drivers::<ReadError, _>(&record, blocks.entries(), &mut entries)?;
         Ok(Self { entries })
@@ -476,7 +516,7 @@ impl Drivers {
 
 /// What writing to the registers of the devices would tell.
 pub(crate) struct Probes {
-    entries: KVec<ProbeEntry>,
+    entries: Once<ProbeEntry>,
 }
 
 impl Probes {
@@ -485,14 +525,14 @@ impl Probes {
         Self::try_read(handle).unwrap_or_else(|err| {
             pr_err!("registers of preserved devices are written to: {err}\n");
             Self {
-                entries: KVec::new(),
+                entries: Once::new(),
             }
         })
     }
 
     fn try_read(handle: Handle) -> Result<Self, ReadError> {
         let (record, blocks) = open::<RawProbeSer>(handle)?;
-        let mut entries = KVec::new();
+        let mut entries = Once::new();
 
         plan::read_probes::<ReadError, _>(&record, blocks.entries(), &mut entries)?;
         Ok(Self { entries })
@@ -501,7 +541,7 @@ impl Probes {
     /// Returns what is known of a device.
     pub(super) fn of(&self, device: &pci::Device) -> Result<KVec<Probe>> {
         let at = plan::probes_of(&self.entries, lu_pci::address(device));
-        let mut probes = KVec::with_capacity(at.len(), GFP_KERNEL)?;
+        let mut probes = KVec::with_capacity(at.len(), GFP_KERNEL | __GFP_NOFAIL)?;
 
         for entry in &self.entries[at] {
             probes.push(entry.probe, GFP_KERNEL)?;

@@ -264,7 +264,7 @@ impl<T: Record> IncomingBlocks<T> {
     /// - `EINVAL` if a block of the chain was not handed over or has an owner already (as in a
     ///   chain with a loop), if it has no entries or more than it has room for, or if there are too
     ///   many blocks.
-    /// - `ENOMEM` if memory is short.
+    /// - `ENOMEM` if there are more blocks than a list can have. Memory that is short is waited for.
     ///
     /// The blocks before the one that was refused are freed; the others stay reserved.
     pub fn restore(head: u64) -> Result<Self> {
@@ -283,7 +283,8 @@ impl<T: Record> IncomingBlocks<T> {
                 return Err(EINVAL);
             }
             next = block.next;
-            blocks.push(block, GFP_KERNEL)?;
+            // What was restored cannot be put back, to be asked for again.
+            blocks.push(block, GFP_KERNEL | __GFP_NOFAIL)?;
         }
 
         // INVARIANT: Checked for each block.

@@ -4,11 +4,10 @@
  * vfio-pci device makes, as iommufd_fail_nth does for iommufd.
  *
  * Whatever fails has to leave nothing behind: the same call succeeds afterwards.
- * Retrieving is the exception where it says ENOMEM, and not EAGAIN: such a file is
- * lost to its session. So it takes a kexec and many devices, of which the n-th is
- * retrieved while the n-th allocation fails, and their session has to be finished
- * then. That the session is there is seen before: it was read while memory was
- * short.
+ * A file can be retrieved once. So it takes a kexec and many devices and iommufds,
+ * of which the n-th is retrieved while the n-th allocation fails, and their session
+ * has to be finished then. That the session is there is seen before: it was read
+ * while memory was short.
  *
  * Without --stage: preserving, and with a second device and an image that is
  * loaded with kexec -s -l, freezing. The second device refuses the kexec.
@@ -34,6 +33,7 @@
 #define SESSION_NAME		"fail-nth"
 #define OTHER_SESSION_NAME	"fail-nth-other"
 #define DEVICE_TOKEN		0x100
+#define IOMMUFD_TOKEN		0x200
 
 /* No call makes nearly as many allocations. */
 #define MAX_NTH			500
@@ -234,13 +234,16 @@ static void stage_1(int luo_fd, char **bdfs, int nr_bdfs)
 {
 	int session_fd, ret, i;
 
-	ksft_set_plan(nr_bdfs);
+	ksft_set_plan(2 * nr_bdfs);
 	session_fd = create_session(luo_fd);
 
 	for (i = 0; i < nr_bdfs; i++) {
 		struct vfio_pci_device *device;
 
 		device = vfio_pci_device_init(bdfs[i], iommu_init(MODE_IOMMUFD));
+		ret = luo_session_preserve_fd(session_fd, device->iommu->iommufd,
+					      IOMMUFD_TOKEN + i);
+		require_call(ret, "%s: iommufd is preserved", bdfs[i]);
 		ret = luo_session_preserve_fd(session_fd, device->fd,
 					      DEVICE_TOKEN + i);
 		require_call(ret, "%s: device is preserved", bdfs[i]);
@@ -278,45 +281,57 @@ static int open_failing(void)
 	return fd < 0 ? luo_open_device() : fd;
 }
 
+/*
+ * Retrieve a file while the n-th allocation fails, if there are as many, and again
+ * while none does. Returns the file, and goes on with the next allocation.
+ */
+static int retrieve_failing(int session_fd, u64 token, const char *bdf, const char *what,
+			    int *nth)
+{
+	bool failing = *nth;
+	int fd, again_fd;
+
+	if (failing)
+		fail_nth((*nth)++);
+	fd = luo_session_retrieve_fd(session_fd, token);
+	if (failing && !fail_nth_done()) {
+		ksft_print_msg("%s: no allocation is left after %d that failed\n", what,
+			       *nth - 2);
+		*nth = 0;
+		failing = false;
+	}
+	check(fd >= 0 || (failing && (fd == -ENOMEM || fd == -EAGAIN || fd == -ENFILE)),
+	      "%s: %s is retrieved%s: %d", bdf, what,
+	      failing ? ", or memory is short" : "", fd);
+
+	/* Memory is short for a while, and not for good. */
+	again_fd = luo_session_retrieve_fd(session_fd, token);
+	check(again_fd >= 0, "%s: %s is retrieved the second time: %d", bdf, what, again_fd);
+	close(fd);
+	return again_fd;
+}
+
 static void stage_2(int luo_fd, char **bdfs, int nr_bdfs)
 {
-	int session_fd, device_fd, again_fd, i, nth = 1;
-	bool failing = true;
+	int iommufd_nth = 1, device_nth = 1;
+	int session_fd, device_fd, iommufd, i;
 
-	ksft_set_plan(3 * nr_bdfs + 3);
+	ksft_set_plan(5 * nr_bdfs + 3);
 	session_fd = luo_retrieve_session(luo_fd, SESSION_NAME);
 	require_call(session_fd, "session is retrieved");
 
 	for (i = 0; i < nr_bdfs; i++) {
-		if (failing)
-			fail_nth(nth++);
-		device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN + i);
-		if (failing)
-			failing = fail_nth_done();
-
-		if (!failing) {
-			check(device_fd >= 0, "%s: device is retrieved", bdfs[i]);
-		} else {
-			check(device_fd >= 0 || device_fd == -ENOMEM || device_fd == -EAGAIN,
-			      "%s: device is retrieved, or memory is short: %d",
-			      bdfs[i], device_fd);
-		}
-
-		/* It is final if it says so. Nothing else may change. */
-		again_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN + i);
-		check(again_fd >= 0 ||
-		      (failing && device_fd == -ENOMEM && again_fd == device_fd),
-		      "%s: and so it is the second time: %d", bdfs[i], again_fd);
-
-		if (again_fd >= 0)
-			VFIO_ASSERT_EQ(__vfio_device_bind_iommufd(again_fd,
-								  iommu_init(MODE_IOMMUFD)->iommufd,
-								  NULL), 0);
+		iommufd = retrieve_failing(session_fd, IOMMUFD_TOKEN + i, bdfs[i], "iommufd",
+					   &iommufd_nth);
+		device_fd = retrieve_failing(session_fd, DEVICE_TOKEN + i, bdfs[i], "device",
+					     &device_nth);
+		if (device_fd >= 0 && iommufd >= 0)
+			VFIO_ASSERT_EQ(__vfio_device_bind_iommufd(device_fd, iommufd, NULL), 0);
+		close(iommufd);
 		close(device_fd);
-		close(again_fd);
 	}
 
-	check(!failing, "no allocation is left after %d that failed", nth - 2);
+	check(!iommufd_nth && !device_nth, "no allocation is left that did not fail once");
 	check(!luo_session_finish(session_fd) && !close(session_fd),
 	      "session is finished");
 	for (i = 0; i < nr_bdfs; i++)
