@@ -281,6 +281,27 @@ TEST_F(liveupdate, automatic_hwpts_can_go_along)
 	EXPECT_EQ(device_detach(self->device), -EBUSY);
 }
 
+/* One that its last device leaves meanwhile stays, and goes as ever when it is used again. */
+TEST_F(liveupdate, automatic_hwpts_stay_as_long_as_they_are_held)
+{
+	__u32 hwpt_id = self->ioas_id, again_id = self->ioas_id;
+
+	ASSERT_EQ(device_attach(self->device, &hwpt_id), 0);
+	ASSERT_EQ(hwpt_mark(self->iommufd, self->ioas_id, HWPT_TOKEN), 0);
+	ASSERT_EQ(preserve_memfd_and_iommufd(self), 0);
+	EXPECT_EQ(device_detach(self->device), 0);
+	EXPECT_EQ(object_destroy(self->iommufd, hwpt_id), -EBUSY);
+
+	ASSERT_EQ(close(self->session), 0);
+	ASSERT_EQ(device_attach(self->device, &again_id), 0);
+	EXPECT_EQ(again_id, hwpt_id);
+	EXPECT_EQ(device_detach(self->device), 0);
+	EXPECT_EQ(object_destroy(self->iommufd, hwpt_id), -ENOENT);
+
+	self->session = luo_create_session(self->luo, SESSION);
+	ASSERT_GE(self->session, 0);
+}
+
 TEST_F(liveupdate, devices_with_pasids_are_refused)
 {
 	__u32 hwpt_id;
