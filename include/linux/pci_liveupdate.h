@@ -42,6 +42,7 @@ bool pci_liveupdate_proceeds(void);
 bool pci_liveupdate_had_incoming(void);
 bool pci_liveupdate_is_preserved(struct pci_dev *dev);
 bool pci_liveupdate_refuse_bus_numbers(struct pci_dev *dev);
+int pci_liveupdate_check_reset(struct pci_bus *bus);
 void pci_liveupdate_setup_device(struct pci_dev *dev);
 void __pci_liveupdate_release_device(struct pci_dev *dev);
 int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible);
@@ -194,6 +195,11 @@ static inline bool pci_liveupdate_is_preserved(struct pci_dev *dev)
 static inline bool pci_liveupdate_refuse_bus_numbers(struct pci_dev *dev)
 {
 	return false;
+}
+
+static inline int pci_liveupdate_check_reset(struct pci_bus *bus)
+{
+	return 0;
 }
 
 static inline void pci_liveupdate_setup_device(struct pci_dev *dev)

@@ -67,6 +67,9 @@ pub enum Slot {
     /// A switch where the downstream ports are functions of one device: nothing keeps what is behind
     /// them from each other, and all of it is one IOMMU group.
     Group(Vec<Device>),
+    /// Functions of one device behind a root port.  Such devices have ARI capabilities that do not
+    /// lead from one to the next, so that a kernel finds them with `pci=noari` only.
+    Functions(Vec<Device>),
     /// A bridge to conventional PCI, with a device below it.
     Conventional(Device),
     /// A device whose root port is not on the first root bus, but on that of an expander: root port
@@ -83,7 +86,10 @@ impl Slot {
             | Self::Integrated(device)
             | Self::Conventional(device)
             | Self::Expander(device) => std::slice::from_ref(device),
-            Self::Switch(devices) | Self::Fixed(devices) | Self::Group(devices) => devices,
+            Self::Switch(devices)
+            | Self::Fixed(devices)
+            | Self::Group(devices)
+            | Self::Functions(devices) => devices,
             Self::Empty(_) => &[],
         }
     }
@@ -149,7 +155,10 @@ impl Machine {
     /// buses.
     pub fn wires(&self) -> Vec<String> {
         let named = self.slots.iter().zip(1..).flat_map(|(slot, n): (&Slot, usize)| {
-            let has_several = matches!(slot, Slot::Switch(_) | Slot::Fixed(_) | Slot::Group(_));
+            let has_several = matches!(
+                slot,
+                Slot::Switch(_) | Slot::Fixed(_) | Slot::Group(_) | Slot::Functions(_)
+            );
             slot.devices().iter().zip(1..).map(move |(device, m): (&Device, usize)| {
                 (device, if has_several { format!("{n}.{m}") } else { n.to_string() })
             })
@@ -230,6 +239,12 @@ impl Machine {
                 Slot::Device(device) | Slot::Expander(device) => {
                     add(&mut qemu, dir, device, &n.to_string(), &format!("rp{n}"))?
                 }
+                Slot::Functions(devices) => {
+                    for (index, device) in devices.iter().enumerate() {
+                        let at = format!("rp{n},addr=0.{index},multifunction=on");
+                        add(&mut qemu, dir, device, &format!("{n}.{}", index + 1), &at)?;
+                    }
+                }
                 Slot::Conventional(device) => {
                     qemu.args(["-device", &format!("pcie-pci-bridge,id=pci{n},bus=rp{n}")]);
                     // Requests come from device 0 for the IOMMU, whichever it is.
@@ -279,7 +294,7 @@ impl Machine {
         models.extend(names);
         for slot in &self.slots {
             match slot {
-                Slot::Device(_) | Slot::Integrated(_) | Slot::Empty(_) => {}
+                Slot::Device(_) | Slot::Integrated(_) | Slot::Functions(_) | Slot::Empty(_) => {}
                 Slot::Switch(_) | Slot::Fixed(_) | Slot::Group(_) => {
                     models.extend(["x3130-upstream", "xio3130-downstream"])
                 }
@@ -369,9 +384,10 @@ mod tests {
         let igb = |backend| Device { model: "igb".to_owned(), backend };
         let wired = || igb(Backend::Wire);
         let switch = Slot::Switch(vec![igb(Backend::None), wired()]);
-        let slots = vec![Slot::Device(wired()), switch, Slot::Expander(wired())];
+        let functions = Slot::Functions(vec![wired(), igb(Backend::None)]);
+        let slots = vec![Slot::Device(wired()), switch, Slot::Expander(wired()), functions];
         let machine = Machine { slots, ..Machine::default() };
-        assert_eq!(machine.wires(), ["1", "2.2", "3"]);
+        assert_eq!(machine.wires(), ["1", "2.2", "3", "4.1"]);
         assert!(Machine::default().wires().is_empty());
     }
 

@@ -684,6 +684,33 @@ pub(crate) fn is_held(device: &pci::Device) -> bool {
     ffi::kept(device).is_some_and(Kept::is_held)
 }
 
+/// Returns whether a device was preserved, may be at work, and waits for its owner to open it.
+///
+/// May be called in any context. It is not so any more once it was opened: its owner keeps it open
+/// until its passage is over.
+fn is_waiting(device: &pci::Device) -> bool {
+    ffi::kept(device).is_some_and(Kept::is_incoming)
+        && !lu_pci::is_bridge(device)
+        && !ffi::is_enabled(device)
+}
+
+/// Decides whether a bus may be reset, with all that is below it, and says why not.
+///
+/// # Errors
+///
+/// `EBUSY` if a device is there that waits for its owner.
+pub(crate) fn check_reset(bus: ffi::Bus<'_>) -> Result {
+    let Some(device) = bus.find_below(is_waiting) else {
+        return Ok(());
+    };
+
+    dev_warn_ratelimited!(
+        &*device,
+        "is not reset with its bus: it waits for its owner, or for its session to be dropped\n"
+    );
+    Err(EBUSY)
+}
+
 /// Returns whether a write to a device is dropped. May be called in any context.
 pub(crate) fn drops_write(device: &pci::Device, write: Write) -> bool {
     let Some(kept) = ffi::kept(device).filter(|kept| kept.is_held()) else {

@@ -417,6 +417,29 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_refuse_bus_numbers(
     apply::refuse_bus_numbers(unsafe { lu_pci::from_raw(dev) })
 }
 
+/// Decides whether all devices on a bus, and below it, may be reset.
+///
+/// To be called before anything is done to them, for whoever asks: the line in the log that says why
+/// not is rate-limited. A device that goes on doing DMA in this kernel would be stopped, and its owner
+/// does not have it yet. May sleep. The caller keeps the bus from going away; it may hold locks of
+/// devices.
+///
+/// # Errors
+///
+/// `EBUSY` if there is a device that was preserved, is not finished, and that its owner did not open
+/// yet.
+///
+/// # Safety
+///
+/// `bus` is null, or a bus.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_check_reset(bus: *mut bindings::pci_bus) -> c_int {
+    // SAFETY: By function requirement.
+    let bus = unsafe { ffi::Bus::from_raw(bus) };
+
+    from_result(|| bus.map_or(Ok(()), apply::check_reset).map(|()| 0))
+}
+
 /// Notes that a device was found. Called once for each, before any driver can match. May sleep.
 ///
 /// # Safety

@@ -23,20 +23,31 @@ use super::{
         Write, //
     },
 };
-use core::ptr;
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
+};
 use kernel::{
     bindings,
     error::to_result,
     ffi::{
         c_int,
-        c_ulong, //
+        c_ulong,
+        c_void, //
     },
     liveupdate::pci as lu_pci,
     pci,
     prelude::*,
-    sync::atomic::{
-        AtomicFlag,
-        Relaxed, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            atomic_load,
+            AtomicFlag,
+            Relaxed, //
+        }, //
     },
     types::ForeignOwnable,
     ThisModule, //
@@ -145,6 +156,89 @@ pub(crate) unsafe fn release(dev: *mut bindings::pci_dev) {
 
     // SAFETY: By function requirement.
     unsafe { (*dev).liveupdate = ptr::null_mut() };
+}
+
+/// Returns whether a driver uses a device: whether it was enabled. In any context.
+pub(crate) fn is_enabled(device: &pci::Device) -> bool {
+    // SAFETY: By the type invariants of `Device`.
+    let count = unsafe { &raw mut (*lu_pci::as_raw(device)).enable_cnt.counter };
+
+    // SAFETY: Valid, and C code accesses it atomically.
+    unsafe { atomic_load(count, Relaxed) > 0 }
+}
+
+/// A bus.
+///
+/// # Invariants
+///
+/// `bus` is a bus, which exists for `'a`.
+pub(crate) struct Bus<'a> {
+    bus: NonNull<bindings::pci_bus>,
+    _exists: PhantomData<&'a ()>,
+}
+
+/// A search for a device.
+struct Search {
+    is_sought: fn(&pci::Device) -> bool,
+    found: Option<ARef<pci::Device>>,
+}
+
+impl Bus<'_> {
+    /// Borrows a bus that C code passed, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// `bus` is null, or a bus that remains one for the lifetime.
+    pub(crate) unsafe fn from_raw(bus: *mut bindings::pci_bus) -> Option<Self> {
+        // INVARIANT: By function requirement.
+        Some(Self {
+            bus: NonNull::new(bus)?,
+            _exists: PhantomData,
+        })
+    }
+
+    /// Returns a device on the bus, or on one below it, for which `is_sought` says so.
+    ///
+    /// May sleep, `is_sought` must not take locks.
+    pub(crate) fn find_below(
+        &self,
+        is_sought: fn(&pci::Device) -> bool,
+    ) -> Option<ARef<pci::Device>> {
+        let mut search = Search {
+            is_sought,
+            found: None,
+        };
+
+        // SAFETY: By the type invariants. `look_at` has the requirements that C code keeps to, and is
+        // given what it expects, which lives until the call is over.
+        unsafe {
+            bindings::pci_walk_bus(
+                self.bus.as_ptr(),
+                Some(look_at),
+                (&raw mut search).cast::<c_void>(),
+            );
+        }
+        search.found
+    }
+}
+
+/// Ends a search at the first device that is sought. Returns whether it did.
+///
+/// # Safety
+///
+/// `dev` is a device, and `search` a [`Search`] that nobody else uses.
+unsafe extern "C" fn look_at(dev: *mut bindings::pci_dev, search: *mut c_void) -> c_int {
+    // SAFETY: By function requirement.
+    let search = unsafe { &mut *search.cast::<Search>() };
+
+    // SAFETY: By function requirement.
+    let device = unsafe { lu_pci::from_raw(dev) };
+
+    if !(search.is_sought)(device) {
+        return 0;
+    }
+    search.found = Some(device.into());
+    1
 }
 
 /// Reads a double word of a device's configuration space, in any context.

@@ -26,6 +26,8 @@ pub(crate) struct Kept {
     registers: [u32; REGISTERS],
     /// Nothing is written to it that is not allowed.
     held: AtomicFlag,
+    /// Its passage is not over.
+    incoming: AtomicFlag,
     /// How many writes were dropped.
     dropped: Atomic<u32>,
     /// ACS Control as the previous kernel left it, once it was read.
@@ -49,6 +51,7 @@ impl Kept {
             // CAST: lossless, there are few.
             registers: core::array::from_fn(|index| read(4 * index as u16)),
             held: AtomicFlag::new(known),
+            incoming: AtomicFlag::new(true),
             dropped: Atomic::new(0),
             acs_control: Atomic::new(NOT_READ),
         }
@@ -62,6 +65,18 @@ impl Kept {
     /// Lets everything be written from here on. Returns whether it was held until now.
     pub(crate) fn let_go(&self) -> bool {
         self.held.xchg(false, Relaxed)
+    }
+
+    /// Returns whether the passage of the device is not over.
+    pub(crate) fn is_incoming(&self) -> bool {
+        self.incoming.load(Relaxed)
+    }
+
+    /// Ends the passage of the device, and lets everything be written from here on. Returns whether it
+    /// was held until now.
+    pub(crate) fn end_passage(&self) -> bool {
+        self.incoming.store(false, Relaxed);
+        self.let_go()
     }
 
     /// Returns what a double word had when the device was found, if that is to be the same still.

@@ -123,7 +123,8 @@ const BRIDGE: [Rule; 24] = [
     Rule::header(0x04, Change::Any, 0x0400),
     // Bus numbers that make no sense are cleared, so that nothing is forwarded to them.
     Rule::header(0x18, Change::Clear, 0x00ff_ffff),
-    // Bridge Control: a reset that somebody asks for. Enumerating devices does none.
+    // Bridge Control: a reset that somebody asks for, and that reaches nobody who waits. Enumerating
+    // devices does none.
     Rule::header(0x3c, Change::Any, 0x0040_0000),
     // Device Control: reporting of errors. Device Status: the errors.
     Rule::express(0x08, Change::Set, 0x000f),

@@ -378,6 +378,7 @@ impl Reader {
             several(Slot::Switch, &slot.switch),
             several(Slot::Fixed, &slot.fixed),
             several(Slot::Group, &slot.group),
+            several(Slot::Functions, &slot.functions),
             slot.empty.map(|buses| Ok(Slot::Empty(buses))),
         ];
         let all = all.into_iter().flatten().collect::<Result<Vec<Slot>>>()?;
@@ -386,7 +387,7 @@ impl Reader {
             _ => Err(self.error(
                 &at,
                 "a slot has one of `device`, `integrated`, `conventional`, `expander`, `switch`, \
-                 `fixed`, `group` and `empty`",
+                 `fixed`, `group`, `functions` and `empty`",
             )),
         }
     }

@@ -87,6 +87,7 @@ pub struct Slot {
     pub switch: Option<Vec<Spanned<Or<Device>>>>,
     pub fixed: Option<Vec<Spanned<Or<Device>>>>,
     pub group: Option<Vec<Spanned<Or<Device>>>>,
+    pub functions: Option<Vec<Spanned<Or<Device>>>>,
     pub empty: Option<u8>,
     pub times: Option<NonZero<usize>>,
 }

@@ -435,7 +435,7 @@ impl Devices {
                 if let Some(index) = self.fate(address) {
                     self.fates[index].awake = None;
                 }
-                let_go(device);
+                end_passage(device);
                 ffi::trace_state(device, c"finished");
             }
         }
@@ -448,7 +448,7 @@ impl Devices {
         for Entry { address, .. } in self.entries.iter() {
             if let Some(device) = lu_pci::find(*address) {
                 // One that is not held was stopped when it was found, or has an owner.
-                if let_go(&device) && lu_pci::stop_mastering(&device) {
+                if end_passage(&device) && lu_pci::stop_mastering(&device) {
                     dev_warn!(&*device, "did DMA that nobody took over: stopped\n");
                 }
             }
@@ -553,6 +553,11 @@ impl Probes {
 /// Lets a device be written to. Returns whether it was held.
 pub(super) fn let_go(device: &pci::Device) -> bool {
     ffi::kept(device).is_some_and(Kept::let_go)
+}
+
+/// Has a device be an ordinary one. Returns whether it was held.
+fn end_passage(device: &pci::Device) -> bool {
+    ffi::kept(device).is_some_and(Kept::end_passage)
 }
 
 /// The addresses of devices, in a line.

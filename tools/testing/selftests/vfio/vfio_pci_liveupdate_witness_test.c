@@ -30,6 +30,10 @@
  * A --partner is another such device in the same IOMMU group. It shares the HWPT
  * and the session of the device, and goes on as well.
  *
+ * A --neighbour is a function of the same slot, in an IOMMU group of its own, that
+ * cannot be reset by itself. It is somebody else's, who has it reset and closes it
+ * in stage 2, while the device goes on.
+ *
  * With --killed, stage 1 has two processes, as where a service manager keeps the
  * session of a VMM: one has the sessions and nothing else. The other one does all
  * the rest, enables MSI-X, and is killed before the kexec. With --interrupts there
@@ -37,6 +41,7 @@
  * --stored, that is luo_fd_store, the first process: it is given the sessions, and
  * has to kill this one, which does not end when it is asked to.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
@@ -45,6 +50,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -98,6 +104,7 @@
 #define NR_FRAME_CASES		4
 #define NR_PARTNER_CASES	3
 #define NR_RETRIEVED_PARTNER_CASES	4
+#define NR_NEIGHBOUR_CASES	2
 
 struct nic {
 	const char *bdf;
@@ -115,6 +122,7 @@ static int nr_others;
 static int rate = DEFAULT_RATE;
 static bool running;
 static bool pressure;
+static const char *neighbour;
 static bool unloaded;
 static bool killed;
 static bool interrupts;
@@ -575,6 +583,46 @@ static void end_passage(int iommufd, int device_fd)
 	require_call(move_to_iommufd(nic.iommu, iommufd), "%s: there is a new IOAS", nic.bdf);
 }
 
+static bool is_mastering(const char *bdf)
+{
+	char config[PCI_COMMAND + 3];
+
+	VFIO_ASSERT_EQ(sysfs_read(bdf, "config", config, sizeof(config)), 0);
+	return config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
+/*
+ * What reaches the neighbour reaches the device, too. Whoever has the groups of both
+ * can ask for a reset of both, and vfio tries one when the last of them is closed.
+ */
+static void check_neighbour(const char *when)
+{
+	size_t size = sizeof(struct vfio_pci_hot_reset) + 2 * sizeof(__s32);
+	struct vfio_pci_hot_reset *reset = calloc_assert(1, size);
+	struct iommu *iommu = iommu_init(MODE_VFIO_TYPE1V2_IOMMU);
+	struct vfio_pci_device *device = vfio_pci_device_init(neighbour, iommu);
+	char path[PATH_MAX];
+	int group_fd, ret;
+
+	snprintf_assert(path, sizeof(path), "/dev/vfio/%d", sysfs_iommu_group_get(nic.bdf));
+	group_fd = open(path, O_RDWR);
+	VFIO_ASSERT_GE(group_fd, 0);
+
+	reset->argsz = size;
+	reset->count = 2;
+	reset->group_fds[0] = device->group_fd;
+	reset->group_fds[1] = group_fd;
+	ret = ioctl(device->fd, VFIO_DEVICE_PCI_HOT_RESET, reset) ? -errno : 0;
+	check_errno(ret, EBUSY, "%s: is not reset with %s %s", nic.bdf, neighbour, when);
+
+	VFIO_ASSERT_EQ(close(group_fd), 0);
+	free(reset);
+	vfio_pci_device_cleanup(device);
+	iommu_cleanup(iommu);
+	check(is_mastering(nic.bdf), "%s: goes on when %s is closed %s", nic.bdf, neighbour,
+	      when);
+}
+
 /* Go on with the device, as one does. */
 static void end_by_binding(int session_fd, int state_session_fd, u32 frames)
 {
@@ -583,6 +631,8 @@ static void end_by_binding(int session_fd, int state_session_fd, u32 frames)
 
 	device_fd = retrieve_device(&nic, session_fd);
 	partner_fd = partner.bdf ? retrieve_device(&partner, session_fd) : -1;
+	if (neighbour)
+		check_neighbour("before it is bound");
 	nic.iommu = iommu_init(MODE_IOMMUFD);
 	if (running)
 		end_passage(retrieve_iommufd(session_fd, frames), device_fd);
@@ -628,14 +678,6 @@ static int drop_session(void)
 {
 	return sysfs_write("/sys/devices/virtual/misc/liveupdate/drop_incoming_session",
 			   session_name);
-}
-
-static bool is_mastering(const char *bdf)
-{
-	char config[PCI_COMMAND + 3];
-
-	VFIO_ASSERT_EQ(sysfs_read(bdf, "config", config, sizeof(config)), 0);
-	return config[PCI_COMMAND] & PCI_COMMAND_MASTER;
 }
 
 /* Nobody wants any of it. The session is last, and ends all that was retrieved. */
@@ -894,6 +936,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 	ksft_set_plan(NR_MEMFD_CASES + end->nr_cases +
 		      (running && end->run == end_by_binding ? NR_RUNNING_CASES : 0) +
 		      (pressure ? NR_PRESSURE_CASES : 0) +
+		      (neighbour ? 2 * NR_NEIGHBOUR_CASES : 0) +
 		      (partner.bdf ? NR_RETRIEVED_PARTNER_CASES + end->nr_partner_cases : 0));
 
 	restore_and_read_stage(state_session_fd, STATE_TOKEN, &stage);
@@ -904,6 +947,8 @@ static void stage_2(int luo_fd, int state_session_fd)
 	frames = retrieve_memfd(&nic, session_fd);
 	if (partner.bdf)
 		retrieve_memfd(&partner, session_fd);
+	if (neighbour)
+		check_neighbour("before it is retrieved");
 	end->run(session_fd, state_session_fd, frames);
 	ksft_finished();
 }
@@ -976,6 +1021,7 @@ static void usage(FILE *stream, const char *name)
 		"                      nothing can be done with it, and nothing is lost\n"
 		"  -r, --rate N        have N frames sent per second (%d)\n"
 		"  -P, --partner=BDF   have this one, of the same IOMMU group, go on with it\n"
+		"  -n, --neighbour=BDF in stage 2, have this one, of the same slot, reset and closed\n"
 		"  -b, --bystander=BDF in stage 1, have this one receive, too, and do not preserve it\n"
 		"  -o, --other=BDF     in stage 1, have this one receive, too, and preserve it as well\n"
 		"  -a, --aim=IOVA      have the others write all frames there, whatever that is\n"
@@ -999,6 +1045,7 @@ int main(int argc, char *argv[])
 		{ "unloaded",	no_argument,		NULL, 'u' },
 		{ "rate",	required_argument,	NULL, 'r' },
 		{ "partner",	required_argument,	NULL, 'P' },
+		{ "neighbour",	required_argument,	NULL, 'n' },
 		{ "bystander",	required_argument,	NULL, 'b' },
 		{ "other",	required_argument,	NULL, 'o' },
 		{ "aim",	required_argument,	NULL, 'a' },
@@ -1011,7 +1058,7 @@ int main(int argc, char *argv[])
 	int stage = 0, seconds = 0;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:b:o:a:kISh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:n:b:o:a:kISh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'i':
 			seconds = atoi(optarg);
@@ -1036,6 +1083,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'P':
 			partner.bdf = optarg;
+			break;
+		case 'n':
+			neighbour = optarg;
 			break;
 		case 'b':
 			bystander.bdf = optarg;
@@ -1070,6 +1120,7 @@ int main(int argc, char *argv[])
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
 	    (unloaded && stage != 2) || (end->run == end_by_stopping && !unloaded) ||
 	    ((interrupts || stored) && stage != 1) ||
+	    (neighbour && (stage != 2 || !running || end->run != end_by_binding)) ||
 	    (partner.bdf && (!running || !end->nr_partner_cases)) ||
 	    rate < 1 || rate > MAX_RATE) {
 		usage(stderr, argv[0]);
