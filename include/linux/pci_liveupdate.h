@@ -43,6 +43,7 @@ bool pci_liveupdate_had_incoming(void);
 bool pci_liveupdate_is_preserved(struct pci_dev *dev);
 bool pci_liveupdate_refuse_bus_numbers(struct pci_dev *dev);
 int pci_liveupdate_check_reset(struct pci_bus *bus);
+void pci_liveupdate_check_resources(void);
 void pci_liveupdate_setup_device(struct pci_dev *dev);
 void __pci_liveupdate_release_device(struct pci_dev *dev);
 int pci_liveupdate_bind(struct pci_dev *dev, const char *compatible);
@@ -77,6 +78,12 @@ static inline void pci_liveupdate_release_device(struct pci_dev *dev)
 static inline bool pci_liveupdate_is_held(const struct pci_dev *dev)
 {
 	return dev->liveupdate && __pci_liveupdate_is_held(dev);
+}
+
+/* ROMs are told their address when they are read, which is done by their owner */
+static inline bool pci_liveupdate_fixes(const struct pci_dev *dev, int resno)
+{
+	return resno != PCI_ROM_RESOURCE && pci_liveupdate_is_held(dev);
 }
 
 static inline bool pci_liveupdate_drops_write(const struct pci_dev *dev,
@@ -202,6 +209,10 @@ static inline int pci_liveupdate_check_reset(struct pci_bus *bus)
 	return 0;
 }
 
+static inline void pci_liveupdate_check_resources(void)
+{
+}
+
 static inline void pci_liveupdate_setup_device(struct pci_dev *dev)
 {
 }
@@ -216,6 +227,11 @@ static inline int pci_liveupdate_bind(struct pci_dev *dev, const char *compatibl
 }
 
 static inline bool pci_liveupdate_is_held(const struct pci_dev *dev)
+{
+	return false;
+}
+
+static inline bool pci_liveupdate_fixes(const struct pci_dev *dev, int resno)
 {
 	return false;
 }

@@ -540,7 +540,13 @@ pub(crate) fn bind(device: &pci::Device, known: Option<Format>) -> Result {
         return Ok(());
     };
 
-    incoming.with(device, |devices, standing, formats| {
+    incoming.with_all(|devices, formats| {
+        // One that came late was not looked at, and has no resources to be enabled with.
+        if !lu_pci::is_bridge(device) {
+            devices.check_resources(device);
+        }
+
+        let standing = devices.standing(device, formats);
         if plan::may_bind(standing, lu_pci::address(device), formats, known) {
             devices.keep_awake(device);
             Ok(())
@@ -560,6 +566,13 @@ pub(crate) fn may_bind(device: &pci::Device, known: Option<Format>) -> bool {
     incoming.with(device, |_, standing, formats| {
         plan::may_bind(standing, lu_pci::address(device), formats, known)
     })
+}
+
+/// Looks after the regions of what was preserved, before this kernel assigns any.
+pub(crate) fn check_resources() {
+    if let Some(incoming) = Incoming::get() {
+        incoming.devices.lock().check_all_resources();
+    }
 }
 
 /// Ends the passage of a device, and of the bridges above it that no other device needs.

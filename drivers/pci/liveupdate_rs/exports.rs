@@ -440,6 +440,21 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_check_reset(bus: *mut bindings::p
     from_result(|| bus.map_or(Ok(()), apply::check_reset).map(|()| 0))
 }
 
+/// Looks which BARs and windows of what was preserved this kernel could not claim.
+///
+/// A device that has some is stopped and quarantined, which the log says. Nobody else gets the
+/// addresses, which the device goes on answering at: they are reserved for good.
+///
+/// To be called when resources were claimed, before any are assigned. May sleep.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_check_resources() {
+    apply::check_resources();
+}
+
 /// Notes that a device was found. Called once for each, before any driver can match. May sleep.
 ///
 /// # Safety

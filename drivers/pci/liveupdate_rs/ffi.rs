@@ -18,6 +18,10 @@ use super::{
         INTX_DISABLE,
         PREF_BASE_UPPER32, //
     },
+    regions::{
+        Place,
+        Region, //
+    },
     writes::{
         Capabilities,
         Write, //
@@ -348,6 +352,116 @@ pub(crate) fn bars(device: &pci::Device) -> impl Iterator<Item = Bar> + '_ {
             })
         },
     )
+}
+
+/// Returns the resource that is to be a region, and that exists for as long as the device.
+fn resource(device: &pci::Device, region: &Region) -> *mut bindings::resource {
+    let index = match region.place {
+        Place::Bar(number) => bindings::PCI_STD_RESOURCES + u32::from(number),
+        Place::Window(number) => bindings::PCI_BRIDGE_RESOURCES + u32::from(number),
+    };
+
+    // CAST: lossless, the index of an array, which has more than six resources, and three windows.
+    //
+    // SAFETY: By the type invariants of `Device`.
+    unsafe { &raw mut (*lu_pci::as_raw(device)).resource[index as usize] }
+}
+
+/// Returns whether this kernel has a region of a device where the device has it.
+///
+/// To be called when no driver is bound, and resources are not assigned meanwhile.
+pub(crate) fn is_claimed(device: &pci::Device, region: &Region) -> bool {
+    let resource = resource(device, region);
+
+    // SAFETY: Exists for as long as the device.
+    let now = unsafe { *resource };
+
+    // CAST: lossless, a bit of 32. It is elsewhere than its register says then.
+    if now.flags & bindings::IORESOURCE_PCI_FIXED as c_ulong != 0 {
+        return true;
+    }
+
+    let mut on_bus = bindings::pci_bus_region::default();
+
+    // SAFETY: By the type invariants of `Device`. A device does not change buses.
+    let bus = unsafe { (*lu_pci::as_raw(device)).bus };
+
+    // SAFETY: A device is on a bus for as long as it exists, and the resource is its own.
+    unsafe { bindings::pcibios_resource_to_bus(bus, &mut on_bus, resource) };
+
+    // A window may have been cut down to what there is above it.
+    !now.parent.is_null()
+        && (on_bus.start == region.start || matches!(region.place, Place::Window(_)))
+}
+
+/// Keeps the addresses of a region from being given to others on the bus of a device, for good.
+///
+/// What is there already stays. May sleep.
+///
+/// # Errors
+///
+/// `ENOMEM` if memory is short. Then some of them may be given to others.
+pub(crate) fn reserve(device: &pci::Device, region: &Region) -> Result {
+    // SAFETY: By the type invariants of `Device`. A device does not change buses.
+    let bus = unsafe { (*lu_pci::as_raw(device)).bus };
+
+    let kind = if region.is_io {
+        bindings::IORESOURCE_IO
+    } else {
+        bindings::IORESOURCE_MEM
+    };
+    let mut wanted = bindings::resource {
+        name: c"PCI region that was preserved".as_char_ptr(),
+        // CAST: lossless, a bit of 32.
+        flags: kind as c_ulong,
+        ..Default::default()
+    };
+    let mut on_bus = bindings::pci_bus_region {
+        start: region.start,
+        end: region.last,
+    };
+
+    // SAFETY: A device is on a bus for as long as it exists.
+    unsafe { bindings::pcibios_bus_to_resource(bus, &mut wanted, &mut on_bus) };
+
+    for number in 0..MAX_BUS_RESOURCES {
+        // SAFETY: As above. All numbers are accepted.
+        let from = unsafe { bindings::pci_bus_resource_n(bus, number) };
+        if from.is_null() {
+            continue;
+        }
+
+        // SAFETY: A resource of a bus that exists.
+        let window = unsafe { *from };
+        let (start, end) = (window.start.max(wanted.start), window.end.min(wanted.end));
+
+        if window.flags & wanted.flags != 0 && start <= end {
+            let part = bindings::resource {
+                start,
+                end,
+                ..wanted
+            };
+            insert(from, KBox::new(part, GFP_KERNEL)?);
+        }
+    }
+    Ok(())
+}
+
+/// The most resources that a bus can give away a part of: a bridge has four, and the root has few more.
+const MAX_BUS_RESOURCES: c_int = 64;
+
+/// Adds a resource, for good, with what is there already as a part of it.
+fn insert(from: *mut bindings::resource, part: KBox<bindings::resource>) {
+    let part = KBox::into_raw(part);
+
+    // SAFETY: `from` is a resource that is in use, and `part` lies within it, and lives for ever.
+    unsafe { bindings::insert_resource_expand_to_fit(from, part) };
+
+    // SAFETY: As above.
+    if unsafe { (*part).parent }.is_null() {
+        // SAFETY: It was not added, and nobody else knows it.
+        drop(unsafe { KBox::from_raw(part) });
+    }
 }
 
 /// Returns the size of one of a device's resources, if a register has its address.

@@ -4,7 +4,11 @@
 
 use super::{
     entries::Probe,
-    plan, //
+    plan,
+    regions::{
+        self,
+        Region, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -88,6 +92,24 @@ impl Kept {
         } else {
             self.registers.get(usize::from(register / 4)).copied()
         }
+    }
+
+    /// Returns at which addresses the device answered when it was found, as far as that is known.
+    pub(crate) fn bars(&self) -> impl Iterator<Item = Region> + '_ {
+        regions::bars(&self.probes, |register| self.found(register))
+    }
+
+    /// Returns which addresses the device forwarded when it was found, if it is a bridge.
+    pub(crate) fn windows(&self) -> impl Iterator<Item = Region> + '_ {
+        regions::windows(|register| self.found(register))
+    }
+
+    /// Returns what a double word had when the device was found, or zero if that is not known.
+    fn found(&self, register: u16) -> u32 {
+        self.registers
+            .get(usize::from(register / 4))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Counts a write that was dropped.

@@ -53,6 +53,7 @@ mod ffi;
 mod kept;
 mod plan;
 mod probes;
+mod regions;
 #[cfg(CONFIG_PCI_LIVEUPDATE_KUNIT_TEST)]
 mod tests;
 mod writes;

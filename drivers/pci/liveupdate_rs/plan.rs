@@ -39,7 +39,7 @@ use kernel::{
 pub(crate) const COMMAND: u16 = 0x04;
 
 /// The base address registers: `PCI_BASE_ADDRESS_0` to `PCI_BASE_ADDRESS_5`. A bridge has two.
-const BARS: RangeInclusive<u16> = 0x10..=0x24;
+pub(crate) const BARS: RangeInclusive<u16> = 0x10..=0x24;
 
 /// What is no part of an address in them.
 const BAR_FLAGS: u32 = 0xf;
@@ -547,7 +547,7 @@ fn index_of(probes: &[Probe], register: u16) -> Option<usize> {
 }
 
 /// Returns what is known of a register of a device.
-fn known(probes: &[Probe], register: u16) -> Option<u32> {
+pub(crate) fn known(probes: &[Probe], register: u16) -> Option<u32> {
     Some(probes[index_of(probes, register)?].value)
 }
 

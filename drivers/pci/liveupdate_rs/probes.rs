@@ -29,10 +29,10 @@ pub(crate) struct Ones {
 }
 
 /// The bit of a base address register that tells I/O from memory.
-const IO: u32 = 0x1;
+pub(crate) const IO: u32 = 0x1;
 
 /// The bits of one for memory that say how wide the address is, and what they are for 64 bits.
-const WIDTH: (u32, u32) = (0x6, 0x4);
+pub(crate) const WIDTH: (u32, u32) = (0x6, 0x4);
 
 /// Returns what a register would read as whose resource has this size, and that reads as `now`.
 ///

@@ -15,6 +15,8 @@ mod fuzz;
 mod plan;
 #[path = "../../../drivers/pci/liveupdate_rs/probes.rs"]
 mod probes;
+#[path = "../../../drivers/pci/liveupdate_rs/regions.rs"]
+mod regions;
 mod storage;
 #[cfg(test)]
 mod tests;

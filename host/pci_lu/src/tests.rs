@@ -9,6 +9,7 @@ mod fuzz;
 mod plan;
 mod probes;
 mod read;
+mod regions;
 mod writes;
 
 use crate::entries::{

@@ -28,6 +28,7 @@ use super::{
             Role,
             Standing, //
         },
+        regions::Region,
     },
     Preserved, //
 };
@@ -332,6 +333,49 @@ impl Devices {
         self.quarantine(device, "it is another device");
     }
 
+    /// Looks after the regions of all devices and bridges that were preserved and found.
+    ///
+    /// To be called when this kernel has claimed what it finds, and has assigned nothing yet.
+    pub(super) fn check_all_resources(&mut self) {
+        for index in 0..self.fates.len() {
+            if let Some(device) = lu_pci::find(self.fates[index].address) {
+                self.check_resources(&device);
+            }
+        }
+    }
+
+    /// Sees to it that nobody else gets the addresses of a device that is held, if this kernel could not
+    /// claim them for it. Nobody gets such a device, either, and it does no DMA.
+    pub(super) fn check_resources(&mut self, device: &pci::Device) {
+        let Some(kept) = ffi::kept(device).filter(|kept| kept.is_held()) else {
+            return;
+        };
+
+        if lu_pci::is_bridge(device) {
+            // What is behind a window that is lost is lost itself, which is looked at for each device.
+            Iterator::chain(kept.bars(), kept.windows())
+                .filter(|region| !ffi::is_claimed(device, region))
+                .for_each(|region| keep_from_others(device, &region));
+            return;
+        }
+
+        let mut lost = kept
+            .bars()
+            .filter(|region| !ffi::is_claimed(device, region))
+            .peekable();
+
+        if lost.peek().is_none() || self.is_quarantined(lu_pci::address(device)) {
+            return;
+        }
+        lost.for_each(|region| keep_from_others(device, &region));
+        lu_pci::stop_mastering(device);
+        dev_err!(
+            device,
+            "stopped and quarantined: are reserve=, memmap= and pci= those of the previous kernel?\n"
+        );
+        self.quarantine(device, "its addresses cannot be claimed");
+    }
+
     fn quarantine(&mut self, device: &pci::Device, reason: &'static str) {
         let address = lu_pci::address(device);
 
@@ -461,6 +505,14 @@ impl Devices {
                 pr_warn!("{address:?} was preserved, but was never found\n");
             }
         }
+    }
+}
+
+/// Says that this kernel could not claim a region of a device, and reserves it.
+fn keep_from_others(device: &pci::Device, region: &Region) {
+    dev_err!(device, "{region} cannot be claimed, and stays there\n");
+    if let Err(err) = ffi::reserve(device, region) {
+        dev_err!(device, "{region} may be given to others: {err:?}\n");
     }
 }
 
