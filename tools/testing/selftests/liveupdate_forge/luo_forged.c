@@ -40,6 +40,7 @@
 #include "../../../../include/linux/kho/abi/vfio_pci.h"
 
 #define FORGE_DEVICE			"/dev/liveupdate_forge"
+#define LUO_STATE			"/sys/kernel/debug/kho/out/sub_fdts/LUO"
 #define LIVEUPDATE_FORGE_SET_FILE_HANDLE _IO('f', 0)
 #define LIVEUPDATE_FORGE_SET_DEVICES_HANDLE _IO('f', 1)
 #define LIVEUPDATE_FORGE_SET_DRIVERS_HANDLE _IO('f', 2)
@@ -662,6 +663,8 @@ static const struct file_case {
 	int page;
 	/* Has another field behind the record. */
 	bool longer;
+	/* The same, and that is what the Live Update Orchestrator keeps of all FLBs. */
+	bool flbs;
 	int error;
 	/* Why it is not retrieved, as the log says it. */
 	const char *lost;
@@ -703,6 +706,13 @@ static const struct file_case {
 		.longer = true,
 		.error = -EINVAL,
 		.lost = LOST_LENGTH,
+		.logged = true,
+	},
+	{
+		.name = "what all files share",
+		.flbs = true,
+		.error = -EINVAL,
+		.lost = LOST_RECORD,
 		.logged = true,
 	},
 	{
@@ -808,6 +818,26 @@ static void write_longer_record(int page, const char *bdf)
 	page_write(page, &longer, sizeof(longer));
 }
 
+/*
+ * Where the page is that names all FLBs, and is in use for as long as the next kernel
+ * runs: the last word of struct luo_ser.
+ */
+static u64 flbs_phys(void)
+{
+	u64 words[16];
+	ssize_t size;
+	int fd;
+
+	fd = open(LUO_STATE, O_RDONLY);
+	if (fd < 0)
+		fail_exit("open(%s)", LUO_STATE);
+	size = read(fd, words, sizeof(words));
+	close(fd);
+	if (size < (ssize_t)sizeof(*words) || size == sizeof(words) || size % sizeof(*words))
+		ksft_exit_fail_msg("%s has %zd bytes\n", LUO_STATE, size);
+	return words[size / sizeof(*words) - 1];
+}
+
 static void forge_files(int session_fd)
 {
 	int i;
@@ -826,6 +856,8 @@ static void forge_files(int session_fd)
 		}
 		if (file->bdf || file->misplaced)
 			handle = page_phys(page) + file->offset;
+		if (file->flbs)
+			handle = flbs_phys();
 
 		preserve_as(session_fd, VFIO_PCI_FILE, handle, FORGED_TOKEN + i);
 	}
