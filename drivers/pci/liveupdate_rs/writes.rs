@@ -47,8 +47,8 @@ enum Change {
     Any,
     /// From zero to one.
     Set,
-    /// From one to zero.
-    Clear,
+    /// To zero, all at once.
+    Zero,
     /// From one to zero by writing a one (RW1C).
     Acknowledge,
     /// Not at all, whatever is written.
@@ -122,7 +122,7 @@ const BRIDGE: [Rule; 24] = [
     Rule::header(0x04, Change::Set, 0x0147),
     Rule::header(0x04, Change::Any, 0x0400),
     // Bus numbers that make no sense are cleared, so that nothing is forwarded to them.
-    Rule::header(0x18, Change::Clear, 0x00ff_ffff),
+    Rule::header(0x18, Change::Zero, 0x00ff_ffff),
     // Bridge Control: a reset that somebody asks for, and that reaches nobody who waits. Enumerating
     // devices does none.
     Rule::header(0x3c, Change::Any, 0x0040_0000),
@@ -182,10 +182,13 @@ pub(crate) fn bridge_may(at: &Capabilities, old: u32, write: Write) -> bool {
     let (written, value) = write.bits();
     let allowed = |change| allowed(at, write.dword(), change);
     let acknowledge = allowed(Change::Acknowledge);
+    let zero = match allowed(Change::Zero) {
+        bits if bits & written & !value == bits => bits,
+        _ => 0,
+    };
 
     let changed = (old ^ value) & written & !acknowledge & !allowed(Change::Never);
-    let may_change =
-        allowed(Change::Any) | allowed(Change::Set) & !old | allowed(Change::Clear) & old;
+    let may_change = allowed(Change::Any) | allowed(Change::Set) & !old | zero;
     let acknowledged = old & value & acknowledge;
 
     changed & !may_change == 0 && (changed | acknowledged) != 0

@@ -91,6 +91,15 @@ fn bus_numbers_are_cleared_but_not_given() {
     assert!(dword(0x18, 0x0004_0300, 0));
     assert!(!dword(0x18, 0x0004_0300, 0x0005_0300));
     assert!(!dword(0x18, 0, 0x0004_0300));
+    // Some bits of them, or one of them, which are other numbers.
+    assert!(!dword(0x18, 0x0007_0300, 0x0007_0200));
+    assert!(!dword(0x18, 0x0007_0300, 0x0004_0300));
+    assert!(!dword(0x18, 0x0004_0300, 0x0000_0300));
+    assert!(!word(0x18, 0x0300, 0));
+    assert!(!bridge_may(&AT, 0x0004_0300, write(0x1a, 1, 0)));
+    // Not with the latency timer beside them.
+    assert!(dword(0x18, 0x4004_0300, 0x4000_0000));
+    assert!(!dword(0x18, 0x4004_0300, 0));
 }
 
 #[test]
