@@ -212,6 +212,24 @@ pub(crate) fn finish(entries: &[Entry], address: Address, role: Role) -> Option<
     }
 }
 
+/// Ends the passage of a device, and of the bridges above it that no other device needs.
+///
+/// Does nothing if the device was not preserved, or was finished: then the bridges were not counted
+/// for its sake, or are not any more. Adds no entry.
+pub(crate) fn finish_path<L: List<Entry>>(
+    entries: &mut L,
+    path: impl Iterator<Item = Address>,
+) -> Result<(), L::Error> {
+    for (address, role) in roles(path) {
+        match finish(entries, address, role) {
+            Some(step) => apply(entries, step)?,
+            None if role == Role::Endpoint => break,
+            None => (),
+        }
+    }
+    Ok(())
+}
+
 /// Quarantines a device, unless it is. The list is in the order of addresses.
 pub(crate) fn quarantine<L: List<Address>>(
     quarantined: &mut L,

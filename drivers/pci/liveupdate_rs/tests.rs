@@ -129,12 +129,7 @@ impl Tree {
 
     /// Ends the passage of an endpoint, as the next kernel does.
     fn finish(&self, entries: &mut KVec<Entry>, endpoint: usize) -> Result {
-        for (address, role) in plan::roles(self.path(BRIDGES + endpoint)) {
-            if let Some(step) = plan::finish(entries, address, role) {
-                plan::apply(entries, step)?;
-            }
-        }
-        Ok(())
+        Ok(plan::finish_path(entries, self.path(BRIDGES + endpoint))?)
     }
 }
 

@@ -465,6 +465,8 @@ impl Devices {
     ///
     /// The device is an ordinary one afterwards, whatever the previous kernel counted.
     pub(crate) fn finish(&mut self, device: &pci::Device) -> Result {
+        plan::finish_path(&mut self.entries, lu_pci::path(device).map(lu_pci::address))?;
+
         for (device, role) in plan::roles(lu_pci::path(device)) {
             let address = lu_pci::address(device);
 

@@ -122,6 +122,39 @@ fn an_endpoint_is_finished_whatever_was_counted_and_a_bridge_with_the_last() {
 }
 
 #[test]
+fn a_device_is_finished_once_and_one_that_is_not_listed_costs_no_bridge_its_count() {
+    let path = |endpoint| [endpoint, address(0, 1), address(0, 0)].into_iter();
+    let mut entries = vec![
+        entry(0, 0, 2),
+        entry(0, 1, 2),
+        entry(0, 0x100, 1),
+        entry(0, 0x200, 1),
+    ];
+    let before = entries.clone();
+
+    // Beside the devices that were preserved.
+    assert_eq!(
+        plan::finish_path(&mut entries, path(address(0, 0x300))),
+        Ok(())
+    );
+    assert_eq!(entries, before);
+
+    let left = [entry(0, 0, 1), entry(0, 1, 1), entry(0, 0x200, 1)];
+    for _ in 0..2 {
+        assert_eq!(
+            plan::finish_path(&mut entries, path(address(0, 0x100))),
+            Ok(())
+        );
+        assert_eq!(entries, left);
+    }
+    assert_eq!(
+        plan::finish_path(&mut entries, path(address(0, 0x200))),
+        Ok(())
+    );
+    assert_eq!(entries, []);
+}
+
+#[test]
 fn the_first_of_a_path_is_the_endpoint() {
     assert!(plan::roles("abc".chars()).eq([
         ('a', Role::Endpoint),
