@@ -94,11 +94,13 @@ impl From<AllocError> for ReadError {
 }
 
 /// A list of what was handed over, which grows however short memory is.
-struct Once<T>(KVec<T>);
+///
+/// As many registers as are believed do not fit into the largest block of pages.
+struct Once<T>(KVVec<T>);
 
 impl<T> Once<T> {
     const fn new() -> Self {
-        Self(KVec::new())
+        Self(KVVec::new())
     }
 }
 
@@ -473,9 +475,6 @@ impl Devices {
             if role == Role::Endpoint {
                 plan::release_from_quarantine(&mut self.quarantined, address);
                 self.reasons.remove(&address);
-            }
-            if let Some(step) = plan::finish(&self.entries, address, role) {
-                plan::apply(&mut self.entries, step)?;
             }
             if !self.contains(address) {
                 if let Some(index) = self.fate(address) {
