@@ -9,9 +9,9 @@
  * taken away at each of several times from before the call on.
  *
  * With --preserve, the kexec is left to the caller. A process in the background
- * takes the first device away some time after that was frozen, when nothing can
- * refuse the kexec any more but the other devices, which do not. In the next
- * kernel, --retrieve takes all devices over, and says whether it was early enough.
+ * takes the first device away some time after all were frozen, when nothing can
+ * refuse the kexec any more. In the next kernel, --retrieve takes all devices over,
+ * and says whether it was early enough.
  * The first device should be the one that is shut down last: that which was found
  * first.
  *
@@ -330,16 +330,16 @@ static void retrieve(int luo_fd, struct iommu *iommu, int *device_fds)
 	check(!luo_session_finish(session_fd) && !close(session_fd), "session is finished");
 }
 
-/* Takes the first device away once it is frozen. Never returns. */
+/* Takes the first device away once the last one is frozen. Never returns. */
 static void take_away_later(const struct way *way, int delay_ms, const char *path,
-			    int device_fd, struct record *record)
+			    int last_fd, struct record *record)
 {
 	setsid();
 	close_range(0, 2, 0);
 	if (chdir("/"))
 		_exit(1);
 
-	while (device_get_info(device_fd) != -EIO)
+	while (device_get_info(last_fd) != -EIO)
 		usleep(100);
 	usleep(delay_ms * 1000);
 
@@ -376,7 +376,7 @@ static void preserve(int luo_fd, const struct way *way, int delay_ms, const int 
 	pid = fork();
 	VFIO_ASSERT_GE(pid, 0);
 	if (!pid)
-		take_away_later(way, delay_ms, path, device_fds[0], record);
+		take_away_later(way, delay_ms, path, device_fds[nr_bdfs - 1], record);
 }
 
 static const struct way *find_way(const char *name)
@@ -401,7 +401,7 @@ static void usage(FILE *stream, const char *name)
 		"  -r, --retrieve      take over what was preserved before the kexec\n"
 		"  -p, --preserve WAY  preserve all devices, and take the first one away, by WAY:\n"
 		"                      power (of its slot), remove, port (above it), unbind\n"
-		"  -d, --delay MS      so long after it was frozen (0)\n"
+		"  -d, --delay MS      so long after the last one was frozen (0)\n"
 		"\n"
 		"Needs at least 2 devices that are bound to vfio-pci, and for --refused an image\n"
 		"that is loaded, and a last device that has MSI-X.\n",
