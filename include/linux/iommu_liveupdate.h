@@ -86,8 +86,9 @@ void iommu_liveupdate_end_domain(u64 handle);
 void iommu_liveupdate_end_owner(void *owner);
 void iommu_liveupdate_end_lost(void);
 
-/* For those who give up what files left that nobody knows */
+/* For those who give up what files left that nobody knows, and for a kexec */
 bool iommu_liveupdate_has_incoming(void);
+bool iommu_liveupdate_has_beyond_reach(void);
 
 /* For the IOMMU core */
 bool iommu_liveupdate_was_preserved(struct device *dev);

@@ -8,13 +8,19 @@
 /*
  * What has become of the devices that the previous kernel handed over.
  *
- * The function is documented where it is implemented:
+ * The functions are documented where they are implemented:
  * kernel/liveupdate/luo_rs/exports.rs.
  */
 #ifdef CONFIG_LIVEUPDATE_RUST
 bool liveupdate_devices_ended(void);
+bool liveupdate_devices_escape(void);
 #else
 static inline bool liveupdate_devices_ended(void)
+{
+	return false;
+}
+
+static inline bool liveupdate_devices_escape(void)
 {
 	return false;
 }

@@ -37,7 +37,13 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
-    sync::Mutex, //
+    sync::{
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        },
+        Mutex, //
+    },
 };
 
 /// The FLB of all that is preserved.
@@ -330,6 +336,31 @@ pub(crate) fn has_incoming() -> bool {
     unfinished.is_some()
 }
 
+/// A device that nobody could ever stop is kept from memory by this kernel's IOMMU alone.
+static CUT_OFF: AtomicFlag = AtomicFlag::new(false);
+
+/// Returns whether a device that was handed over may do DMA, and nobody can stop it: this kernel did not
+/// find it. If so, a line in the log says what to do.
+///
+/// The next kernel would know nothing of it, and turn translation off.
+pub(crate) fn has_beyond_reach() -> bool {
+    let beyond_reach = IOMMUS.incoming().ok().and_then(|incoming| {
+        let address = incoming.lock().beyond_reach();
+        address
+    });
+
+    match beyond_reach {
+        Some(address) => pr_warn!(
+            "{address:?} was handed over and not found, it may do DMA in the next kernel: find it, or reset the machine\n"
+        ),
+        None if CUT_OFF.load(Relaxed) => pr_warn!(
+            "a device that was not found may do DMA in the next kernel: reset the machine\n"
+        ),
+        None => return false,
+    }
+    true
+}
+
 /// Notes who has a domain that was handed over.
 pub(crate) fn set_owner(phys: u64, owner: usize) {
     if let Ok(incoming) = IOMMUS.incoming() {
@@ -398,6 +429,9 @@ fn keep_from_memory(pending: &Pending) -> bool {
     if let Some((kind, token)) = pending.iommu {
         ffi::end_device(kind, token, address.bdf());
         pr_warn!("{address:?} was not found: it loses the translation that was handed over\n");
+    }
+    if pending.is_beyond_reach {
+        CUT_OFF.store(true, Relaxed);
     }
     true
 }

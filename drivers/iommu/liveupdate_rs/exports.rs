@@ -258,6 +258,20 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_has_incoming() -> bool {
     apply::has_incoming()
 }
 
+/// Returns whether a device may do DMA that was handed over, and that nobody can stop, as this kernel
+/// did not find it. May sleep.
+///
+/// To be asked before a kexec, which is refused then: IOMMUs keep such a device from memory, and those
+/// of the next kernel would not. A line in the log says what to do.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_has_beyond_reach() -> bool {
+    apply::has_beyond_reach()
+}
+
 /// Ends the passage of all devices that had the domain with this handle, as far as nobody did, and
 /// frees its tables if it was restored for none of them. May sleep.
 ///

@@ -63,6 +63,20 @@ pub(crate) unsafe extern "C" fn liveupdate_devices_ended() -> bool {
     apply::devices_ended()
 }
 
+/// Returns whether a device that the previous kernel handed over would be free to do DMA anywhere in
+/// the next one. May sleep.
+///
+/// To be asked while a kexec can be refused. It is so if this kernel never found the device, and so
+/// cannot stop it. A line in the log says what to do.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn liveupdate_devices_escape() -> bool {
+    ffi::has_beyond_reach()
+}
+
 /// Returns what is noted of an image that is loaded from a file. For tests.
 ///
 /// `fdt` is where the hand-over is that comes with it, or zero.

@@ -108,6 +108,20 @@ pub(crate) fn has_incoming_translation() -> bool {
     unsafe { bindings::iommu_liveupdate_has_incoming() }
 }
 
+/// Returns whether there is a device that only its IOMMU keeps from memory. May sleep.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn has_beyond_reach() -> bool {
+    // SAFETY: As above.
+    unsafe { bindings::iommu_liveupdate_has_beyond_reach() }
+}
+
+/// Returns whether there is a device that only its IOMMU keeps from memory: none is handed over that
+/// does DMA.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn has_beyond_reach() -> bool {
+    false
+}
+
 /// Returns whether IOMMUs can lose what was handed over of devices: there is nothing.
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 pub(crate) fn can_end_translations() -> bool {

@@ -119,6 +119,8 @@ struct DeviceEntry {
     pending: bool,
     /// It is attached to the domain that it had.
     restored: bool,
+    /// Its IOMMU was asked for it: it was there, and can be stopped, or was when it was removed.
+    seen: bool,
 }
 
 impl DeviceEntry {
@@ -128,6 +130,13 @@ impl DeviceEntry {
         let domain = self.raw.pci_domain_nr;
 
         RawAddress { domain, bdf }.try_into().ok()
+    }
+
+    /// Returns whether nobody could ever stop the device, which may go on doing DMA.
+    fn is_beyond_reach(&self) -> bool {
+        let is_there = || self.address().is_some_and(|at| lu_pci::find(at).is_some());
+
+        !self.seen && !is_there()
     }
 }
 
@@ -196,6 +205,8 @@ pub(super) struct Pending {
     pub(super) address: Option<Address>,
     /// The kind of its IOMMU, and what that is known by.
     pub(super) iommu: Option<(u64, u64)>,
+    /// Nobody could ever stop it.
+    pub(super) is_beyond_reach: bool,
 }
 
 /// What is handed over and not finished.
@@ -272,6 +283,7 @@ impl Incoming {
                 raw: *raw,
                 pending: true,
                 restored: false,
+                seen: false,
             };
             self.devices.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
         }
@@ -399,9 +411,23 @@ impl Incoming {
         range.find(|index| self.devices[*index].pending)
     }
 
-    /// Returns whether a device was preserved and is not finished.
+    /// Returns whether a device, which is there, was preserved and is not finished.
     pub(super) fn has(&mut self, address: Address) -> bool {
-        self.find(address).is_some()
+        let found = self.find(address);
+
+        if let Some(at) = found {
+            self.devices[at].seen = true;
+        }
+        found.is_some()
+    }
+
+    /// Returns a device that is not finished, and that nobody could ever stop.
+    pub(super) fn beyond_reach(&self) -> Option<Address> {
+        self.devices
+            .iter()
+            .filter(|entry| entry.pending && self.domain(entry.raw.map.domain_phys).is_some())
+            .filter(|entry| entry.is_beyond_reach())
+            .find_map(DeviceEntry::address)
     }
 
     /// Returns the domain of a device, which is made for the first one of it.
@@ -478,6 +504,7 @@ impl Incoming {
             at,
             address: entry.address(),
             iommu,
+            is_beyond_reach: entry.is_beyond_reach(),
         })
     }
 

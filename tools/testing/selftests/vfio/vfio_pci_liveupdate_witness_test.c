@@ -52,6 +52,7 @@
 
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/reboot.h>
 #include <sys/wait.h>
 
 #include <linux/bits.h>
@@ -95,9 +96,9 @@
 #define NR_PRESSURE_CASES	4
 #define NR_CLOSE_CASES		10
 #define NR_REMOVE_CASES		11
-#define NR_LOSE_CASES		8
-#define NR_BLOCK_CASES		7
-#define NR_KEEP_CASES		10
+#define NR_LOSE_CASES		10
+#define NR_BLOCK_CASES		8
+#define NR_KEEP_CASES		11
 #define NR_REPLACE_CASES	11
 #define NR_UNLOADED_CASES	9
 #define NR_STOP_CASES		9
@@ -740,6 +741,12 @@ static void end_by_removing(int session_fd, int state_session_fd, u32 frames)
 	wire_feed(0);
 }
 
+/* The next kernel would let a device loose that nobody ever stopped. An image is loaded. */
+static void check_kexec_is_refused(void)
+{
+	check_errno(reboot(RB_KEXEC) ? -errno : 0, EBUSY, "kexec is refused");
+}
+
 /* Wait until a device exists, or does no longer. */
 static bool comes(const char *path, bool expected)
 {
@@ -803,11 +810,13 @@ static void end_by_losing(int session_fd, int state_session_fd, u32 frames)
 	check(!munmap(nic.mem.header, nic.mem.size) && !close(nic.mem.fd) && !close(iommufd),
 	      "%s: its files are closed", nic.bdf);
 	check_nobody_is_hit();
+	check_kexec_is_refused();
 
 	start = now_ns();
 	check(!luo_session_finish(session_fd) && !close(session_fd), "session is finished");
 	printf("LU-PHASE end %lu %lu\n", start, now_ns() - start);
 	check_nobody_is_hit();
+	check_kexec_is_refused();
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
 	wire_feed(0);
@@ -830,6 +839,7 @@ static void end_by_blocking(int session_fd, int state_session_fd, u32 frames)
 	      "%s: its files are closed", nic.bdf);
 	check(!luo_session_finish(session_fd) && !close(session_fd), "session is finished");
 	check_nobody_is_hit();
+	check_kexec_is_refused();
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
 	wire_feed(0);
@@ -853,6 +863,7 @@ static void end_by_keeping(int session_fd, int state_session_fd, u32 frames)
 	check_nobody_is_hit();
 	check(nic_rx_wait(&nic.mem.rx, nic_rx_frames(&nic.mem.rx) + FIRST_FRAMES),
 	      "%s: more frames arrive still", nic.bdf);
+	check_kexec_is_refused();
 	check(!luo_session_finish(state_session_fd) && !close(state_session_fd),
 	      "state session is finished");
 }
