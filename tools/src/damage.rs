@@ -164,16 +164,20 @@ impl Memory {
         Ok(heads)
     }
 
-    /// Counts what begins with these bytes, in places that devices write frames to.
-    pub fn count(&self, header: &[u8]) -> Result<usize> {
-        let mut count = 0;
+    /// Returns the numbers that follow these bytes in memory, in places that devices write frames to.
+    pub fn numbers_of(&self, header: &[u8]) -> Result<Vec<u64>> {
+        let mut numbers = Vec::new();
         let mut chunk = vec![0; CHUNK];
         for at in (0..self.size).step_by(CHUNK) {
             let chunk = &mut chunk[..CHUNK.min((self.size - at) as usize)];
             self.file.read_exact_at(chunk, at).context("looking through memory")?;
-            count += chunk.chunks(FRAME_ALIGN).filter(|bytes| bytes.starts_with(header)).count();
+            for at in (0..chunk.len()).step_by(FRAME_ALIGN) {
+                let rest = chunk[at..].strip_prefix(header);
+                let number = rest.and_then(|rest| rest.first_chunk());
+                numbers.extend(number.map(|bytes| u64::from_be_bytes(*bytes)));
+            }
         }
-        Ok(count)
+        Ok(numbers)
     }
 
     /// Does all of the damage.
@@ -365,13 +369,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_counted_where_they_begin() {
+    fn numbers_of_frames_are_found_where_frames_begin() {
         let memory = memory("frames");
-        for at in [0x30, 0x2000, 0x2048, 0xfff0] {
-            memory.file.write_all_at(b"frame", at).expect("written");
+        for (at, number) in [(0x30, 7), (0x2000, 8), (0x2048, 9), (0xfff0, 1)] {
+            let frame = [b"frame".as_slice(), &u64::to_be_bytes(number)].concat();
+            memory.file.write_all_at(&frame, at).expect("written");
         }
-        assert_eq!(memory.count(b"frame").expect("read"), 3);
-        assert_eq!(memory.count(b"farm").expect("read"), 0);
+        assert_eq!(memory.numbers_of(b"frame").expect("read"), [7, 8, 1]);
+        assert!(memory.numbers_of(b"farm").expect("read").is_empty());
     }
 
     #[test]

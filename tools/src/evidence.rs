@@ -15,7 +15,7 @@ pub const STARTING_NEW_KERNEL: &str = "kexec_core: Starting new kernel";
 pub const FIRST_WORDS: &str = "Linux version ";
 
 /// Everything that was seen of one run, in host time.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Evidence {
     /// The kernels' messages.
     pub console: Vec<Line>,
@@ -27,8 +27,9 @@ pub struct Evidence {
     pub frames: Vec<f64>,
     /// When a numbered frame was sent over each of the wires.
     pub wires: Vec<Vec<Attempt>>,
-    /// How many frames of each of them are in the memory in the end, if that can be looked at.
-    pub found: Vec<usize>,
+    /// Which frames of each of them are in the memory in the end, by their numbers, if that can be looked
+    /// at.
+    pub found: Vec<Vec<u64>>,
     /// Whether the VM had to be stopped.
     pub timed_out: bool,
 }

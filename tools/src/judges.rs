@@ -20,7 +20,7 @@ use witness::{
     blocked_witness, crashed_witness, dropped_witness, ended_witness, idle_witness, outside,
     running_below_bridge, running_beside_bystander, running_beside_interrupts,
     running_beside_refused, running_into_holes, running_with_partner, running_witness,
-    stopped_witness,
+    searched_witness, stopped_witness,
 };
 
 pub use registers::unused;
@@ -59,6 +59,7 @@ pub const ALL: &[(&str, Judge)] = by_name!(
     running_reads
     running_with_partner
     running_witness
+    searched_witness
     stopped_first
     stopped_igb
     stopped_reads

@@ -179,9 +179,11 @@ pub fn outside(evidence: &Evidence) -> Vec<Case> {
     vec![
         iommu::blocked(evidence, BDF, last, first),
         iommu::blocked(evidence, BDF, booted + LONG, EVER),
-        Case::check("no frame of it is in memory", evidence.found.get(WIRE) == Some(&0), || {
-            format!("found {:?}", evidence.found.get(WIRE))
-        }),
+        Case::check(
+            "no frame of it is in memory",
+            evidence.found.get(WIRE).is_some_and(Vec::is_empty),
+            || format!("found {:?}", evidence.found.get(WIRE)),
+        ),
     ]
 }
 
@@ -222,6 +224,31 @@ pub fn ended_witness(evidence: &Evidence) -> Vec<Case> {
     cases
 }
 
+/// The same, and what is in memory in the end is none of what was sent after the end.
+pub fn searched_witness(evidence: &Evidence) -> Vec<Case> {
+    let mut cases = ended_witness(evidence);
+    cases.extend(none_is_found(evidence, evidence.end_of(2, "end").unwrap_or(EVER)));
+    cases
+}
+
+/// Frames are sent after some moment, over the first wire, and none of them is found in memory.
+fn none_is_found(evidence: &Evidence, from: f64) -> [Case; 2] {
+    let sent = evidence.wires.iter().take(1).flatten().filter(|attempt| attempt.sent);
+    let (before, after): (Vec<&Attempt>, Vec<&Attempt>) =
+        sent.partition(|attempt| attempt.at < from);
+    let is_later = |number: &u64| usize::try_from(*number).is_ok_and(|n| n >= before.len());
+    let found =
+        evidence.found.first().map(|numbers| numbers.iter().filter(|n| is_later(n)).count());
+    [
+        Case::check("frames are sent after the end", after.len() >= FEWEST, || {
+            format!("{} frames", after.len())
+        }),
+        Case::check("no frame that was sent after the end is in memory", found == Some(0), || {
+            format!("found {found:?}")
+        }),
+    ]
+}
+
 /// A device that goes on through the kexec, and that nobody retrieves: until the administrator drops
 /// its session, translation goes on, too.
 pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
@@ -255,6 +282,7 @@ pub fn blocked_witness(evidence: &Evidence) -> Vec<Case> {
         Case::check("nothing is written after the boot", after == 0, || format!("{after} frames")),
     ];
     cases.extend(iommu::translation_kept(evidence, asked, EVER));
+    cases.extend(none_is_found(evidence, booted));
     cases
 }
 
@@ -713,8 +741,37 @@ mod tests {
         assert_eq!(failed(ended_witness, &evidence), ["nothing is written after the end"]);
         evidence.trace.retain(|event| event.at < 27.05);
         assert!(failed(ended_witness, &evidence).is_empty());
+        let claims = ["frames are sent after the end", "no frame that was sent after the end"];
+        let searched = |evidence: &Evidence| failed(searched_witness, evidence);
+        // Of 300 frames, the 261st is sent at the end.
+        evidence.found = vec![(0..261).collect()];
+        assert!(searched(&evidence).is_empty());
+        for found in [vec![], vec![vec![7, 263]]] {
+            let evidence = Evidence { found, ..evidence.clone() };
+            assert!(searched(&evidence)[0].starts_with(claims[1]));
+        }
+        evidence.wires[0].truncate(270);
+        assert_eq!(searched(&evidence), claims[..1]);
         evidence.trace.retain(|event| event.at < 20.3);
         assert_eq!(failed(ended_witness, &evidence), [FEW]);
+    }
+
+    #[test]
+    fn nothing_is_to_be_written_once_an_iommu_blocks() {
+        let mut evidence = Evidence { found: vec![(0..190).collect()], ..running() };
+        evidence.trace.retain(|event| event.at < 19.0);
+        assert_eq!(failed(blocked_witness, &evidence), ["the IOMMU blocks "]);
+        let fault = "sid 0x100 fault 5 addr 0x0 write 1";
+        evidence.trace.push(seen(19.5, "vtd_dmar_fault", fault));
+        assert!(failed(blocked_witness, &evidence).is_empty());
+        evidence.trace.push(seen(25.0, "vtd_dmar_enable", "enable 0"));
+        evidence.trace.push(write(25.0, 190));
+        assert_eq!(
+            failed(blocked_witness, &evidence),
+            ["nothing is written after the boot", "translation is never off"]
+        );
+        evidence.found = vec![vec![200]];
+        assert_eq!(failed(blocked_witness, &evidence).len(), 3);
     }
 
     #[test]
@@ -747,11 +804,12 @@ mod tests {
             }
             failed(super::outside, &evidence)
         };
-        assert!(outside(15.0, 75.0, vec![300, 0]).is_empty());
-        assert_eq!(outside(15.0, 65.0, vec![300, 0]), ["the IOMMU blocks "]);
-        assert_eq!(outside(19.0, 75.0, vec![300, 0]), ["the IOMMU blocks "]);
-        assert_eq!(outside(15.0, 75.0, vec![300, 1]), ["no frame of it is in memory"]);
-        assert_eq!(outside(15.0, 75.0, vec![]), ["no frame of it is in memory"]);
+        assert!(outside(15.0, 75.0, vec![vec![1], vec![]]).is_empty());
+        assert_eq!(outside(15.0, 65.0, vec![vec![1], vec![]]), ["the IOMMU blocks "]);
+        assert_eq!(outside(19.0, 75.0, vec![vec![1], vec![]]), ["the IOMMU blocks "]);
+        let claim = "no frame of it is in memory";
+        assert_eq!(outside(15.0, 75.0, vec![vec![1], vec![7]]), [claim]);
+        assert_eq!(outside(15.0, 75.0, vec![]), [claim]);
     }
 
     #[test]
