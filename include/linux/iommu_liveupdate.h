@@ -15,32 +15,45 @@ struct liveupdate_file_handler;
 /*
  * Translations of DMA that go on across a live update.
  *
- * The functions are documented where they are implemented:
- * drivers/iommu/liveupdate_rs/exports.rs and drivers/iommu/iommu.c.
+ * A device goes on if the page table that it does DMA with, its entries in the
+ * tables of its IOMMU, and these tables are preserved. It is incoming if the
+ * previous kernel did so, and its passage has not ended: it is not finished yet. An
+ * IOMMU is contained if this kernel can clear the entries of its incoming devices,
+ * or has cleared all of them.
+ *
+ * There are two mutexes. That of what is preserved for the next kernel is held
+ * while operations of drivers are called that preserve something; the mutexes of
+ * IOMMU groups are taken below it. That of what the previous kernel handed over is
+ * taken with the mutex of an IOMMU group held.
  */
 
 /**
- * struct iommu_liveupdate_ops - What the driver of an IOMMU does for that
- * @describe_domain:   Say what the tables of a domain are, in all but @hdr and
- *                     @nr_tables. -EOPNOTSUPP if they cannot be preserved.
- * @preserve_iommu:    Preserve the IOMMU of a device: its own tables.
- * @unpreserve_iommu:  Undo it.
- * @preserve_device:   Say how a device is attached to a domain, and preserve
- *                     what the IOMMU has of it alone.
- * @unpreserve_device: Undo it, with the same domain.
- * @check_device:      Say whether the IOMMU still has for a device what was
- *                     preserved, while a kexec can be refused. Optional.
- * @keep_device:       The kexec comes: leave the device what it has, if that is
- *                     what was preserved. What is not kept so is taken away when
- *                     the IOMMU is shut down.
- * @restore_domain:    Make a domain of tables that were handed over.
- * @restore_device:    Prepare to attach a device to such a domain as its first
- *                     one, which finds everything in place.
- * @block_device:      Take away what was handed over for a device.
- * @release_domain:    A domain of tables that were handed over is about to be
- *                     freed: give back what @restore_device had it keep.
+ * struct iommu_liveupdate_ops - What the driver of an IOMMU does for live updates
+ * @describe_domain:   Fill in the record of a domain, but for @hdr and @nr_tables.
+ *                     -EOPNOTSUPP if the domain cannot be preserved, -EBUSY if it
+ *                     is tracked which of its pages are written to.
+ * @preserve_iommu:    Preserve the tables of the IOMMU that a device is behind, and
+ *                     fill in their record.
+ * @unpreserve_iommu:  End what @preserve_iommu began, with the same record.
+ * @preserve_device:   Preserve the tables that the IOMMU has for a device alone,
+ *                     and fill in the record of how it is attached to a domain.
+ * @unpreserve_device: End what @preserve_device began, with the same domain and
+ *                     record.
+ * @check_device:      Return 0 if the IOMMU still has the entries for a device that
+ *                     were preserved. Called while a kexec can be refused. Optional.
+ * @keep_device:       Have the entries of a device stay when the IOMMU is shut down
+ *                     for a kexec, if they are those that were preserved. Entries
+ *                     that nobody has stay are cleared then.
+ * @restore_domain:    Make a domain like the one in a record that the previous
+ *                     kernel handed over. Its page table is a new one.
+ * @restore_device:    Prepare to attach a device to a domain that @restore_domain
+ *                     made, as its first one. The entries of the device are in
+ *                     place already.
+ * @block_device:      Clear the entries of a device that were handed over.
+ * @release_domain:    Give back what @restore_device had a domain keep. The domain
+ *                     is about to be freed.
  *
- * All may sleep, and are called with locks of the core held.
+ * All of them may sleep. Those that fail change nothing.
  */
 struct iommu_liveupdate_ops {
 	int (*describe_domain)(struct iommu_domain *domain,
@@ -70,49 +83,377 @@ struct iommu_liveupdate_ops {
 #ifdef CONFIG_IOMMU_LIVEUPDATE
 
 /* For those who preserve files of what does DMA */
+
+/**
+ * iommu_liveupdate_register_flb - Let the files of a file handler preserve domains
+ * @fh: The file handler, which is registered with LUO.
+ *
+ * The files of the handler share the record of all IOMMUs with those of other
+ * handlers. To be called before a file is preserved with the handler.
+ *
+ * Context: May sleep.
+ * Return:
+ * * %0 - Files of the handler can preserve domains and devices.
+ * * %-EEXIST - The handler shares the record already, or another FLB has its name.
+ * * %-ENOSPC - The handler has too many FLBs.
+ * * %-ENOMEM - Memory is short.
+ * * %-EOPNOTSUPP - The Live Update Orchestrator does not run.
+ *
+ * If it fails, the handler does not share the record.
+ */
 int iommu_liveupdate_register_flb(struct liveupdate_file_handler *fh);
+
+/**
+ * iommu_liveupdate_unregister_flb - End what iommu_liveupdate_register_flb() began
+ * @fh: The file handler, for which iommu_liveupdate_register_flb() succeeded.
+ *
+ * Context: May sleep. No file of the handler is preserved.
+ */
 void iommu_liveupdate_unregister_flb(struct liveupdate_file_handler *fh);
+
+/**
+ * iommu_preserve_domain - Preserve the page table of a domain
+ * @domain: The domain. Nobody may change what it maps from here on, until
+ *          iommu_unpreserve_domain() is called.
+ * @handle: Set to the number by which the next kernel knows the domain.
+ *
+ * Context: May sleep, for longer the more tables there are. Can be killed.
+ * Return:
+ * * %0 - All tables of the domain are preserved.
+ * * %-ENODEV - The driver of the domain's IOMMU preserves no domains.
+ * * %-EOPNOTSUPP - The domain is of a kind that cannot be preserved.
+ * * %-EBUSY - The domain is preserved already, or it is tracked which of its pages
+ *   are written to.
+ * * %-ENOENT - No file whose handler shares the record is preserved.
+ * * %-EINTR - The process is about to be killed.
+ * * %-ERESTARTNOINTR - A kexec has to go first.
+ * * %-ENOMEM - Memory is short.
+ *
+ * If it fails, no table of the domain is preserved.
+ */
 int iommu_preserve_domain(struct iommu_domain *domain, u64 *handle);
+
+/**
+ * iommu_unpreserve_domain - End what iommu_preserve_domain() began
+ * @domain: The domain, for which iommu_preserve_domain() succeeded, and with which
+ *          no device is preserved.
+ *
+ * Context: May sleep. If the domain is not preserved, the log says so.
+ */
 void iommu_unpreserve_domain(struct iommu_domain *domain);
+
+/**
+ * iommu_preserve_device - Preserve that a device is attached to a domain
+ * @domain:          The domain, which is preserved.
+ * @dev:             The device, which stays attached to the domain, and does not go
+ *                   away, until iommu_unpreserve_device() is called.
+ * @dma_owner_token: The token of the file that owns the DMA of the device, in the
+ *                   session of the device.
+ *
+ * Preserves the entries of the device in the tables of its IOMMU, and with the
+ * first device of an IOMMU these tables.
+ *
+ * Context: May sleep.
+ * Return:
+ * * %0 - The device can go on doing DMA across the kexec.
+ * * %-EINVAL - The domain is not preserved, the device is not attached to it, or
+ *   nobody owns the DMA of the device.
+ * * %-EBUSY - The device is preserved already.
+ * * %-ENODEV - The device has no IOMMU, or the driver of that preserves none.
+ * * %-EOPNOTSUPP - DMA of the device cannot go on, for a reason that is in the log.
+ * * %-ENOENT - No file whose handler shares the record is preserved.
+ * * %-ENOMEM - Memory is short.
+ *
+ * If it fails, nothing is preserved for the device.
+ */
 int iommu_preserve_device(struct iommu_domain *domain, struct device *dev,
 			  u64 dma_owner_token);
+
+/**
+ * iommu_unpreserve_device - End what iommu_preserve_device() began
+ * @domain: The domain that the device was preserved with.
+ * @dev:    The device.
+ *
+ * Context: May sleep. If the device is not preserved, the log says so.
+ */
 void iommu_unpreserve_device(struct iommu_domain *domain, struct device *dev);
+
+/**
+ * iommu_liveupdate_is_group_whole - Ask whether a whole IOMMU group goes on
+ * @dev: A device of the group.
+ *
+ * An IOMMU group has one domain, and one owner. To be called when all is preserved
+ * that will be.
+ *
+ * Context: May sleep.
+ * Return: true if @dev does not go on, or if all devices of its group do, with the
+ *         same domain.
+ */
 bool iommu_liveupdate_is_group_whole(struct device *dev);
+
+/**
+ * iommu_liveupdate_is_unchanged - Ask whether an IOMMU has what was preserved
+ * @dev: The device.
+ *
+ * To be called while a kexec can be refused: a device whose entries are not those
+ * that were preserved is stopped afterwards.
+ *
+ * Context: May sleep.
+ * Return: true if @dev does not go on, or if its IOMMU has the entries for it that
+ *         were preserved. If not, the log says so.
+ */
 bool iommu_liveupdate_is_unchanged(struct device *dev);
+
+/**
+ * iommu_liveupdate_finish_device - End the passage of an incoming device
+ * @dev: Any device. Nothing happens unless it is incoming.
+ *
+ * Nobody owns the DMA of the device any more because the previous kernel said so.
+ * The domain that it had is freed with the last device that had it.
+ *
+ * Context: May sleep.
+ * Return: 0, or -EBUSY if the device is still attached to that domain, for another
+ *         owner. Then the device stays incoming.
+ */
 int iommu_liveupdate_finish_device(struct device *dev);
+
+/**
+ * iommu_liveupdate_transfer_domain - Let an owner claim DMA of incoming devices
+ * @handle: What iommu_preserve_domain() set in the previous kernel.
+ * @owner:  The owner, who lives until these devices are finished.
+ *
+ * Devices that had the domain, but are not found, or have another owner, are left
+ * alone.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_transfer_domain(u64 handle, void *owner);
+
+/**
+ * iommu_liveupdate_can_end - Ask whether memory of domains can be given back
+ *
+ * If not, an incoming device is behind an IOMMU that this kernel has no driver
+ * for: the IOMMU is not contained, and the device may go on writing to what its
+ * domain maps. The log says so.
+ *
+ * Context: May sleep.
+ * Return: true if each IOMMU with incoming devices is contained.
+ */
 bool iommu_liveupdate_can_end(void);
+
+/**
+ * iommu_liveupdate_end_domain - End the passage of all devices that had a domain
+ * @handle: What iommu_preserve_domain() set in the previous kernel.
+ *
+ * Devices that are not finished are stopped if they are found; the entries of
+ * others are cleared. The page table is freed if it was restored for no device.
+ * Afterwards no device writes to what the domain maps, if
+ * iommu_liveupdate_can_end() returned true before.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_end_domain(u64 handle);
+
+/**
+ * iommu_liveupdate_end_owner - End the passage of all devices of an owner
+ * @owner: The owner, who got domains by iommu_liveupdate_transfer_domain(), or
+ *         NULL, for whom nothing is done.
+ *
+ * Does what iommu_liveupdate_end_domain() does for each domain of the owner.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_end_owner(void *owner);
+
+/**
+ * iommu_liveupdate_end_lost - End the passage of all devices that are not found
+ *
+ * Does what iommu_liveupdate_end_domain() does for them, whatever domain they had:
+ * for when nobody knows any more which one that was.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_end_lost(void);
 
 /* For those who give up what files left that nobody knows, and for a kexec */
+
+/**
+ * iommu_liveupdate_has_incoming - Ask whether entries of incoming devices are left
+ *
+ * The log names one such device.
+ *
+ * Context: May sleep.
+ * Return: true if an IOMMU may translate for a device that is not finished.
+ */
 bool iommu_liveupdate_has_incoming(void);
+
+/**
+ * iommu_liveupdate_has_beyond_reach - Ask whether a device is out of reach
+ *
+ * This kernel never found such a device, and so cannot stop it. IOMMUs keep it from
+ * memory, and those of the next kernel would not. To be called before a kexec,
+ * which is refused then. The log says what to do.
+ *
+ * Context: May sleep.
+ * Return: true if an incoming device may do DMA, and nobody can stop it.
+ */
 bool iommu_liveupdate_has_beyond_reach(void);
 
 /* For the IOMMU core */
+
+/**
+ * iommu_liveupdate_was_preserved - Ask whether entries of a device were handed over
+ * @dev: The device.
+ *
+ * Context: May sleep.
+ * Return: true if the previous kernel preserved the translations of the device, and
+ *         it is not finished.
+ */
 bool iommu_liveupdate_was_preserved(struct device *dev);
+
+/**
+ * iommu_liveupdate_restore - Get the domain that a device had
+ * @dev: The device, which is to be attached to the domain before any other one.
+ *
+ * Context: May sleep.
+ * Return: The domain, or an error pointer if what was handed over cannot be used.
+ *         Then iommu_liveupdate_block() is to be called.
+ */
 struct iommu_domain *iommu_liveupdate_restore(struct device *dev);
+
+/**
+ * iommu_liveupdate_block - Stop a device, and clear its entries
+ * @dev: The device, whose translations were handed over.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_block(struct device *dev);
+
+/**
+ * iommu_liveupdate_stop - Stop a device that its new owner has not set up
+ * @dev: The device. Nothing is done to ports and bridges.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_stop(struct device *dev);
+
+/**
+ * iommu_liveupdate_prepare_kexec - Decide which entries stay for the next kernel
+ *
+ * To be called once, before IOMMUs are shut down, when the kexec cannot be called
+ * off any more.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_prepare_kexec(void);
 
 /* For drivers of IOMMUs */
+
+/**
+ * iommu_liveupdate_get_hw - Get the record of an IOMMU that was handed over
+ * @kind:  What struct iommu_hw_ser has as its type, such as IOMMU_SER_INTEL.
+ * @token: What it has as its token.
+ * @phys:  Set to where the record was, which is what the records of devices call
+ *         their IOMMU.
+ * @ser:   Set to the record.
+ *
+ * Context: May sleep.
+ * Return: 0, -ENOENT if there is no such record, or -ENODATA or another error if
+ *         no record was handed over, or none can be read.
+ */
 int iommu_liveupdate_get_hw(u64 kind, u64 token, u64 *phys,
 			    struct iommu_hw_ser *ser);
+
+/**
+ * iommu_liveupdate_get_device - Get the records of a device and of its domain
+ * @iommu_phys: Where the record of the device's IOMMU was.
+ * @index:      The number of the device: those of an IOMMU are counted from 0.
+ * @device:     Set to the record of the device.
+ * @domain:     Set to the record of its domain, or to zeros if there is none.
+ *
+ * Context: May sleep.
+ * Return: 0, or -ENOENT if the IOMMU has no more devices.
+ */
 int iommu_liveupdate_get_device(u64 iommu_phys, u32 index,
 				struct iommu_device_ser *device,
 				struct iommu_domain_ser *domain);
+
+/**
+ * iommu_liveupdate_set_contained - Note that an IOMMU is contained
+ * @kind:  What struct iommu_hw_ser has as its type, such as IOMMU_SER_INTEL.
+ * @token: What it has as its token.
+ *
+ * To be called when this kernel can clear the entries of the IOMMU's incoming
+ * devices from here on, or has cleared all of them.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_set_contained(u64 kind, u64 token);
+
+/**
+ * iommu_liveupdate_free_domain - Prepare to free a domain
+ * @domain: The domain, which nobody uses and which its driver is about to free.
+ *          Nothing happens unless it was handed over.
+ *
+ * Makes the tables of the domain those of this kernel, or takes them from the
+ * domain if they cannot be believed.
+ *
+ * Context: May sleep.
+ */
 void iommu_liveupdate_free_domain(struct iommu_domain *domain);
 
 /* What drivers of IOMMUs have for a device that is not there */
+
+/**
+ * intel_liveupdate_end_device - Clear the entries of a device that is not found
+ * @token: What struct iommu_hw_ser has as the token of the unit.
+ * @bdf:   The bus number (high byte), device and function number of the device.
+ *
+ * The unit does not walk tables of the device afterwards. Nothing happens if the
+ * unit was not adopted.
+ *
+ * Context: May sleep.
+ */
 void intel_liveupdate_end_device(u64 token, u16 bdf);
 
 /* For the above */
+
+/**
+ * iommu_liveupdate_check_group - Ask whether the IOMMU group of a device can go on
+ * @dev:    A device of the group.
+ * @domain: The domain that the device is to be preserved with.
+ *
+ * Context: May sleep. Takes the mutex of the group.
+ * Return:
+ * * %0 - It can.
+ * * %-EINVAL - The group is not attached to @domain, or nobody owns its DMA.
+ * * %-EOPNOTSUPP - A PASID of the group is attached, or a device of it is being
+ *   reset.
+ */
 int iommu_liveupdate_check_group(struct device *dev,
 				 struct iommu_domain *domain);
+
+/**
+ * iommu_liveupdate_transfer_owner - Give DMA of an incoming device to an owner
+ * @dev:   A device of an IOMMU group, whose DMA was handed over.
+ * @owner: The owner, who may claim the DMA of the group then.
+ *
+ * Context: May sleep. Takes the mutex of the group.
+ * Return: 0, -ENODEV if the device has no group, -EPERM if somebody else owns its
+ *         DMA. If it fails, the owner stays who it is.
+ */
 int iommu_liveupdate_transfer_owner(struct device *dev, void *owner);
+
+/**
+ * iommu_liveupdate_release_group - Let go of DMA that was handed over
+ * @dev: A device of an IOMMU group.
+ *
+ * The group is owned until this was called for each incoming device of it.
+ *
+ * Context: May sleep. Takes the mutex of the group.
+ * Return: 0, or -EBUSY if the group is still attached to the domain that was
+ *         handed over, for another owner. Then nothing changes.
+ */
 int iommu_liveupdate_release_group(struct device *dev);
 
 #else

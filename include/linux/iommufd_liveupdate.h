@@ -9,18 +9,17 @@ struct iommufd_device;
 struct liveupdate_session;
 
 /*
- * What drivers that preserve devices ask of iommufd.
- *
- * Documented where it is implemented: drivers/iommu/iommufd/lu_rs/exports.rs.
+ * What drivers that preserve files of devices ask of iommufd.
  */
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE
 
 /**
- * enum iommufd_liveupdate_passage - What becomes of what a device is attached to
- * @IOMMUFD_LIVEUPDATE_ENDS:    It ends, and the device is to be stopped.
- * @IOMMUFD_LIVEUPDATE_STAYS:   It stays as it is, and the device is to be stopped.
- * @IOMMUFD_LIVEUPDATE_GOES_ON: It stays as it is, in the next kernel, too: the
- *                              device may go on doing DMA.
+ * enum iommufd_liveupdate_passage - What a live update does to an attached device
+ * @IOMMUFD_LIVEUPDATE_ENDS:    The device is to be stopped, and its attachment ends.
+ * @IOMMUFD_LIVEUPDATE_STAYS:   The device is to be stopped, and what its HWPT maps
+ *                              stays as it is until the kexec.
+ * @IOMMUFD_LIVEUPDATE_GOES_ON: The page table of the HWPT is preserved: the device
+ *                              may go on doing DMA with it, in the next kernel, too.
  */
 enum iommufd_liveupdate_passage {
 	IOMMUFD_LIVEUPDATE_ENDS,
@@ -28,9 +27,46 @@ enum iommufd_liveupdate_passage {
 	IOMMUFD_LIVEUPDATE_GOES_ON,
 };
 
+/**
+ * iommufd_device_liveupdate_preserve - Preserve what a device does DMA with
+ * @idev:       The device, which stays bound to its iommufd. It is attached to
+ *              nothing else while this runs.
+ * @session:    The session in which the file of the device is being preserved.
+ * @has_pasids: Whether PASIDs of the device are attached.
+ *
+ * To be called from the preserve() callback of a file handler.
+ *
+ * Context: May sleep. Takes the locks of the iommufd.
+ * Return:
+ * * %IOMMUFD_LIVEUPDATE_GOES_ON - The device is attached to a marked HWPT of an
+ *   iommufd that the session preserves. All that its DMA needs is preserved, and the
+ *   device has to stay attached, until iommufd_device_liveupdate_unpreserve() is
+ *   called.
+ * * %IOMMUFD_LIVEUPDATE_STAYS - It is, but the driver of its IOMMU cannot hand over
+ *   page tables. Nothing is preserved for the device.
+ * * %IOMMUFD_LIVEUPDATE_ENDS - The device is not attached, or is attached to an IOAS
+ *   whose automatic HWPT is not marked. Nothing is preserved for the device.
+ * * %-EINVAL - The HWPT is a nested one, or user space made it and did not mark it.
+ * * %-ENOENT - The HWPT is marked, and its iommufd is not preserved in the session.
+ * * %-EBUSY - At this moment, the iommufd is being preserved, an HWPT of it is being
+ *   marked, or a device of the IOMMU group is being attached to something else.
+ * * %-EOPNOTSUPP - PASIDs of the device are attached, or its DMA cannot go on for a
+ *   reason that is in the log.
+ * * %-ENOMEM - Memory is short.
+ *
+ * If it fails, nothing is preserved for the device.
+ */
 int iommufd_device_liveupdate_preserve(struct iommufd_device *idev,
 				       struct liveupdate_session *session,
 				       bool has_pasids);
+
+/**
+ * iommufd_device_liveupdate_unpreserve - Preserve no more what a device does DMA with
+ * @idev: The device, for which iommufd_device_liveupdate_preserve() returned
+ *        IOMMUFD_LIVEUPDATE_GOES_ON. It is attached to the same HWPT as then.
+ *
+ * Context: May sleep. Takes the locks of the iommufd.
+ */
 void iommufd_device_liveupdate_unpreserve(struct iommufd_device *idev);
 
 #endif

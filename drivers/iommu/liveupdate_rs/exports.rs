@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `include/linux/iommu_liveupdate.h`.
+//! What C code calls, which finds it documented in `include/linux/iommu_liveupdate.h`.
 
 use super::{
     apply::{
@@ -25,14 +25,7 @@ use kernel::{
 };
 use zerocopy::FromZeros;
 
-/// Has the files of a handler share the record of what is preserved. May sleep.
-///
-/// To be called before any of these files can be preserved.
-///
-/// # Errors
-///
-/// `EEXIST` if there is another FLB of that name, `ENOSPC` if there are too many FLBs, `ENOMEM` if
-/// memory is short, `EOPNOTSUPP` if the Live Update Orchestrator does not run.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -45,11 +38,11 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_register_flb(
     unsafe { bindings::liveupdate_register_flb(fh, IOMMUS.as_raw()) }
 }
 
-/// Undoes [`iommu_liveupdate_register_flb`]. May sleep.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// It succeeded for this handler.
+/// `fh` is a handler that [`iommu_liveupdate_register_flb`] succeeded for.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_unregister_flb(
     fh: *mut bindings::liveupdate_file_handler,
@@ -58,19 +51,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_unregister_flb(
     unsafe { bindings::liveupdate_unregister_flb(fh, IOMMUS.as_raw()) };
 }
 
-/// Preserves a domain, all tables of it. May sleep.
-///
-/// `handle` is what the next kernel knows it by. From here on nobody may change what the domain maps,
-/// until it is unpreserved.
-///
-/// # Errors
-///
-/// - `ENODEV` if the driver of its IOMMU preserves none.
-/// - `EOPNOTSUPP` if it is not one that can be preserved.
-/// - `EBUSY` if it is preserved already, or if it is tracked which of its pages are written to.
-/// - `ENOENT` if no file is preserved whose handler shares the record.
-/// - `EINTR` if the process is about to be killed, `ERESTARTNOINTR` if a kexec has to go first.
-/// - `ENOMEM` if memory is short.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -91,11 +72,12 @@ pub(crate) unsafe extern "C" fn iommu_preserve_domain(
     })
 }
 
-/// Undoes [`iommu_preserve_domain`]. May sleep, does not fail.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// It succeeded for this domain, and no device is preserved with it.
+/// `domain` is a domain that [`iommu_preserve_domain`] succeeded for, and with which no device is
+/// preserved.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_unpreserve_domain(domain: *mut bindings::iommu_domain) {
     // SAFETY: By function requirement.
@@ -106,17 +88,7 @@ pub(crate) unsafe extern "C" fn iommu_unpreserve_domain(domain: *mut bindings::i
     }
 }
 
-/// Preserves that a device is attached to a domain. May sleep.
-///
-/// # Errors
-///
-/// - `EINVAL` if the domain is not preserved, if the device is not attached to it, or if nobody owns
-///   its DMA.
-/// - `EBUSY` if the device is preserved already.
-/// - `ENODEV` if it has no IOMMU, or the driver of that preserves none.
-/// - `EOPNOTSUPP` if it is one that cannot go on, which is logged.
-/// - `ENOENT` if no file is preserved whose handler shares the record.
-/// - `ENOMEM` if memory is short.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -138,11 +110,11 @@ pub(crate) unsafe extern "C" fn iommu_preserve_device(
     })
 }
 
-/// Undoes [`iommu_preserve_device`]. May sleep, does not fail.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// It succeeded for this domain and this device.
+/// `domain` and `dev` are a domain and a device that [`iommu_preserve_device`] succeeded for.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_unpreserve_device(
     domain: *mut bindings::iommu_domain,
@@ -158,10 +130,7 @@ pub(crate) unsafe extern "C" fn iommu_unpreserve_device(
     }
 }
 
-/// Returns whether a device does not go on, or all in its IOMMU group do, with the same domain. May
-/// sleep.
-///
-/// To be asked when all is preserved that will be: an IOMMU group has one domain, and one owner.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -174,11 +143,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_is_group_whole(
     unsafe { Device::new(dev) }.is_none_or(apply::is_group_whole)
 }
 
-/// Returns whether a device does not go on, or its IOMMU still has for it what was preserved. If not,
-/// that is logged. May sleep.
-///
-/// To be asked before the last moment at which a kexec can be refused: the device would be stopped
-/// afterwards.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -189,13 +154,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_is_unchanged(dev: *mut bindings
     unsafe { Device::new(dev) }.is_none_or(apply::is_unchanged)
 }
 
-/// Ends the passage of a device: nobody owns its DMA for what the previous kernel said. May sleep.
-///
-/// The domain that it had is freed with the last device of it. Does nothing for other devices.
-///
-/// # Errors
-///
-/// `EBUSY` if the device is still attached to that domain, for somebody else.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -213,10 +172,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(
     })
 }
 
-/// Gives the DMA of all devices that had the domain with this handle to an owner, who may claim it.
-/// May sleep.
-///
-/// Devices that are missing, and those that somebody else has, are left alone.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -232,10 +188,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_transfer_domain(handle: u64, ow
     });
 }
 
-/// Returns whether all that the previous kernel handed over can be kept from going on. May sleep.
-///
-/// If not, a device that is not finished is behind an IOMMU that this kernel has no driver for, and
-/// may go on writing to what its domain maps: that memory is not to be given back. It is logged.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -245,10 +198,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_can_end() -> bool {
     apply::can_end()
 }
 
-/// Returns whether an IOMMU may still translate with what was handed over of a device which is not
-/// finished. May sleep.
-///
-/// If so, a line in the log names one such device.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -258,11 +208,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_has_incoming() -> bool {
     apply::has_incoming()
 }
 
-/// Returns whether a device may do DMA that was handed over, and that nobody can stop, as this kernel
-/// did not find it. May sleep.
-///
-/// To be asked before a kexec, which is refused then: IOMMUs keep such a device from memory, and those
-/// of the next kernel would not. A line in the log says what to do.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -272,11 +218,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_has_beyond_reach() -> bool {
     apply::has_beyond_reach()
 }
 
-/// Ends the passage of all devices that had the domain with this handle, as far as nobody did, and
-/// frees its tables if it was restored for none of them. May sleep.
-///
-/// Devices that are found are stopped; the entries of others are taken away. Nothing that was handed
-/// over reaches what the domain maps afterwards, if [`iommu_liveupdate_can_end`] said so before.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -286,8 +228,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_end_domain(handle: u64) {
     apply::end(Which::At(handle));
 }
 
-/// Does the same as [`iommu_liveupdate_end_domain`] for all domains of an owner, who got them by
-/// [`iommu_liveupdate_transfer_domain`]. May sleep.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -299,8 +240,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_end_owner(owner: *mut c_void) {
     }
 }
 
-/// Does the same as [`iommu_liveupdate_end_domain`] for all devices that are not found, whatever domain
-/// they had: it is not known any more. May sleep.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -310,9 +250,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_end_lost() {
     apply::end(Which::Lost);
 }
 
-/// Notes that what an IOMMU has of devices that were handed over can be taken away, or was. May sleep.
-///
-/// `kind` and `token` are what its record is known by.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -322,9 +260,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_set_contained(kind: u64, token:
     apply::set_contained(kind, token);
 }
 
-/// Keeps a device from doing DMA, which its new owner has not set up. May sleep.
-///
-/// Ports and bridges are left alone.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -337,8 +273,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_stop(dev: *mut bindings::device
     }
 }
 
-/// Returns whether the previous kernel preserved the translations of a device, which is not finished.
-/// May sleep.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -349,11 +284,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_was_preserved(dev: *mut binding
     unsafe { Device::new(dev) }.is_some_and(apply::was_preserved)
 }
 
-/// Returns the domain that a device had, for it to be attached to as its first one. May sleep.
-///
-/// # Errors
-///
-/// Any, as an error pointer: what was handed over cannot be used.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -371,7 +302,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_restore(
     }
 }
 
-/// Takes away what was handed over for a device, and stops it. May sleep.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -384,7 +315,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_block(dev: *mut bindings::devic
     }
 }
 
-/// Notes what goes on when IOMMUs are shut down. May sleep; the kexec cannot be called off any more.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -394,11 +325,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_prepare_kexec() {
     apply::prepare_kexec();
 }
 
-/// Gets what the previous kernel says of an IOMMU, and what others call that. May sleep.
-///
-/// # Errors
-///
-/// `ENOENT` if it says nothing, `ENODATA` or others if there is nothing at all.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -421,14 +348,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_get_hw(
     })
 }
 
-/// Gets what the previous kernel says of a device and its domain. May sleep.
-///
-/// `iommu_phys` is what the IOMMU that the device is behind is called. Its devices have numbers from 0
-/// on. If nothing is said of the domain, its record is a free one.
-///
-/// # Errors
-///
-/// `ENOENT` if there are no more devices.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -457,7 +377,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_get_device(
     })
 }
 
-/// Prepares to free a domain, which nobody uses. May sleep.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///

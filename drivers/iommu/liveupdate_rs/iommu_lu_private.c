@@ -13,8 +13,6 @@
 #include "../iommu-pages.h"
 #include "iommu_lu_private.h"
 
-/* What the Rust code needs of macros and of the layout of page tables. */
-
 bool iommu_liveupdate_is_pci(const struct device *dev)
 {
 	return dev_is_pci(dev);
@@ -38,7 +36,6 @@ static void set_top(struct iommu_domain *domain, void *top)
 	WRITE_ONCE(common->top_of_table, (uintptr_t)top | level);
 }
 
-/* Have a new @domain begin with a table that was handed over. */
 void iommu_liveupdate_set_top(struct iommu_domain *domain, phys_addr_t top)
 {
 	uintptr_t old = to_common(domain)->top_of_table & ~(uintptr_t)PT_TOP_LEVEL_MASK;
@@ -47,7 +44,6 @@ void iommu_liveupdate_set_top(struct iommu_domain *domain, phys_addr_t top)
 	set_top(domain, phys_to_virt(top));
 }
 
-/* Have @domain, which is about to be freed, forget tables that cannot be. */
 void iommu_liveupdate_forget_tables(struct iommu_domain *domain)
 {
 	void *top = iommu_alloc_pages_sz(GFP_KERNEL | __GFP_NOFAIL, SZ_4K);
@@ -55,7 +51,6 @@ void iommu_liveupdate_forget_tables(struct iommu_domain *domain)
 	set_top(domain, top);
 }
 
-/* Count pages that were handed over, before they are ours, at those at @virt */
 void iommu_liveupdate_account(void *virt, long pgcnt)
 {
 	struct folio *folio = virt_to_folio(virt);
@@ -64,14 +59,12 @@ void iommu_liveupdate_account(void *virt, long pgcnt)
 	lruvec_stat_mod_folio(folio, NR_SECONDARY_PAGETABLE, pgcnt);
 }
 
-/* Have pages at @virt be as if iommu_alloc_pages_node_sz() had made them */
 void iommu_liveupdate_restored(void *virt, bool incoherent)
 {
 	virt_to_ioptdesc(virt)->incoherent = incoherent;
 	iommu_liveupdate_account(virt, folio_nr_pages(virt_to_folio(virt)));
 }
 
-/* Free pages at @virt for which iommu_liveupdate_restored() was called */
 void iommu_liveupdate_free_restored(void *virt)
 {
 	iommu_free_pages(virt);

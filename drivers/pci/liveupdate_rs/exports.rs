@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `include/linux/pci_liveupdate.h`.
+//! What C code calls, which finds it documented in `include/linux/pci_liveupdate.h`.
 
 use super::{
     apply::{
@@ -130,18 +130,7 @@ mod sleep {
     }
 }
 
-/// Has the files of a handler share the records of preserved PCI devices.
-///
-/// To be called after the handler was registered and before any file is preserved with it. May
-/// sleep.
-///
-/// # Errors
-///
-/// - `EOPNOTSUPP` if the Live Update Orchestrator does not run.
-/// - `EEXIST` if it was called for this handler before, or if there is another FLB of that name.
-/// - `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short.
-///
-/// Then nothing is registered.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -169,9 +158,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
     })
 }
 
-/// Undoes [`pci_liveupdate_register_flb`]. May sleep.
-///
-/// Unregistering the handler does so, too.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -186,27 +173,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unregister_flb(
     }
 }
 
-/// Preserves a device, and with it the bridges above it.
-///
-/// To be called from the `preserve` callback of a handler that shares the record. May sleep. The
-/// caller keeps the device from going away until it is unpreserved. `data` is what the handler hands
-/// over for the file, and tells it from others: it does not change, and no other file has it.
-///
-/// # Errors
-///
-/// Nothing changes, with
-///
-/// - `EINVAL` for a virtual function, if the driver of the device declares no format in
-///   `liveupdate_compatible`, or if ACS of the device or a bridge above it is enabled by
-///   device-specific code,
-/// - `EBUSY` if the device is preserved already, or somebody binds, resets or configures it just now,
-///   or the machine is being put to sleep,
-/// - `ENOENT` if no file is being preserved,
-/// - `EOPNOTSUPP` if virtual functions of the device are enabled, or if the Live Update Orchestrator
-///   does not run,
-/// - `EOVERFLOW` if too many devices below one bridge are preserved,
-/// - `ENOSPC` if too many devices are preserved,
-/// - `ENOMEM` if memory is short.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -253,7 +220,7 @@ unsafe fn format(name: *const c_char) -> Option<Format> {
     Format::new(unsafe { CStr::from_char_ptr(name) }.to_bytes())
 }
 
-/// Undoes [`pci_liveupdate_preserve`]. May sleep, does not fail.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -268,11 +235,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unpreserve(dev: *mut bindings::pc
     }
 }
 
-/// Ends the passage of a device that the previous kernel preserved, and of the bridges above it
-/// that no other such device needs.
-///
-/// To be called from the `finish` callback of a handler that shares the record. May sleep. Does
-/// nothing for a device that was not preserved or that was finished.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -287,8 +250,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_finish(dev: *mut bindings::pci_de
     }
 }
 
-/// Returns whether a device, or one below a bridge, was preserved by the previous kernel and is not
-/// finished yet. May sleep.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -299,8 +261,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming(dev: *mut bindings::p
     apply::is_incoming(unsafe { lu_pci::from_raw(dev) })
 }
 
-/// Returns whether a device, or one below a bridge, is preserved for the next kernel, or was preserved
-/// by the previous kernel and is not finished yet. May sleep.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -311,11 +272,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_is_preserved(dev: *mut bindings::
     apply::is_preserved(unsafe { lu_pci::from_raw(dev) })
 }
 
-/// Returns whether a device was preserved by the previous kernel with the file that has this data,
-/// and is not finished yet. May sleep.
-///
-/// What one file's record says does not get at the device of another file that way. If the previous
-/// kernel did not write down the files, it is so for each device that was preserved for its own sake.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -329,11 +286,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_is_incoming_for(
     apply::belongs_to(unsafe { lu_pci::from_raw(dev) }, data)
 }
 
-/// Returns whether a driver that knows this format may bind to a device, as [`pci_liveupdate_bind`]
-/// decides it. May sleep.
-///
-/// Tells a device that waits for its driver from one that gets none before it is finished: what the
-/// previous kernel says of that one cannot be believed, or names another format.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -352,17 +305,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_may_bind(
     apply::may_bind(device, format)
 }
 
-/// Stops a device that the previous kernel preserved and that has no driver, and ends its passage: for the
-/// administrator, when nothing else is there that could.
-///
-/// The device does no DMA afterwards. It is reset if it can be, its IOMMU loses what was handed over of it,
-/// and it is an ordinary device. Its file cannot be retrieved any more. May sleep.
-///
-/// # Errors
-///
-/// - `ENOENT` if the device was not preserved, or is finished.
-/// - `EBUSY` if a driver is bound to it, which is then to be unbound first, or if its IOMMU group is in use:
-///   it is stopped then, and remains preserved.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -375,10 +318,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_end(dev: *mut bindings::pci_dev) 
     from_result(|| apply::end(device).map(|()| 0))
 }
 
-/// Returns whether a device is there that the previous kernel preserved, and that is not finished. May
-/// sleep.
-///
-/// Bridges do not count. One such device is named in the log.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -388,10 +328,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_has_incoming() -> bool {
     apply::has_incoming()
 }
 
-/// Returns whether the previous kernel preserved devices, or may have. May sleep.
-///
-/// Once it is so it remains so, though all of them are finished: the addresses of devices, and where
-/// their resources are, are not to change for those who use them.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -401,10 +338,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_had_incoming() -> bool {
     apply::had_incoming()
 }
 
-/// Returns whether a bridge that has no bus numbers is to get none, and says so.
-///
-/// That is so for a bridge that was preserved and lost them, and for others on its bus, which might
-/// get those that it had. May sleep. The caller keeps buses from being added or removed.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -417,17 +351,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_refuse_bus_numbers(
     apply::refuse_bus_numbers(unsafe { lu_pci::from_raw(dev) })
 }
 
-/// Decides whether all devices on a bus, and below it, may be reset.
-///
-/// To be called before anything is done to them, for whoever asks: the line in the log that says why
-/// not is rate-limited. A device that goes on doing DMA in this kernel would be stopped, and its owner
-/// does not have it yet. May sleep. The caller keeps the bus from going away; it may hold locks of
-/// devices.
-///
-/// # Errors
-///
-/// `EBUSY` if there is a device that was preserved, is not finished, and that its owner did not open
-/// yet.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -440,12 +364,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_check_reset(bus: *mut bindings::p
     from_result(|| bus.map_or(Ok(()), apply::check_reset).map(|()| 0))
 }
 
-/// Looks which BARs and windows of what was preserved this kernel could not claim.
-///
-/// A device that has some is stopped and quarantined, which the log says. Nobody else gets the
-/// addresses, which the device goes on answering at: they are reserved for good.
-///
-/// To be called when resources were claimed, before any are assigned. May sleep.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -455,7 +374,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_check_resources() {
     apply::check_resources();
 }
 
-/// Notes that a device was found. Called once for each, before any driver can match. May sleep.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -471,27 +390,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     }
 }
 
-/// Has a device that is preserved go on doing DMA across the kexec.
-///
-/// Neither it nor the bridges above it lose bus mastering then when devices are shut down, and the
-/// next kernel leaves it on. To be called by whoever hands over all that the device does DMA with:
-/// what the device writes to otherwise is anybody's. The driver of the device does not stop it in its
-/// `shutdown` callback then. May sleep.
-///
-/// It is stopped all the same if the kernel that is booted does not declare that it takes devices
-/// over, see `liveupdate_stops_devices()`.
-///
-/// Ends when the device is unpreserved.
-///
-/// # Errors
-///
-/// Nothing changes, with
-///
-/// - `ENOENT` if the device is not preserved,
-/// - `EBUSY` if it goes on already,
-/// - `EOPNOTSUPP` if the next kernel would write to its registers, since they cannot be described,
-/// - `EOVERFLOW` if there are too many such devices below one bridge,
-/// - `ENOMEM` if memory is short.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -506,7 +405,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_keep_mastering(
     from_result(|| apply::keep_mastering(device).map(|()| 0))
 }
 
-/// Undoes [`pci_liveupdate_keep_mastering`]. May sleep, does not fail.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -521,10 +420,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_stop_mastering(dev: *mut bindings
     }
 }
 
-/// Returns whether a device, or one below a bridge, goes on doing DMA across the kexec. May sleep.
-///
-/// To be asked when devices are shut down, as what is booted is known then. From the first time on
-/// that it declares too little, no device does, nor is one handed over that does.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -537,18 +433,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_keeps_mastering(
     apply::keeps_mastering(unsafe { lu_pci::from_raw(dev) })
 }
 
-/// Counts a preserved device as frozen, for a kexec that takes it along.
-///
-/// To be called from the `freeze` callback of a handler that shares the record, once for each device
-/// that it preserved, when nothing else is in the way of the kexec. No PCI device is added or removed
-/// once all devices are frozen, and mostly from the first one on: `pci_lock_rescan_remove()` waits
-/// until the kexec proceeds or all devices are unfrozen. May sleep, for a second if somebody adds or
-/// removes devices.
-///
-/// # Errors
-///
-/// `EBUSY` if all other preserved devices are frozen, and somebody adds or removes devices; `ENOENT`
-/// if no device is preserved. Then the device does not count.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -558,7 +443,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_freeze() -> c_int {
     from_result(|| apply::freeze().map(|()| 0))
 }
 
-/// Undoes [`pci_liveupdate_freeze`], if it succeeded. Does not sleep, and does not fail.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -568,11 +453,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_unfreeze() {
     apply::unfreeze();
 }
 
-/// Returns whether a kexec that takes devices along cannot be called off any more. In any context.
-///
-/// From then on, whoever has `pci_lock_rescan_remove()` does not remove devices, nor cut the power of
-/// their slots: files of some devices stay open, so that removal would not end, and the next kernel
-/// expects the devices where they are. Virtual functions can be removed, as they are not preserved.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -582,10 +463,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_proceeds() -> bool {
     apply::proceeds()
 }
 
-/// Lets a device that was preserved be written to: its next owner has it from here on.
-///
-/// To be called once its file was retrieved, or before the device is reset if nobody retrieves it.
-/// Does nothing for other devices. In any context.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -596,7 +474,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_take_over(dev: *mut bindings::pci
     apply::take_over(unsafe { lu_pci::from_raw(dev) });
 }
 
-/// Frees what is kept of a device that is about to be freed itself.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -607,7 +485,7 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_release_device(dev: *mut bindin
     unsafe { ffi::release(dev) };
 }
 
-/// Returns whether a device was preserved and its registers are to stay as they are. In any context.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -618,12 +496,7 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_is_held(dev: *const bindings::p
     apply::is_held(unsafe { lu_pci::from_raw(dev.cast_mut()) })
 }
 
-/// Returns whether a write to configuration space is not to be done. In any context.
-///
-/// That is so for a device that was preserved and has no new owner yet, and for a bridge above it
-/// unless a service of the bridge needs it; and for neither if it gives a register back what that
-/// lost. `value` is what is to be written to the `size` bytes at `offset`. A write that is dropped is
-/// traced and counted.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -653,11 +526,7 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_drops_write(
     )
 }
 
-/// Gets what writing all ones to a register would tell, or the like, from what the previous kernel
-/// handed over. In any context.
-///
-/// Returns false, and leaves `value` alone, unless the device is one whose registers cannot be
-/// written to. See `struct pci_probe_ser` for the registers, and what is known of them.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -684,10 +553,7 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_probed(
     true
 }
 
-/// Sets the ACS controls of a device that was preserved, or of a bridge above it, to what they were
-/// when it was found: also after a reset, and after it was finished. In any context.
-///
-/// Returns false, and does nothing, for all others and for those without such controls.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -698,9 +564,7 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_adopts_acs(dev: *mut bindings::
     apply::adopt_acs(unsafe { lu_pci::from_raw(dev) })
 }
 
-/// Leaves ARI Forwarding as it is on a bridge that was preserved, and notes whether it is on.
-///
-/// Returns false, and does nothing, for all other bridges. In any context.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -713,15 +577,7 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_adopts_ari(
     apply::adopt_ari(unsafe { lu_pci::from_raw(bridge) })
 }
 
-/// Decides whether a driver may bind to a device. Asked before it is probed. May sleep.
-///
-/// `compatible` is the format of preserved devices that the driver knows, or null. A device that was
-/// preserved is kept out of low power states from here on, until it is finished.
-///
-/// # Errors
-///
-/// `EBUSY` if the previous kernel preserved the device in another format, or if what it says of the
-/// device cannot be believed.
+/// See `include/linux/pci_liveupdate.h`.
 ///
 /// # Safety
 ///

@@ -33,18 +33,6 @@ static struct pci_bus *bus_towards(struct list_head *buses, int domain,
 	return found;
 }
 
-/**
- * pci_liveupdate_find - Find a device by its address.
- * @domain: The domain (segment).
- * @busnr:  The bus number.
- * @devfn:  The device and function number.
- *
- * Does what pci_get_domain_bus_and_slot() does, which looks at each device that
- * there is: here, a bridge says what is below it.
- *
- * Context: May sleep.
- * Return: The device, which the caller must pci_dev_put(), or NULL.
- */
 struct pci_dev *pci_liveupdate_find(int domain, unsigned int busnr,
 				    unsigned int devfn)
 {
@@ -88,16 +76,6 @@ bool pci_liveupdate_has_specific_acs(struct pci_dev *dev)
 	return pci_dev_has_specific_acs(dev);
 }
 
-/**
- * pci_liveupdate_trylock_rescan_remove - Keep PCI devices from coming and going.
- *
- * For a reboot, which has the lock while it freezes one file after the other. The
- * locks that it takes for that are also held by others who wait for this one, but
- * never while there is a reboot: LUO keeps them out. Lockdep does not know that,
- * and is told that nobody has the lock, as is done for filesystems that are frozen.
- *
- * Return: Whether the caller has the lock, which nobody had.
- */
 bool pci_liveupdate_trylock_rescan_remove(void)
 {
 	if (!mutex_trylock(&pci_rescan_remove_lock))
@@ -107,11 +85,6 @@ bool pci_liveupdate_trylock_rescan_remove(void)
 	return true;
 }
 
-/**
- * pci_liveupdate_unlock_rescan_remove - Let PCI devices come and go again.
- *
- * Context: The task that pci_liveupdate_trylock_rescan_remove() succeeded for.
- */
 void pci_liveupdate_unlock_rescan_remove(void)
 {
 	mutex_acquire(&pci_rescan_remove_lock.dep_map, 0, 1, _THIS_IP_);

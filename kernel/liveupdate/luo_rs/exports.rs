@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `include/linux/liveupdate_image.h` and `include/linux/liveupdate_devices.h`.
+//! What C code calls, which finds it documented in `include/linux/liveupdate_image.h` and
+//! `include/linux/liveupdate_devices.h`.
 
 use super::{
     apply,
@@ -11,11 +12,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Notes with an image what it declares to take over.
-///
-/// To be called by the loader of images of a format that has declarations, which has checked that the
-/// image is of that format. Notes nothing if there is no hand-over that comes with the image, as for
-/// one that is booted after a crash. Does not sleep.
+/// See `include/linux/liveupdate_image.h`.
 ///
 /// # Safety
 ///
@@ -31,12 +28,7 @@ pub(crate) unsafe extern "C" fn liveupdate_read_image(image: *mut bindings::kima
     }
 }
 
-/// Returns whether devices are to be stopped that would go on running across the kexec, since the
-/// kernel that is booted does not take them over.
-///
-/// To be called when devices are shut down. The first time that it is so, a line in the log says what
-/// is missing. False while no kexec is certain to happen: another image may be loaded until then. In
-/// any context.
+/// See `include/linux/liveupdate_image.h`.
 ///
 /// # Safety
 ///
@@ -46,14 +38,7 @@ pub(crate) unsafe extern "C" fn liveupdate_stops_devices() -> bool {
     apply::stops_devices()
 }
 
-/// Returns whether no device that the previous kernel handed over reaches memory that was handed over.
-///
-/// To be asked before memory is given back that a file without handler may have had a device write to.
-/// It is so once each device that is there was finished, or stopped with `liveupdate_stop` in sysfs.
-/// IOMMUs lose what was handed over of devices that are not there. If not, a line in the log names what
-/// is left. May sleep.
-///
-/// False in a kernel without `CONFIG_PCI_LIVEUPDATE`, which knows of no devices.
+/// See `include/linux/liveupdate_devices.h`.
 ///
 /// # Safety
 ///
@@ -63,11 +48,7 @@ pub(crate) unsafe extern "C" fn liveupdate_devices_ended() -> bool {
     apply::devices_ended()
 }
 
-/// Returns whether a device that the previous kernel handed over would be free to do DMA anywhere in
-/// the next one. May sleep.
-///
-/// To be asked while a kexec can be refused. It is so if this kernel never found the device, and so
-/// cannot stop it. A line in the log says what to do.
+/// See `include/linux/liveupdate_devices.h`.
 ///
 /// # Safety
 ///

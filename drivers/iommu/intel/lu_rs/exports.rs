@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `intel_lu.h`.
+//! What C code calls, which finds it documented in `intel_lu.h`.
 
 use super::{
     apply,
@@ -27,10 +27,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Adopts a unit as the previous kernel left it. May sleep.
-///
-/// Returns false, and changes nothing, if it cannot be adopted. Then translation is to be turned off,
-/// but not before [`intel_liveupdate_stop_devices`].
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -41,7 +38,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_adopt(iommu: *mut bindings::int
     unsafe { Unit::new(iommu) }.is_some_and(apply::adopt)
 }
 
-/// Returns whether a unit was adopted, and so has its root table.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -54,13 +51,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_is_adopted(
     unsafe { Unit::new(iommu.cast_mut()) }.is_some_and(apply::is_adopted)
 }
 
-/// Stops all devices behind a unit that translates, and is about not to. May sleep.
-///
-/// Returns whether translation may be turned off. If not, the previous kernel let a device go on that
-/// this kernel did not find, and cannot stop: the unit lets nothing through any more, and is to stay
-/// as it is. What was adopted with the unit is not taken over any more.
-///
-/// Returns true, and does nothing, in a kernel that saves the memory of a crashed one.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -73,10 +64,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_stop_devices(
     unsafe { Unit::new(iommu) }.is_none_or(apply::stop_devices)
 }
 
-/// Takes away what was handed over of a device that this kernel did not find. May sleep.
-///
-/// `token` is what its unit is known by, `bdf` the device's bus, device and function number. The unit
-/// walks nothing of it afterwards. Does nothing if it was not adopted.
+/// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -86,11 +74,11 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_end_device(token: u64, bdf: u16
     ffi::with_unit(token, |unit| apply::end_device(unit, bdf));
 }
 
-/// Gets the PASID directory that was handed over for a device, if there is one. May sleep.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
-/// `info` is what the driver has of a device that is being probed, and `table` can be written to.
+/// `info` is what the driver knows of a device that is being probed, and `table` can be written to.
 #[export]
 pub(crate) unsafe extern "C" fn intel_liveupdate_pasid_table(
     info: *mut bindings::device_domain_info,
@@ -115,11 +103,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_pasid_table(
     true
 }
 
-/// Attaches a device to the domain that it had in the previous kernel: everything is in place. May
-/// sleep.
-///
-/// Returns false if the device was not handed over, or was attached to something since. `ret` is
-/// where an error goes if something is not in place.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -154,9 +138,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_attach(
     true
 }
 
-/// Leaves a unit translating for the next kernel, if something behind it goes on.
-///
-/// Only what was kept for that stays. Returns false, and does nothing, for other units.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -169,7 +151,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_shutdown(
     unsafe { Unit::new(iommu) }.is_some_and(apply::shutdown)
 }
 
-/// Has the interrupt remapping table of a unit drop all messages without reporting that.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -182,7 +164,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_quiet_irtes(iommu: *mut binding
     }
 }
 
-/// Preserves the tables of the unit that a device is behind.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -207,11 +189,12 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_iommu(
     })
 }
 
-/// Undoes it.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device that is behind a unit, and `ser` what was written then.
+/// `dev` is a device that is behind a unit, and `ser` the record that
+/// [`intel_liveupdate_preserve_iommu`] wrote for the unit.
 #[export]
 pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_iommu(
     dev: *mut bindings::device,
@@ -226,14 +209,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_iommu(
     }
 }
 
-/// Preserves what the unit has of a device alone, and has the domain keep its tag.
-///
-/// # Errors
-///
-/// - `EINVAL` if the device is not attached to the domain, or that is attached to more.
-/// - `EOPNOTSUPP` if it is one that cannot go on, which is logged.
-/// - `EBUSY` if it is tracked which pages of the domain are written to.
-/// - `ENOMEM` if memory is short.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -270,7 +246,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_device(
     })
 }
 
-/// Undoes it.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -287,16 +263,12 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_device(
     unsafe { HeldTag::release(dev, domain) };
 }
 
-/// Checks that a unit has for a device what was preserved. May sleep.
-///
-/// # Errors
-///
-/// `EINVAL` if it has not, which is logged, `ENOMEM` if memory is short.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device that is behind a unit, and was preserved; the others are what is preserved of
-/// it and of its domain.
+/// `dev` is a preserved device that is behind a unit; `device` and `domain` are the records of the
+/// device and of its domain.
 #[export]
 pub(crate) unsafe extern "C" fn intel_liveupdate_check_device(
     dev: *mut bindings::device,
@@ -316,16 +288,12 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_check_device(
     })
 }
 
-/// Has a device keep its entries when its unit is shut down, if they are what was preserved.
-///
-/// # Errors
-///
-/// `EINVAL` if they are not, `ENOMEM` if memory is short.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device that is behind a unit, and was preserved; the others are what is preserved of
-/// it, of its domain, and of the unit.
+/// `dev` is a preserved device that is behind a unit; `device`, `domain` and `iommu` are the records
+/// of the device, of its domain and of the unit.
 #[export]
 pub(crate) unsafe extern "C" fn intel_liveupdate_keep_device(
     dev: *mut bindings::device,
@@ -348,7 +316,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_keep_device(
     })
 }
 
-/// Prepares to attach a device to the domain that it had.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///
@@ -370,7 +338,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_restore_device(
     })
 }
 
-/// Takes away what was handed over of a device.
+/// See `intel_lu.h`.
 ///
 /// # Safety
 ///

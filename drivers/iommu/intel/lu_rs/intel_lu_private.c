@@ -30,7 +30,6 @@ const struct iommu_liveupdate_ops intel_liveupdate_ops = {
 	.release_domain		= intel_liveupdate_release_domain,
 };
 
-/* Whether firmware wants memory mapped for anything behind @iommu */
 bool intel_liveupdate_has_reserved(struct intel_iommu *iommu)
 {
 	struct pci_dev *pdev = NULL;
@@ -45,7 +44,6 @@ bool intel_liveupdate_has_reserved(struct intel_iommu *iommu)
 	return false;
 }
 
-/* Fills @to with what matters of @dev, attached to @domain or not. */
 void intel_liveupdate_look_at(struct device *dev, struct iommu_domain *domain,
 			      struct intel_liveupdate_device *to)
 {
@@ -76,7 +74,6 @@ struct intel_iommu *intel_liveupdate_iommu_of(struct pci_dev *pdev)
 	return drhd ? drhd->iommu : NULL;
 }
 
-/* Whether DMA would get through to memory once @iommu stops translating */
 bool intel_liveupdate_must_stop(struct intel_iommu *iommu)
 {
 	return !is_kdump_kernel() && intel_liveupdate_translates(iommu);
@@ -111,7 +108,6 @@ void *intel_liveupdate_irq_table(struct intel_iommu *iommu)
 	return NULL;
 }
 
-/* Has @iommu go on with the root table that it has. */
 void intel_liveupdate_adopted(struct intel_iommu *iommu, void *root)
 {
 	iommu->root_entry = root;
@@ -134,11 +130,6 @@ void intel_liveupdate_give_back_did(struct intel_iommu *iommu, u16 did)
 	ida_free(&iommu->domain_ida, did);
 }
 
-/*
- * Has @domain use a reserved @did when it is first attached behind @iommu, and keep
- * it until @domain is freed: there may be devices with entries that have it, and are
- * not found yet.
- */
 int intel_liveupdate_set_did(struct iommu_domain *domain,
 			     struct intel_iommu *iommu, u16 did)
 {
@@ -166,10 +157,6 @@ int intel_liveupdate_set_did(struct iommu_domain *domain,
 	return ret;
 }
 
-/*
- * Has @domain keep its ID behind the IOMMU of @dev, whether @dev is attached or
- * not: while it is reset, it is not.
- */
 int intel_liveupdate_hold_did(struct device *dev, struct iommu_domain *domain)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
@@ -177,7 +164,6 @@ int intel_liveupdate_hold_did(struct device *dev, struct iommu_domain *domain)
 	return domain_attach_iommu(to_dmar_domain(domain), info->iommu);
 }
 
-/* Undoes intel_liveupdate_hold_did(). */
 void intel_liveupdate_release_did(struct device *dev,
 				  struct iommu_domain *domain)
 {
@@ -186,7 +172,6 @@ void intel_liveupdate_release_did(struct device *dev,
 	domain_detach_iommu(to_dmar_domain(domain), info->iommu);
 }
 
-/* Gives back what intel_liveupdate_set_did() had @domain keep. */
 void intel_liveupdate_release_domain(struct iommu_domain *domain)
 {
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
@@ -202,7 +187,6 @@ void intel_liveupdate_flush_cache(struct intel_iommu *iommu, void *addr, int siz
 	__iommu_flush_cache(iommu, addr, size);
 }
 
-/* In any context. Waits for the unit. */
 void intel_liveupdate_flush_all(struct intel_iommu *iommu)
 {
 	iommu_flush_write_buffer(iommu);
@@ -212,11 +196,6 @@ void intel_liveupdate_flush_all(struct intel_iommu *iommu)
 	iommu->flush.flush_iotlb(iommu, 0, 0, 0, DMA_TLB_GLOBAL_FLUSH);
 }
 
-/*
- * Has @iommu, which this kernel does not use, read its tables again, and raise no
- * interrupts for the faults that come of that. It may be in another mode than it
- * would be in here.
- */
 void intel_liveupdate_forget_entries(struct intel_iommu *iommu)
 {
 	if (!iommu->flush.flush_context)
@@ -228,7 +207,6 @@ void intel_liveupdate_forget_entries(struct intel_iommu *iommu)
 		qi_flush_pasid_cache(iommu, 0, QI_PC_GLOBAL, 0);
 }
 
-/* The unit that devices call @token, or NULL */
 struct intel_iommu *intel_liveupdate_find(u64 token)
 {
 	struct dmar_drhd_unit *drhd;
@@ -241,19 +219,16 @@ struct intel_iommu *intel_liveupdate_find(u64 token)
 	return NULL;
 }
 
-/* In any context. Waits for the unit. */
 void intel_liveupdate_flush_irtes(struct intel_iommu *iommu)
 {
 	qi_global_iec(iommu);
 }
 
-/* In any context. What is left would be taken for a fault of the next kernel's. */
 void intel_liveupdate_report_faults(struct intel_iommu *iommu)
 {
 	dmar_fault(iommu->irq, iommu);
 }
 
-/* In any context. */
 void intel_liveupdate_stop_page_requests(struct intel_iommu *iommu)
 {
 	if (!ecap_prs(iommu->ecap))
@@ -302,7 +277,6 @@ int intel_liveupdate_describe_domain(struct iommu_domain *domain,
 	return 0;
 }
 
-/* A domain of the stage and the shape that @ser says. Its tables are new. */
 struct iommu_domain *intel_liveupdate_restore_domain(struct device *dev,
 						     const struct iommu_domain_ser *ser)
 {
@@ -344,10 +318,6 @@ struct iommu_domain *intel_liveupdate_restore_domain(struct device *dev,
 	return domain;
 }
 
-/*
- * Whether the next kernel can make a domain like that in @ser for @dev, which it
- * may find before others that have the same one.
- */
 int intel_liveupdate_try_domain(struct device *dev,
 				const struct iommu_domain_ser *ser)
 {
@@ -360,7 +330,6 @@ int intel_liveupdate_try_domain(struct device *dev,
 	return 0;
 }
 
-/* Clears the entries of @dev, whoever made them. */
 void intel_liveupdate_clear_entries(struct device *dev)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `iommufd_lu.h`, `include/linux/iommufd_liveupdate.h`.
+//! What C code calls, which finds it documented in `iommufd_lu.h` and
+//! `include/linux/iommufd_liveupdate.h`.
 
 use super::{
     apply::{
@@ -21,11 +22,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Lets iommufds be preserved and retrieved.
-///
-/// To be called when iommufds can be opened. May sleep. If that is not possible, they can be used as
-/// if there were no live update; the reason is logged, unless it is that the Live Update
-/// Orchestrator does not run.
+/// See `iommufd_lu.h`.
 ///
 /// # Safety
 ///
@@ -39,7 +36,7 @@ pub(crate) unsafe extern "C" fn iommufd_liveupdate_init() {
     }
 }
 
-/// Undoes [`iommufd_liveupdate_init`]. May sleep.
+/// See `iommufd_lu.h`.
 ///
 /// # Safety
 ///
@@ -49,9 +46,7 @@ pub(crate) unsafe extern "C" fn iommufd_liveupdate_exit() {
     apply::unregister();
 }
 
-/// Marks an HWPT: `IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE`. May sleep.
-///
-/// Returns 0, or the errors that `include/uapi/linux/iommufd.h` lists. Then nothing changes.
+/// See `iommufd_lu.h`.
 ///
 /// # Safety
 ///
@@ -71,9 +66,7 @@ pub(crate) unsafe extern "C" fn iommufd_hwpt_liveupdate_mark_preserve(
     })
 }
 
-/// Undoes that: `IOMMU_HWPT_LIVEUPDATE_UNMARK_PRESERVE`. May sleep.
-///
-/// Returns 0, or the errors that `include/uapi/linux/iommufd.h` lists. Then nothing changes.
+/// See `iommufd_lu.h`.
 ///
 /// # Safety
 ///
@@ -93,25 +86,7 @@ pub(crate) unsafe extern "C" fn iommufd_hwpt_liveupdate_unmark_preserve(
     })
 }
 
-/// Asks what becomes of what a device is attached to, which is to be preserved in a session. May
-/// sleep; takes the locks of the iommufd.
-///
-/// Returns
-///
-/// - `IOMMUFD_LIVEUPDATE_GOES_ON` if it is a marked HWPT, of an iommufd that the session preserves:
-///   what the device is attached to has to stay as it is, and all that its DMA needs of the IOMMU is
-///   handed over until [`iommufd_device_liveupdate_unpreserve`] is called,
-/// - `IOMMUFD_LIVEUPDATE_STAYS` if it is one, and the driver of its IOMMU cannot hand it over: the
-///   device is to be stopped,
-/// - `IOMMUFD_LIVEUPDATE_ENDS` if it is not attached, or to an IOAS whose automatic HWPT is not
-///   marked: the device goes through the live update without,
-/// - `-EINVAL` if it is an HWPT that user space made and did not mark, or a nested one,
-/// - `-ENOENT` if it is marked, and its iommufd not preserved in this session,
-/// - `-EBUSY` if the iommufd is being preserved, an HWPT of it marked, or a device of the group
-///   attached to something else, at this moment,
-/// - `-EOPNOTSUPP` if PASIDs of the device are attached (`has_pasids`), or if its DMA cannot go on
-///   for a reason that the IOMMU core or driver logs,
-/// - `-ENOMEM` if memory is short.
+/// See `include/linux/iommufd_liveupdate.h`.
 ///
 /// # Safety
 ///
@@ -141,8 +116,7 @@ pub(crate) unsafe extern "C" fn iommufd_device_liveupdate_preserve(
     })
 }
 
-/// Undoes [`iommufd_device_liveupdate_preserve`], if it returned `IOMMUFD_LIVEUPDATE_GOES_ON`. May
-/// sleep, does not fail.
+/// See `include/linux/iommufd_liveupdate.h`.
 ///
 /// # Safety
 ///

@@ -39,16 +39,6 @@ iommufd_liveupdate_lock_auto_hwpt(struct iommufd_ctx *ictx,
 	return found;
 }
 
-/**
- * iommufd_liveupdate_lock_hwpt - Find the HWPT that user space names.
- * @ictx: The iommufd.
- * @id:   The ID of the HWPT, or of an IOAS with one automatic HWPT.
- *
- * Context: An ioctl. May sleep. iommufd_liveupdate_unlock_hwpt() is to be called
- *          before it ends.
- * Return: The HWPT; -EINVAL if it is nested, -ENOTUNIQ if the IOAS has several
- *         automatic ones, -ENOENT if there is none.
- */
 struct iommufd_hwpt_paging *iommufd_liveupdate_lock_hwpt(struct iommufd_ctx *ictx,
 							 u32 id)
 {
@@ -78,13 +68,6 @@ struct iommufd_hwpt_paging *iommufd_liveupdate_lock_hwpt(struct iommufd_ctx *ict
 	return hwpt;
 }
 
-/**
- * iommufd_liveupdate_unlock_hwpt - Undo iommufd_liveupdate_lock_hwpt().
- * @ictx: The iommufd.
- * @hwpt: The HWPT.
- *
- * Context: Any.
- */
 void iommufd_liveupdate_unlock_hwpt(struct iommufd_ctx *ictx,
 				    struct iommufd_hwpt_paging *hwpt)
 {
@@ -107,15 +90,6 @@ static bool iommufd_liveupdate_token_less(struct rb_node *a, const struct rb_nod
 					    b) < 0;
 }
 
-/**
- * iommufd_liveupdate_token_in_use - Ask whether another HWPT has a token.
- * @ictx:  The iommufd, whose liveupdate_lock is held.
- * @token: The token.
- * @hwpt:  The HWPT that may have it.
- *
- * Context: Any that may hold the lock.
- * Return: Whether one that is marked has it, and is not @hwpt.
- */
 bool iommufd_liveupdate_token_in_use(struct iommufd_ctx *ictx, u64 token,
 				     struct iommufd_hwpt_paging *hwpt)
 {
@@ -135,15 +109,6 @@ static void iommufd_liveupdate_erase(struct iommufd_ctx *ictx,
 	hwpt->liveupdate_ictx = NULL;
 }
 
-/**
- * iommufd_liveupdate_set_token - Mark an HWPT, mark it anew, or take its mark away.
- * @ictx:  The iommufd, whose liveupdate_lock is held.
- * @hwpt:  The HWPT, to which the caller has a reference.
- * @token: The token that it is to be marked with, which no other HWPT has, or
- *         NULL if it is not to be marked.
- *
- * Context: Any that may hold the lock.
- */
 void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
 				  struct iommufd_hwpt_paging *hwpt, const u64 *token)
 {
@@ -159,13 +124,6 @@ void iommufd_liveupdate_set_token(struct iommufd_ctx *ictx,
 	       iommufd_liveupdate_token_less);
 }
 
-/**
- * iommufd_liveupdate_unmark_hwpt - Take the mark from an HWPT that is destroyed.
- * @hwpt: The HWPT, which nobody else refers to any more, marked or not.
- *
- * Context: Any. Takes no lock that is held for long: others may wait for whoever
- *          destroys the HWPT.
- */
 void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt)
 {
 	struct iommufd_ctx *ictx = hwpt->liveupdate_ictx;
@@ -177,15 +135,6 @@ void iommufd_liveupdate_unmark_hwpt(struct iommufd_hwpt_paging *hwpt)
 	iommufd_liveupdate_erase(ictx, hwpt);
 }
 
-/**
- * iommufd_liveupdate_next_hwpt - Get the next HWPT that is marked.
- * @ictx:  The iommufd, whose liveupdate_lock is held.
- * @after: The token of the HWPT that this returned before, or NULL to begin.
- *
- * Context: Any that may hold the lock.
- * Return: The HWPT with the next token, which is not destroyed before
- *         iommufd_liveupdate_put_hwpt(), or NULL.
- */
 struct iommufd_hwpt_paging *
 iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, const u64 *after)
 {
@@ -212,28 +161,11 @@ iommufd_liveupdate_next_hwpt(struct iommufd_ctx *ictx, const u64 *after)
 	return NULL;
 }
 
-/**
- * iommufd_liveupdate_put_hwpt - Undo iommufd_liveupdate_next_hwpt().
- * @hwpt: The HWPT.
- *
- * Context: Any.
- */
 void iommufd_liveupdate_put_hwpt(struct iommufd_hwpt_paging *hwpt)
 {
 	refcount_dec(&hwpt->common.obj.users);
 }
 
-/**
- * iommufd_liveupdate_hold_ioas - Keep the mappings of an IOAS as they are.
- * @ioas: The IOAS.
- *
- * May be called several times; iommufd_liveupdate_release_ioas() is to be
- * called as often.
- *
- * Context: The liveupdate_lock of the iommufd is held. Does not wait for others:
- *          whoever pins pages to map them may wait for user space to deliver them.
- * Return: 0, or -EBUSY if a mapping is being changed now.
- */
 int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas)
 {
 	struct io_pagetable *iopt = &ioas->iopt;
@@ -257,28 +189,11 @@ int iommufd_liveupdate_hold_ioas(struct iommufd_ioas *ioas)
 	return 0;
 }
 
-/**
- * iommufd_liveupdate_release_ioas - Undo iommufd_liveupdate_hold_ioas().
- * @ioas: The IOAS.
- *
- * Context: The liveupdate_lock of the iommufd is held.
- */
 void iommufd_liveupdate_release_ioas(struct iommufd_ioas *ioas)
 {
 	WRITE_ONCE(ioas->iopt.liveupdate_holds, ioas->iopt.liveupdate_holds - 1);
 }
 
-/**
- * iommufd_liveupdate_next_area - Find the next range that is mapped.
- * @ioas: The IOAS, whose mappings are held.
- * @iova: Where to begin.
- * @next: Set to the range that has this address, or else the next one after it.
- *        Its file exists for as long as the mappings are held.
- *
- * Context: Any that may take rwsems. Does not wait for others: whoever has another
- *          HWPT made may wait for user space.
- * Return: 1 if there is one, 0 if not, -EBUSY if somebody is making an HWPT.
- */
 int iommufd_liveupdate_next_area(struct iommufd_ioas *ioas, u64 iova,
 				 struct iommufd_liveupdate_area *next)
 {
@@ -338,19 +253,6 @@ static bool iommufd_liveupdate_add_extent(struct pt_iommu_extent *extents,
 	return true;
 }
 
-/**
- * iommufd_liveupdate_read_table - Read where an HWPT maps a range to.
- * @hwpt:    The HWPT, whose mappings are held.
- * @iova:    Where the range begins.
- * @len:     How many bytes it has, whole pages.
- * @extents: Filled with what the range is mapped to, in its order.
- * @nr:      How many of these there are.
- *
- * Context: May sleep.
- * Return: The number of @extents that are filled, which describe the range until
- *         its end, or the first page that is not mapped, or until there is no
- *         room left. A negative errno if the page table has no such range.
- */
 int iommufd_liveupdate_read_table(struct iommufd_hwpt_paging *hwpt, u64 iova,
 				  u64 len, struct pt_iommu_extent *extents,
 				  unsigned int nr)
@@ -381,19 +283,6 @@ static struct folio *iommufd_liveupdate_after(struct folio *folio)
 	return (struct folio *)(folio_page(folio, 0) + 1);
 }
 
-/**
- * iommufd_liveupdate_read_file - Read where pages of a file are in memory.
- * @file:     The file, which is in shmem and loses no pages meanwhile.
- * @index:    The first page, counted from the beginning of the file.
- * @nr_pages: How many pages to read, at least one.
- * @extents:  Filled with where they are, in their order.
- * @nr:       How many of these there are.
- *
- * Context: Any.
- * Return: The number of @extents that are filled, which describe the pages until
- *         the last one, or the first one that the file does not have in memory,
- *         or until there is no room left.
- */
 unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
 					  u64 nr_pages,
 					  struct pt_iommu_extent *extents,

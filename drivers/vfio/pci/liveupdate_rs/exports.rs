@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What C code calls: `vfio_pci_lu.h`.
+//! What C code calls, which finds it documented in `vfio_pci_lu.h`.
 
 use super::{
     apply,
@@ -11,11 +11,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Lets files of vfio-pci be preserved and retrieved.
-///
-/// To be called before vfio-pci can bind to a device. May sleep. If that is not possible, devices
-/// can be used as if there were no live update; the reason is logged, unless it is that the Live
-/// Update Orchestrator does not run.
+/// See `vfio_pci_lu.h`.
 ///
 /// # Safety
 ///
@@ -35,7 +31,7 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_init(
     }
 }
 
-/// Undoes [`vfio_pci_liveupdate_init`]. May sleep.
+/// See `vfio_pci_lu.h`.
 ///
 /// # Safety
 ///
@@ -45,10 +41,7 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_cleanup() {
     apply::unregister();
 }
 
-/// Stops and resets a device that user space was shut out of for a kexec; leaves others alone.
-///
-/// To be called when the machine goes down and the kexec cannot be called off any more. May sleep.
-/// Afterwards the device does no DMA until somebody sets bus mastering, which user space cannot.
+/// See `vfio_pci_lu.h`.
 ///
 /// # Safety
 ///
@@ -59,13 +52,7 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_shutdown(pdev: *mut bindings
     unsafe { ffi::shutdown(pdev) };
 }
 
-/// Returns whether a device that is being unbound is to stay registered with vfio, as its files are
-/// handed over.
-///
-/// To be called first when vfio-pci is unbound. Waits while user space is shut out of the device for
-/// a kexec that may still be called off. If it is, or if the device is another one, this returns
-/// false. Otherwise the device is as [`vfio_pci_liveupdate_shutdown`] leaves it, and unregistering it
-/// would wait for ever. May sleep.
+/// See `vfio_pci_lu.h`.
 ///
 /// # Safety
 ///
