@@ -24,8 +24,8 @@ help:
 ##   make bench [T=names]   what a live update costs, in instructions: figures, JSON and a plot
 ##   make bench-full        the same, up to a TiB that is mapped in small pages
 ##   make legend            what each VM test shows, and which pitfalls it covers
-##   make check             formatting, clippy, checkpatch, rustdoc, layering, names in ARCHITECTURE.md,
-##                          the patch series per commit
+##   make check             formatting, clippy, checkpatch, rustdoc, kernel-doc, the pages of Documentation,
+##                          layering, names in ARCHITECTURE.md, the patch series per commit
 ##   make tree              the patched kernel tree alone (FORCE=1 drops commits not in patches/)
 ##   make build             the kernel and the kselftests alone
 ##   make patches           regenerate patches/ from the commits in that tree

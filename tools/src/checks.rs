@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::context::Context;
+use crate::docs;
 use crate::hooks::{self, Added};
 use crate::kernel::{self, Variant};
 use crate::layering;
@@ -32,18 +33,23 @@ pub enum Which {
 /// One check: fails with what it found.
 type Check = fn(&Context, &mut Stage) -> Result<()>;
 
-const CHEAP: [(&str, Check); 7] = [
+const CHEAP: [(&str, Check); 8] = [
     ("rustfmt", rustfmt),
     ("layering", layering_rule),
     ("names", names_in_documents),
+    ("kernel-doc", docs::kernel_doc),
     ("clippy", clippy),
     ("checkpatch-series", checkpatch_series),
     ("checkpatch-files", checkpatch_files),
     ("hook-lines", hook_lines),
 ];
 
-const EXPENSIVE: [(&str, Check); 3] =
-    [("kernel-clippy", kernel_clippy), ("rustdoc", rustdoc), ("series", series::builds_per_commit)];
+const EXPENSIVE: [(&str, Check); 4] = [
+    ("kernel-clippy", kernel_clippy),
+    ("rustdoc", rustdoc),
+    (docs::RENDERED, docs::pages),
+    ("series", series::builds_per_commit),
+];
 
 /// Notes of checkpatch that do not apply here, and why.
 const IGNORED: [(&str, &str); 6] = [

@@ -18,6 +18,7 @@ mod config_space;
 mod context;
 mod damage;
 mod digest;
+mod docs;
 mod evidence;
 mod feed;
 mod hooks;
