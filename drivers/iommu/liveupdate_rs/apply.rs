@@ -155,7 +155,7 @@ pub(crate) fn preserve_domain(domain: Domain) -> Result<u64> {
     }
 }
 
-/// Undoes it.
+/// Unpreserves a domain, with which no device is preserved any more.
 pub(crate) fn unpreserve_domain(domain: Domain) -> Result {
     let outgoing = IOMMUS.outgoing()?;
     let (tables, count) = outgoing.lock().unpreserve_domain(domain)?;
@@ -173,7 +173,7 @@ pub(crate) fn preserve_device(domain: Domain, device: Device, owner: u64) -> Res
         .preserve_device(domain, device, owner)
 }
 
-/// Undoes it.
+/// Unpreserves a device that was preserved with a domain.
 pub(crate) fn unpreserve_device(domain: Domain, device: Device) -> Result {
     IOMMUS.outgoing()?.lock().unpreserve_device(domain, device)
 }

@@ -264,7 +264,7 @@ impl Device {
         refused == 0
     }
 
-    /// Has the IOMMU of the device preserved.
+    /// Preserves the tables of the IOMMU that the device is behind.
     pub(crate) fn preserve_iommu(self) -> Result<RawHwSer> {
         let mut ser = RawHwSer::new_zeroed();
         let preserve = self.ops()?.preserve_iommu.ok_or(EOPNOTSUPP)?;
@@ -274,7 +274,7 @@ impl Device {
         Ok(ser)
     }
 
-    /// Undoes it.
+    /// Unpreserves the tables of the IOMMU that the device is behind.
     pub(crate) fn unpreserve_iommu(self, ser: &RawHwSer) {
         if let Some(unpreserve) = self.ops().ok().and_then(|ops| ops.unpreserve_iommu) {
             // SAFETY: By the type invariants. `RawHwSer` has the layout of the structure.
@@ -282,7 +282,7 @@ impl Device {
         }
     }
 
-    /// Has what the IOMMU has of the device preserved.
+    /// Preserves the tables that the IOMMU has for the device alone.
     pub(crate) fn preserve(self, domain: Domain) -> Result<RawDeviceSer> {
         let mut ser = RawDeviceSer::new_zeroed();
         let preserve = self.ops()?.preserve_device.ok_or(EOPNOTSUPP)?;
@@ -292,7 +292,7 @@ impl Device {
         Ok(ser)
     }
 
-    /// Undoes it, with the same domain.
+    /// Unpreserves the tables that the IOMMU has for the device, which was preserved with this domain.
     pub(crate) fn unpreserve(self, domain: Domain, ser: &RawDeviceSer) {
         if let Some(unpreserve) = self.ops().ok().and_then(|ops| ops.unpreserve_device) {
             // SAFETY: By the type invariants. `RawDeviceSer` has the layout of the structure.
@@ -580,7 +580,7 @@ pub(crate) fn preserve_tables(format: Format, top: u64, level: u8) -> Result<u64
     }
 }
 
-/// Undoes it for the first tables, of which that many were preserved.
+/// Unpreserves the first tables of a domain, of which `count` were preserved.
 pub(crate) fn unpreserve_tables(format: Format, top: u64, level: u8, count: u64) {
     // Ends early when all that were preserved are not any more.
     let _ = tables::walk(&mut Unpreserve { left: count }, format, top, level);

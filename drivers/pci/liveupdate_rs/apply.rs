@@ -303,7 +303,7 @@ pub(crate) fn keep_mastering(device: &pci::Device) -> Result {
     Ok(())
 }
 
-/// Undoes [`keep_mastering`].
+/// Has a device stopped before the kexec that was to keep bus mastering.
 pub(crate) fn stop_mastering(device: &pci::Device) -> Result {
     let (devices, probes) = (DEVICES.outgoing()?, PROBES.outgoing()?);
     let mut devices = devices.lock();
@@ -333,7 +333,7 @@ pub(crate) fn keeps_mastering(device: &pci::Device) -> bool {
     true
 }
 
-/// Undoes [`preserve`].
+/// Unpreserves a device, and the bridges above it that no other preserved device needs.
 pub(crate) fn unpreserve(device: &pci::Device) -> Result {
     DRIVERS.outgoing()?.lock().remove(device);
     let (devices, probes) = (DEVICES.outgoing()?, PROBES.outgoing()?);

@@ -121,7 +121,7 @@ pub(crate) fn trace_dropped(device: &pci::Device, write: Write) {
     }
 }
 
-/// Keeps what was handed over of a device with it.
+/// Keeps the preserved state of a device with the device.
 ///
 /// To be called while the device is set up, when nobody else knows it.
 pub(crate) fn keep(device: &pci::Device, kept: KBox<Kept>) {
@@ -610,7 +610,7 @@ pub(crate) fn try_lock_topology() -> bool {
     locked
 }
 
-/// Undoes [`try_lock_topology`], if it succeeded. To be called by the reboot only.
+/// Releases the lock that [`try_lock_topology`] took. To be called by the reboot only.
 pub(crate) fn unlock_topology() {
     if HAS_TOPOLOGY.xchg(false, Relaxed) {
         // SAFETY: The flag says that we have the lock, and it is released once.
@@ -644,14 +644,14 @@ pub(crate) fn reset(device: &pci::Device) {
     }
 }
 
-/// Returns whether the IOMMU of a device has anything that was handed over of the device. May sleep.
+/// Returns whether entries were handed over for a device in its IOMMU, and it is not finished. May sleep.
 #[cfg(CONFIG_IOMMU_LIVEUPDATE)]
 pub(crate) fn has_translation(device: &pci::Device) -> bool {
     // SAFETY: It is a part of a device.
     unsafe { bindings::iommu_liveupdate_was_preserved(as_dev(device)) }
 }
 
-/// Takes away what the IOMMU of a device has that was handed over of the device, if anything was. May
+/// Ends the passage of a device as far as its IOMMU is concerned, if entries were handed over for it. May
 /// sleep.
 ///
 /// # Errors
@@ -670,7 +670,7 @@ fn as_dev(device: &pci::Device) -> *mut bindings::device {
     unsafe { &raw mut (*lu_pci::as_raw(device)).dev }
 }
 
-/// Returns whether anything was handed over of the translation of a device: nothing is taken over.
+/// Returns whether entries were handed over for a device in its IOMMU: none are taken over.
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 pub(crate) fn has_translation(_device: &pci::Device) -> bool {
     false

@@ -87,21 +87,21 @@ pub(crate) fn has_incoming_device() -> bool {
     true
 }
 
-/// Returns whether IOMMUs can lose what was handed over of devices. May sleep.
+/// Returns whether each IOMMU with incoming devices is contained. May sleep.
 #[cfg(CONFIG_IOMMU_LIVEUPDATE)]
 pub(crate) fn can_end_translations() -> bool {
     // SAFETY: As above.
     unsafe { bindings::iommu_liveupdate_can_end() }
 }
 
-/// Has IOMMUs lose what was handed over of devices that are not there. May sleep.
+/// Has the entries cleared in IOMMUs of incoming devices that are not found. May sleep.
 #[cfg(CONFIG_IOMMU_LIVEUPDATE)]
 pub(crate) fn end_lost_translations() {
     // SAFETY: As above.
     unsafe { bindings::iommu_liveupdate_end_lost() };
 }
 
-/// Returns whether an IOMMU has anything left that was handed over of a device. May sleep.
+/// Returns whether an IOMMU may translate for an incoming device. May sleep.
 #[cfg(CONFIG_IOMMU_LIVEUPDATE)]
 pub(crate) fn has_incoming_translation() -> bool {
     // SAFETY: As above.
@@ -122,7 +122,7 @@ pub(crate) fn has_beyond_reach() -> bool {
     false
 }
 
-/// Returns whether IOMMUs can lose what was handed over of devices: there is nothing.
+/// Returns whether each IOMMU with incoming devices is contained: there is none.
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 pub(crate) fn can_end_translations() -> bool {
     true
@@ -132,7 +132,7 @@ pub(crate) fn can_end_translations() -> bool {
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 pub(crate) fn end_lost_translations() {}
 
-/// Returns whether an IOMMU has anything left that was handed over of a device: none takes anything over.
+/// Returns whether an IOMMU may translate for an incoming device: none takes entries over.
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 pub(crate) fn has_incoming_translation() -> bool {
     false

@@ -163,7 +163,7 @@ pub fn keep_mastering(device: &Device) -> Result {
     to_result(unsafe { bindings::pci_liveupdate_keep_mastering(as_raw(device)) })
 }
 
-/// Undoes [`keep_mastering`]. May sleep.
+/// Has a device stopped before the kexec that [`keep_mastering`] succeeded for. May sleep.
 #[cfg(CONFIG_PCI_LIVEUPDATE)]
 pub fn end_mastering(device: &Device) {
     // SAFETY: By the type invariants of `Device`.

@@ -210,7 +210,7 @@ fn preserve_context_tables(root: &TablePage, raw: &mut RawHwSer) -> Result {
     Ok(())
 }
 
-/// Undoes [`preserve_unit`].
+/// Unpreserves the tables of a unit that [`preserve_unit`] preserved.
 pub(crate) fn unpreserve_unit(unit: Unit<'_>, raw: &RawHwSer) {
     let intel = &raw.intel;
 
@@ -362,7 +362,7 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// Undoes it.
+/// Unpreserves the PASID tables of a device that [`preserve_device`] preserved.
 pub(crate) fn unpreserve_device(device: &Device<'_>) {
     if let Some((directory, _)) = device.pasids() {
         if let Some(first) = plan::pasid_table(directory.load(0)) {
@@ -964,7 +964,7 @@ pub(crate) fn attach(device: &Device<'_>, domain: &RawDomainSer, did: u16) -> Op
     }))
 }
 
-/// Takes away what was handed over of a device, if it was.
+/// Clears the entries of a device, and forgets what was adopted for it.
 pub(crate) fn give_up(device: &Device<'_>) {
     device.clear_entries();
     if let Some(unit) = device.unit() {
@@ -972,8 +972,8 @@ pub(crate) fn give_up(device: &Device<'_>) {
     }
 }
 
-/// Takes away what was handed over of a device that this kernel did not find, if it was: the unit walks
-/// none of it afterwards.
+/// Clears the entries of a device that this kernel did not find, and forgets what was adopted for it: the
+/// unit walks none of its tables afterwards.
 pub(crate) fn end_device(unit: Unit<'_>, bdf: u16) {
     forget(unit, bdf, |root| {
         let place = Place::of(bdf, unit.is_scalable());
@@ -986,7 +986,7 @@ pub(crate) fn end_device(unit: Unit<'_>, bdf: u16) {
     });
 }
 
-/// Has nobody take over what was handed over of a device any more, after `clear` took away its entries.
+/// Forgets what was adopted for a device, after `clear` cleared its entries. Does nothing for others.
 ///
 /// Its tag is given back if no other device uses that, and its PASID tables are freed if the driver has
 /// not got them.

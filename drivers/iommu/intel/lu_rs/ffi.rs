@@ -394,13 +394,13 @@ fn folio(phys: u64) -> *mut bindings::folio {
     unsafe { bindings::virt_to_folio(virt) }
 }
 
-/// Has the memory of a table of this kernel preserved.
+/// Preserves the memory of a table of this kernel.
 pub(crate) fn preserve(phys: u64) -> Result {
     // SAFETY: The folio of a table, which does not move.
     to_result(unsafe { bindings::kho_preserve_folio(folio(phys)) })
 }
 
-/// Undoes it.
+/// Unpreserves the memory of a table that [`preserve`] preserved.
 pub(crate) fn unpreserve(phys: u64) {
     // SAFETY: The folio of a table that was preserved.
     unsafe { bindings::kho_unpreserve_folio(folio(phys)) };

@@ -129,7 +129,7 @@ pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
     Ok(())
 }
 
-/// Undoes [`mark`].
+/// Takes the mark from the HWPT that user space names.
 pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
     let hwpt = context.hwpt(id)?;
     let mut locked = context.lock();
@@ -181,7 +181,7 @@ pub(crate) fn preserve_device(
     }
 }
 
-/// Undoes [`preserve_device`], if the device was to go on.
+/// Unpreserves a device for which [`preserve_device`] returned [`Outcome::GoesOn`].
 pub(crate) fn unpreserve_device(device: Device<'_>) {
     device.unpreserve();
 }
@@ -341,7 +341,7 @@ impl FileHandler for Iommufd {
     }
 }
 
-/// Returns the domains that the previous kernel handed over of an iommufd.
+/// Returns the domains of the HWPTs that the previous kernel handed over with an iommufd.
 fn domains(hwpts: &IncomingBlocks<RawHwptSer>) -> impl Iterator<Item = NonZeroU64> + '_ {
     hwpts
         .entries()
@@ -501,7 +501,7 @@ pub(crate) fn register() -> Result {
     Ok(())
 }
 
-/// Undoes [`register`], if it succeeded.
+/// Unregisters the file handler that [`register`] registered, if it did.
 pub(crate) fn unregister() {
     HANDLER.unregister();
 }

@@ -746,7 +746,7 @@ impl Device<'_> {
         iommu::preserve_device(domain, dev, token)
     }
 
-    /// Undoes it.
+    /// Unpreserves what [`preserve`](Self::preserve) preserved of the device's IOMMU.
     pub(crate) fn unpreserve(self) {
         // SAFETY: By the type invariants. Never changes.
         let dev = unsafe { (*self.idev.as_ptr()).dev };

@@ -140,12 +140,12 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Preserves all tables, or none. Returns how many there are.
+    /// Preserves all tables of the domain, or none. Returns how many there are.
     pub(super) fn preserve(self) -> Result<u64> {
         ffi::preserve_tables(self.format, self.top, self.level)
     }
 
-    /// Undoes it.
+    /// Unpreserves the first `count` tables of the domain.
     pub(super) fn unpreserve(self, count: u64) {
         ffi::unpreserve_tables(self.format, self.top, self.level, count);
     }
@@ -335,7 +335,7 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Undoes it. Needs no memory.
+    /// Unpreserves a device, and its IOMMU with the last one. Needs no memory.
     pub(super) fn unpreserve_device(&mut self, domain: Domain, device: Device) -> Result {
         let entry = self
             .devices
@@ -415,7 +415,7 @@ impl Outgoing {
         Ok(self.raw_iommus.phys(slot))
     }
 
-    /// Undoes it.
+    /// Counts a device of an IOMMU less, which is unpreserved with the last one.
     fn put_iommu(&mut self, device: Device) {
         let Some(mut found) = self.iommus.find_mut(&device.iommu()) else {
             return;

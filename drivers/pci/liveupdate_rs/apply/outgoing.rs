@@ -200,7 +200,7 @@ impl Devices {
         plan::preserve_path::<Error, _>(&mut self.mastering, path)
     }
 
-    /// Undoes it, if it was done. Needs no memory.
+    /// Has a device lose bus mastering before the kexec, if it was to keep that. Needs no memory.
     pub(super) fn stop_mastering(&mut self, device: &pci::Device) -> Result {
         if self.keeps_mastering(lu_pci::address(device)) {
             let path = lu_pci::path(device).map(lu_pci::address);
@@ -210,7 +210,7 @@ impl Devices {
         Ok(())
     }
 
-    /// Undoes it for all devices. Needs no memory.
+    /// Has all devices lose bus mastering before the kexec. Needs no memory.
     pub(super) fn stop_all_mastering(&mut self) {
         self.mastering.clear();
     }

@@ -53,7 +53,7 @@ pub(crate) fn freeze() -> Result {
     Ok(())
 }
 
-/// Undoes [`freeze`], if it succeeded.
+/// Counts a device less as frozen, for which [`freeze`] succeeded.
 pub(crate) fn unfreeze() {
     let frozen = FROZEN.load(Relaxed).saturating_sub(1);
 

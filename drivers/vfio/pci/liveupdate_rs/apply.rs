@@ -337,7 +337,7 @@ pub(crate) fn register() -> Result {
     Ok(())
 }
 
-/// Undoes [`register`], if it succeeded.
+/// Unregisters the file handler that [`register`] registered, if it did.
 pub(crate) fn unregister() {
     HANDLER.unregister();
 }

@@ -224,7 +224,7 @@ impl<'a> CoreDevice<'a> {
         to_result(unsafe { bindings::pci_liveupdate_preserve(pdev, handle.get()) })
     }
 
-    /// Undoes [`preserve`](Self::preserve).
+    /// Unpreserves the device, for which [`preserve`](Self::preserve) succeeded.
     pub(crate) fn unpreserve(self) {
         // SAFETY: `pci()` is a device, which was preserved.
         unsafe { bindings::pci_liveupdate_unpreserve(lu_pci::as_raw(self.pci())) };
@@ -439,7 +439,8 @@ impl<'a> CoreDevice<'a> {
         }
     }
 
-    /// Undoes [`freeze`](Self::freeze), but for what was done since the owner is gone.
+    /// Lets user space use the device again that [`freeze`](Self::freeze) shut it out of. What was turned
+    /// off because the owner of the device is gone stays off.
     pub(crate) fn unfreeze(self) {
         self.set_frozen(false);
 

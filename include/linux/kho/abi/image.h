@@ -29,7 +29,7 @@
  */
 
 /**
- * LIVEUPDATE_IMAGE_MAGIC - What the declaration begins with.
+ * LIVEUPDATE_IMAGE_MAGIC - The first four bytes of a declaration.
  */
 #define LIVEUPDATE_IMAGE_MAGIC		"LiUp"
 

@@ -86,7 +86,7 @@
 #ifndef __ASSEMBLER__
 
 /**
- * struct iommu_flb_ser - All that is preserved of IOMMUs.
+ * struct iommu_flb_ser - The preserved state of all IOMMUs, domains and devices.
  * @version:                 ``IOMMU_LUO_FLB_VERSION`` of the kernel that wrote
  *                           it. This field must never be moved, resized or
  *                           deleted.
@@ -140,7 +140,7 @@ static_assert(offsetof(struct iommu_hdr_ser, ref_count) == 0);
 static_assert(offsetof(struct iommu_hdr_ser, flags) == 4);
 
 /**
- * struct iommu_domain_ser - A translation.
+ * struct iommu_domain_ser - A domain whose page table is preserved.
  * @hdr:            The beginning of an object.
  * @top_table_phys: The table that a walk begins with.
  * @nr_tables:      How many tables there are, the first one counted.
@@ -169,7 +169,7 @@ static_assert(offsetof(struct iommu_domain_ser, top_level) == 32);
 static_assert(offsetof(struct iommu_domain_ser, vasz) == 36);
 
 /**
- * struct iommu_dev_map_ser - What a device is attached to.
+ * struct iommu_dev_map_ser - How a device is attached to a domain.
  * @attachment_id: What the IOMMU tags translations of the domain with. For VT-d
  *                 the domain ID.
  * @domain_phys:   The struct iommu_domain_ser.
@@ -187,7 +187,7 @@ static_assert(offsetof(struct iommu_dev_map_ser, domain_phys) == 8);
 static_assert(offsetof(struct iommu_dev_map_ser, iommu_phys) == 16);
 
 /**
- * struct iommu_device_intel_ser - What VT-d has of a device.
+ * struct iommu_device_intel_ser - The tables that VT-d has for a device alone.
  * @pasid_table: The PASID directory, or zero in legacy mode.
  * @max_pasid:   How many PASIDs the directory has room for, or zero.
  */
@@ -205,10 +205,10 @@ static_assert(offsetof(struct iommu_device_intel_ser, max_pasid) == 8);
  * @hdr:             The beginning of an object.
  * @devid:           The bus number (high byte), device and function number.
  * @pci_domain_nr:   The PCI domain (segment) of the device.
- * @map:             What it is attached to.
+ * @map:             The domain that the device is attached to.
  * @dma_owner_token: The token of the file that owns the device's DMA, in the
  *                   session of the device.
- * @intel:           What VT-d has of it.
+ * @intel:           The tables that VT-d has for the device alone.
  */
 struct iommu_device_ser {
 	struct iommu_hdr_ser hdr;
@@ -264,7 +264,7 @@ static_assert(offsetof(struct iommu_intel_ser, context_tables_bitmap) == 40);
  * @hdr:   The beginning of an object.
  * @token: What it is known by. For VT-d the address of its registers.
  * @type:  ``IOMMU_SER_INTEL``.
- * @intel: What VT-d has of it.
+ * @intel: The tables and registers of the unit, for VT-d.
  */
 struct iommu_hw_ser {
 	struct iommu_hdr_ser hdr;

@@ -26,13 +26,13 @@ pub(super) fn preserve_domain(domain: *mut bindings::iommu_domain) -> Result<u64
     Ok(handle)
 }
 
-/// Undoes it.
+/// Unpreserves the page table of a domain.
 pub(super) fn unpreserve_domain(domain: *mut bindings::iommu_domain) {
     // SAFETY: It is a domain, which was preserved.
     unsafe { bindings::iommu_unpreserve_domain(domain) };
 }
 
-/// Preserves what an IOMMU does for a device that is attached to a domain.
+/// Preserves the entries that an IOMMU has for a device that is attached to a domain.
 pub(super) fn preserve_device(
     domain: *mut bindings::iommu_domain,
     dev: *mut bindings::device,
@@ -42,7 +42,7 @@ pub(super) fn preserve_device(
     to_result(unsafe { bindings::iommu_preserve_device(domain, dev, token) })
 }
 
-/// Undoes it.
+/// Unpreserves the entries that an IOMMU has for a device.
 pub(super) fn unpreserve_device(domain: *mut bindings::iommu_domain, dev: *mut bindings::device) {
     // SAFETY: The device was preserved, attached to that domain.
     unsafe { bindings::iommu_unpreserve_device(domain, dev) };
