@@ -12,7 +12,8 @@ const NOT_HOOKS: [&str; 3] = ["include/uapi/", "tools/testing/", "Documentation/
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 25] = [
+const GENERIC: [&str; 26] = [
+    "PCI: pciehp: ",
     "iommu: Say who keeps a device from being owned",
     "iommu/vt-d: Let no device keep a CPU in dmar_fault()",
     "iommupt: ",

@@ -427,13 +427,20 @@ static void before_being_unplugged(const struct life_case *c, int luo_fd)
 
 static void after_unplugged(const struct life_case *c, int luo_fd)
 {
-	int session_fd, device_fd;
+	int session_fd, device_fd, ret, ms;
 
 	unplug(c);
 	check(comes(c->bdf, "", false), "%s: device is gone", c->name);
 	session_fd = retrieve_session(c, luo_fd);
-	check_errno(luo_session_retrieve_fd(session_fd, DEVICE_TOKEN), ENODEV,
-		    "%s: it cannot be retrieved", c->name);
+
+	/* It is gone from sysfs before it is from the list of devices. */
+	for (ms = 0; ms < PATIENCE_MS; ms += 10) {
+		ret = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+		if (ret != -EAGAIN)
+			break;
+		usleep(10 * 1000);
+	}
+	check_errno(ret, ENODEV, "%s: it cannot be retrieved", c->name);
 
 	/* Nobody can tell it from the one that was preserved. */
 	check(plug_in(c, "igb"), "%s: another one is there", c->name);
