@@ -27,7 +27,6 @@
  *
  * There is nothing to pass or to fail but each step by itself.
  */
-#include <getopt.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -37,6 +36,7 @@
 #include <sys/resource.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #include "iommufd_liveupdate_common.h"
 
@@ -453,7 +453,7 @@ static void free_isolated(int luo, __u64 nr)
 
 static void stage_1_pages(int luo, __u64 nr, bool isolated)
 {
-	int session, state_session, memfd;
+	int session, memfd;
 	struct page_at *pages;
 	__u64 ranges = 1, i;
 
@@ -509,70 +509,34 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "size",	required_argument,	NULL, 'g' },
-		{ "area",	required_argument,	NULL, 'a' },
-		{ "huge",	no_argument,		NULL, 'H' },
-		{ "unmarked",	no_argument,		NULL, 'u' },
-		{ "look",	no_argument,		NULL, 'l' },
-		{ "rounds",	required_argument,	NULL, 'r' },
-		{ "neighbour",	required_argument,	NULL, 'b' },
-		{ "pages",	required_argument,	NULL, 'p' },
-		{ "isolated",	no_argument,		NULL, 'i' },
-		{ "now",	no_argument,		NULL, 'n' },
-		{ "help",	no_argument,		NULL, 'h' },
+	bool huge = false, unmarked = false, looks = false, isolated = false, now = false;
+	unsigned long gib = 1, mib = PART_SIZE / SZ_1M, rounds = 0, pages = 0;
+	int stage = 0, luo, i;
+	const char *neighbour = NULL;
+	bool has_devices;
+	__u64 size, area;
+	const struct luo_option options[] = {
+		{ "stage", 's', .number = &stage },
+		{ "size", 'g', .size = &gib },
+		{ "area", 'a', .size = &mib },
+		{ "huge", 'H', .flag = &huge },
+		{ "unmarked", 'u', .flag = &unmarked },
+		{ "look", 'l', .flag = &looks },
+		{ "rounds", 'r', .size = &rounds },
+		{ "neighbour", 'b', .text = &neighbour },
+		{ "pages", 'p', .size = &pages },
+		{ "isolated", 'i', .flag = &isolated },
+		{ "now", 'n', .flag = &now },
 		{}
 	};
-	bool huge = false, marked = true, looks = false, isolated = false, has_devices;
-	__u64 size = SZ_1G, area = PART_SIZE, pages = 0;
-	const char *neighbour = NULL;
-	unsigned int rounds = 0;
-	int stage = 0, opt, luo, i;
 
-	while ((opt = getopt_long(argc, argv, "s:g:a:Hulr:b:p:inh", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			stage = atoi(optarg);
-			break;
-		case 'g':
-			size = strtoull(optarg, NULL, 0) * SZ_1G;
-			break;
-		case 'a':
-			area = strtoull(optarg, NULL, 0) * SZ_1M;
-			break;
-		case 'H':
-			huge = true;
-			break;
-		case 'u':
-			marked = false;
-			break;
-		case 'l':
-			looks = true;
-			break;
-		case 'r':
-			rounds = strtoul(optarg, NULL, 0);
-			break;
-		case 'b':
-			neighbour = optarg;
-			break;
-		case 'p':
-			pages = strtoull(optarg, NULL, 0);
-			break;
-		case 'i':
-			isolated = true;
-			break;
-		case 'n':
-			log_time();
-			return KSFT_PASS;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
+	luo_parse_options(argc, argv, options, usage);
+	if (now) {
+		log_time();
+		return KSFT_PASS;
 	}
+	size = gib * SZ_1G;
+	area = mib * SZ_1M;
 	has_devices = optind < argc;
 	if (stage < 1 || stage > 2 || !size || !area || PART_SIZE % area ||
 	    has_devices == !!pages || argc - optind > MAX_DEVICES) {
@@ -592,12 +556,12 @@ int main(int argc, char *argv[])
 		nr_devices = argc - optind;
 		for (i = 0; i < nr_devices; i++)
 			attach(i, argv[optind + i]);
-		stage_1(luo, size, area, huge, marked, looks, rounds, neighbour);
+		stage_1(luo, size, area, huge, !unmarked, looks, rounds, neighbour);
 	} else {
 		nr_devices = atoi(argv[optind]);
 		if (nr_devices < 1 || nr_devices > MAX_DEVICES)
 			ksft_exit_fail_msg("so many devices cannot be\n");
-		stage_2(luo, marked);
+		stage_2(luo, !unmarked);
 	}
 	return KSFT_PASS;
 }

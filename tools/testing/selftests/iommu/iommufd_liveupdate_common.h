@@ -14,11 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include <linux/iommufd.h>
 #include <linux/vfio.h>
+
+#include <luo_iommufd.h>
 
 #define SZ_4K		0x1000ULL
 #define SZ_1M		0x100000ULL
@@ -32,10 +33,9 @@
 #define IOVA		SZ_4G
 #define MEMFD_SIZE	SZ_2M
 
-#define SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+#define SEALS		MAPPED_SEALS
 
-#define call(_fd, _command, _arg)	\
-	(ioctl(_fd, _command, _arg) < 0 ? -errno : 0)
+#define call		luo_ioctl
 
 static inline int open_path(const char *path)
 {
@@ -115,15 +115,6 @@ static inline int device_detach_pasid(int device, __u32 pasid)
 	return call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
 
-static inline int ioas_alloc(int iommufd, __u32 *ioas_id)
-{
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
-	int ret = call(iommufd, IOMMU_IOAS_ALLOC, &alloc);
-
-	*ioas_id = alloc.out_ioas_id;
-	return ret;
-}
-
 static inline int hwpt_alloc_flags(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 flags,
 				   __u32 *hwpt_id)
 {
@@ -149,23 +140,6 @@ static inline int object_destroy(int iommufd, __u32 id)
 	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
 
 	return call(iommufd, IOMMU_DESTROY, &destroy);
-}
-
-static inline int map_file_at(int iommufd, __u32 ioas_id, int fd, __u64 start,
-			      __u64 length, __u64 iova)
-{
-	struct iommu_ioas_map_file map = {
-		.size = sizeof(map),
-		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
-			 IOMMU_IOAS_MAP_WRITEABLE,
-		.ioas_id = ioas_id,
-		.fd = fd,
-		.start = start,
-		.length = length,
-		.iova = iova,
-	};
-
-	return call(iommufd, IOMMU_IOAS_MAP_FILE, &map);
 }
 
 static inline int map_file(int iommufd, __u32 ioas_id, int fd)
@@ -221,17 +195,6 @@ static inline int change_process(int iommufd)
 	struct iommu_ioas_change_process change = { .size = sizeof(change) };
 
 	return call(iommufd, IOMMU_IOAS_CHANGE_PROCESS, &change);
-}
-
-static inline int hwpt_mark(int iommufd, __u32 hwpt_id, __u64 token)
-{
-	struct iommu_hwpt_liveupdate_mark_preserve mark = {
-		.size = sizeof(mark),
-		.hwpt_id = hwpt_id,
-		.hwpt_token = token,
-	};
-
-	return call(iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
 }
 
 static inline int hwpt_unmark(int iommufd, __u32 hwpt_id)

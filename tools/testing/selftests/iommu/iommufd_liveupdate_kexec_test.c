@@ -13,7 +13,6 @@
  * until it is attached in stage 2. With --reset, in stage 1, it is reset once it is
  * preserved, when the translations of another device left a lower ID free.
  */
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +21,7 @@
 #include <linux/pci_regs.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #include "iommufd_liveupdate_common.h"
 
@@ -264,34 +264,15 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "ats",	required_argument,	NULL, 'a' },
-		{ "reset",	required_argument,	NULL, 'r' },
-		{ "help",	no_argument,		NULL, 'h' },
+	int luo, state_session, stage = 0;
+	const struct luo_option options[] = {
+		{ "stage", 's', .number = &stage },
+		{ "ats", 'a', .text = &ats_bdf },
+		{ "reset", 'r', .text = &other_path },
 		{}
 	};
-	int luo, state_session, opt, stage = 0;
 
-	while ((opt = getopt_long(argc, argv, "s:a:r:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			stage = atoi(optarg);
-			break;
-		case 'a':
-			ats_bdf = optarg;
-			break;
-		case 'r':
-			other_path = optarg;
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
 	if (stage < 1 || stage > 2 || argc - optind != 2 - stage ||
 	    (other_path && (stage != 1 || !ats_bdf))) {
 		usage(stderr, argv[0]);

@@ -14,7 +14,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +34,7 @@
 
 #include <libliveupdate.h>
 #include <libvfio.h>
+#include <luo_options.h>
 
 #include "../../../../include/linux/kho/abi/pci.h"
 #include "../../../../include/linux/kho/abi/vfio_pci.h"
@@ -1377,39 +1377,23 @@ static void run(int stage, const struct test_case *test)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "case",	required_argument,	NULL, 'c' },
-		{ "help",	no_argument,		NULL, 'h' },
+	const struct test_case *test;
+	const char *name = NULL;
+	int stage = 1;
+	const struct luo_option options[] = {
+		{ "stage", 's', .number = &stage },
+		{ "case", 'c', .text = &name },
 		{}
 	};
-	const struct test_case *test = NULL;
-	int stage = 1;
-	int opt;
 
-	while ((opt = getopt_long(argc, argv, "s:c:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			stage = atoi(optarg);
-			if (stage != 1 && stage != 2)
-				ksft_exit_fail_msg("--stage %s: not 1 or 2\n", optarg);
-			break;
-		case 'c':
-			test = find_case(optarg);
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
-
-	if (!test) {
+	luo_parse_options(argc, argv, options, usage);
+	if (stage != 1 && stage != 2)
+		ksft_exit_fail_msg("--stage %d: not 1 or 2\n", stage);
+	if (!name) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
+	test = find_case(name);
 
 	snprintf(device_bdf, sizeof(device_bdf), "%s", vfio_selftests_get_bdf(&argc, argv));
 	ksft_print_header();

@@ -18,7 +18,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -29,6 +28,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 #define SESSION_NAME		"fail-nth"
 #define OTHER_SESSION_NAME	"fail-nth-other"
@@ -356,27 +356,14 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "help",	no_argument,		NULL, 'h' },
+	int luo_fd, nr_bdfs, stage = 0;
+	char **bdfs;
+	const struct luo_option options[] = {
+		{ "stage", 's', .number = &stage },
 		{}
 	};
-	int luo_fd, nr_bdfs, opt, stage = 0;
-	char **bdfs;
 
-	while ((opt = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			stage = atoi(optarg);
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
 
 	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
 	ksft_print_header();

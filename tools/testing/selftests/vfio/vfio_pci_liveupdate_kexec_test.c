@@ -32,7 +32,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,6 +44,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 /* The n-th device and its memfd have these plus n. */
 #define MEMFD_TOKEN		0x100
@@ -693,34 +693,18 @@ static u64 parse_size(const char *arg)
 	return size;
 }
 
+/* Nothing is taken from a session before it is known that it can be used. */
 static void run(int stage)
 {
-	int luo_fd, state_session_fd, found;
+	struct leg *leg;
 
-	luo_fd = luo_open_device();
-	if (luo_fd < 0)
-		ksft_exit_fail_msg("open(%s): %m (booted with liveupdate=on?)\n",
-				   LUO_DEVICE);
+	for (leg = legs; leg < legs + nr_legs; leg++)
+		need_bound(leg->bdf);
+	if (option.refused_bdf)
+		need_bound(option.refused_bdf);
 
-	state_session_fd = luo_retrieve_session(luo_fd, state_session_name);
-	if (state_session_fd < 0 && state_session_fd != -ENOENT)
-		ksft_exit_fail_msg("retrieving session %s: %s\n",
-				   state_session_name,
-				   strerror(-state_session_fd));
-
-	found = state_session_fd < 0 ? 1 : 2;
-	if (stage != found)
-		ksft_exit_fail_msg("stage %d asked for, but session %s %s: stage %d is due\n",
-				   stage, state_session_name,
-				   found == 1 ? "is not there" : "has arrived",
-				   found);
-
-	if (stage == 1)
-		stage_1(luo_fd);
-	else if (option.abandon)
-		check_abandon(luo_fd, state_session_fd);
-	else
-		stage_2(luo_fd, state_session_fd);
+	run_stage(stage, state_session_name, stage_1,
+		  option.abandon ? check_abandon : stage_2);
 }
 
 static void get_legs(int *argc, char *argv[])
@@ -740,59 +724,24 @@ static void get_legs(int *argc, char *argv[])
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "size",	required_argument,	NULL, 'S' },
-		{ "rx",		no_argument,		NULL, 'r' },
-		{ "rx-only",	no_argument,		NULL, 'R' },
-		{ "refused",	required_argument,	NULL, 'f' },
-		{ "drop",	required_argument,	NULL, 'd' },
-		{ "abandon",	no_argument,		NULL, 'a' },
-		{ "again",	no_argument,		NULL, 'A' },
-		{ "help",	no_argument,		NULL, 'h' },
-		{}
-	};
+	const char *size = NULL;
 	bool only_rx = false;
 	int stage = 1;
-	int opt;
+	const struct luo_option options[] = {
+		{ "stage", 's', .number = &stage },
+		{ "size", 'S', .text = &size },
+		{ "rx", 'r', .flag = &option.rx },
+		{ "rx-only", 'R', .flag = &only_rx },
+		{ "refused", 'f', .text = &option.refused_bdf },
+		{ "drop", 'd', .text = &option.drop_bdf },
+		{ "abandon", 'a', .flag = &option.abandon },
+		{ "again", 'A', .flag = &option.again },
+		{}
+	};
 
-	while ((opt = getopt_long(argc, argv, "s:S:rRf:d:aAh", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			stage = atoi(optarg);
-			if (stage != 1 && stage != 2)
-				ksft_exit_fail_msg("--stage %s: not 1 or 2\n",
-						   optarg);
-			break;
-		case 'S':
-			option.data_size = parse_size(optarg);
-			break;
-		case 'r':
-			option.rx = true;
-			break;
-		case 'R':
-			only_rx = true;
-			break;
-		case 'f':
-			option.refused_bdf = optarg;
-			break;
-		case 'd':
-			option.drop_bdf = optarg;
-			break;
-		case 'a':
-			option.abandon = true;
-			break;
-		case 'A':
-			option.again = true;
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
+	if (size)
+		option.data_size = parse_size(size);
 
 	get_legs(&argc, argv);
 	snprintf_assert(session_name, sizeof(session_name), "device-%s",

@@ -18,7 +18,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +32,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 #define DEVICE_TOKEN		0x1234
 #define STATE_TOKEN		0x300
@@ -615,28 +615,14 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "help",	no_argument,		NULL, 'h' },
+	int nr_bdfs, i, stage = 1;
+	char **bdfs;
+	const struct luo_option options[] = {
+		{ "stage", 's', .number = &stage },
 		{}
 	};
-	int luo_fd, state_session_fd, nr_bdfs, opt, i;
-	int stage = 1;
-	char **bdfs;
 
-	while ((opt = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			stage = atoi(optarg);
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
 
 	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
 	ksft_print_header();
@@ -648,19 +634,9 @@ int main(int argc, char *argv[])
 		cases[i].number = i + 1;
 	}
 
-	luo_fd = luo_open_device();
-	if (luo_fd < 0)
-		ksft_exit_fail_msg("open(%s): %m (booted with liveupdate=on?)\n",
-				   LUO_DEVICE);
+	for (i = 0; stage == 1 && i < nr_bdfs; i++)
+		need_bound(bdfs[i]);
 
-	state_session_fd = luo_retrieve_session(luo_fd, STATE_SESSION);
-	if (stage != (state_session_fd < 0 ? 1 : 2))
-		ksft_exit_fail_msg("stage %d is not due\n", stage);
-
-	if (stage == 1)
-		stage_1(luo_fd);
-	else
-		stage_2(luo_fd, state_session_fd);
-
+	run_stage(stage, STATE_SESSION, stage_1, stage_2);
 	return KSFT_FAIL;
 }

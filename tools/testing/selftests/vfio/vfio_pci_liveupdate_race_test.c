@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -24,6 +23,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 #define DEFAULT_SECONDS		10
 
@@ -152,28 +152,15 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "seconds",	required_argument,	NULL, 's' },
-		{ "help",	no_argument,		NULL, 'h' },
-		{}
-	};
 	int seconds = DEFAULT_SECONDS;
 	struct iommu *iommu;
-	int opt, i;
+	int i;
+	const struct luo_option options[] = {
+		{ "seconds", 's', .number = &seconds },
+		{}
+	};
 
-	while ((opt = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			seconds = atoi(optarg);
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
 
 	if (seconds <= 0 || argc - optind != 2) {
 		usage(stderr, argv[0]);

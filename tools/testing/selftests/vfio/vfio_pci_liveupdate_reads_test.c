@@ -21,7 +21,6 @@
  * once. A read that did not may have brought its data, too, or some of it, if
  * the device was reset meanwhile.
  */
-#include <getopt.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -30,6 +29,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 #include <nvme_reads.h>
 
 #define MEMFD_TOKEN		0x100
@@ -228,26 +228,6 @@ static void stage_2(int luo_fd, int state_session_fd)
 	ksft_finished();
 }
 
-static void run(int stage)
-{
-	int luo_fd, state_session_fd, found;
-
-	luo_fd = luo_open_device();
-	if (luo_fd < 0)
-		ksft_exit_fail_msg("open(%s): %m (booted with liveupdate=on?)\n",
-				   LUO_DEVICE);
-
-	state_session_fd = luo_retrieve_session(luo_fd, state_session_name);
-	found = state_session_fd < 0 ? 1 : 2;
-	if (stage != found)
-		ksft_exit_fail_msg("stage %d asked for, stage %d is due\n", stage, found);
-
-	if (stage == 1)
-		stage_1(luo_fd);
-	else
-		stage_2(luo_fd, state_session_fd);
-}
-
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
@@ -262,36 +242,16 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "idle",	no_argument,		NULL, 'i' },
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "running",	no_argument,		NULL, 'R' },
-		{ "help",	no_argument,		NULL, 'h' },
-		{}
-	};
 	bool is_idle = false;
 	int stage = 0;
-	int opt;
+	const struct luo_option options[] = {
+		{ "idle", 'i', .flag = &is_idle },
+		{ "stage", 's', .number = &stage },
+		{ "running", 'R', .flag = &running },
+		{}
+	};
 
-	while ((opt = getopt_long(argc, argv, "is:Rh", options, NULL)) != -1) {
-		switch (opt) {
-		case 'i':
-			is_idle = true;
-			break;
-		case 's':
-			stage = atoi(optarg);
-			break;
-		case 'R':
-			running = true;
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
 
 	if (stage < 0 || stage > 2 || is_idle == !!stage) {
 		usage(stderr, argv[0]);
@@ -303,10 +263,11 @@ int main(int argc, char *argv[])
 	snprintf_assert(state_session_name, sizeof(state_session_name), "state-%s", bdf);
 
 	ksft_print_header();
+	need_bound(bdf);
 	if (is_idle)
 		idle();
 	else
-		run(stage);
+		run_stage(stage, state_session_name, stage_1, stage_2);
 
 	return KSFT_FAIL;
 }

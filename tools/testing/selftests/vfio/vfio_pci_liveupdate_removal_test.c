@@ -20,7 +20,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -37,6 +36,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 #define SESSION_NAME		"removal"
 #define RECORD_TOKEN		0x100
@@ -410,42 +410,23 @@ static void usage(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "refused",	no_argument,		NULL, 'x' },
-		{ "retrieve",	no_argument,		NULL, 'r' },
-		{ "preserve",	required_argument,	NULL, 'p' },
-		{ "delay",	required_argument,	NULL, 'd' },
-		{ "help",	no_argument,		NULL, 'h' },
+	bool is_refused = false, is_retrieved = false;
+	const struct way *way = NULL;
+	const char *way_name = NULL;
+	int device_fds[MAX_DEVICES];
+	int luo_fd, i, delay_ms = 0;
+	struct iommu *iommu;
+	const struct luo_option options[] = {
+		{ "refused", 'x', .flag = &is_refused },
+		{ "retrieve", 'r', .flag = &is_retrieved },
+		{ "preserve", 'p', .text = &way_name },
+		{ "delay", 'd', .number = &delay_ms },
 		{}
 	};
-	bool is_refused = false, is_retrieved = false;
-	int device_fds[MAX_DEVICES];
-	const struct way *way = NULL;
-	int luo_fd, opt, i, delay_ms = 0;
-	struct iommu *iommu;
 
-	while ((opt = getopt_long(argc, argv, "xrp:d:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'x':
-			is_refused = true;
-			break;
-		case 'r':
-			is_retrieved = true;
-			break;
-		case 'p':
-			way = find_way(optarg);
-			break;
-		case 'd':
-			delay_ms = atoi(optarg);
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
+	if (way_name)
+		way = find_way(way_name);
 
 	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
 	ksft_print_header();

@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +25,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 #define DEFAULT_ROUNDS		10000
 #define MIN_ROUNDS		(4 * NOISE)
@@ -270,35 +270,23 @@ static void usage_text(FILE *stream, const char *name)
 
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "rounds",	required_argument,	NULL, 'r' },
-		{ "help",	no_argument,		NULL, 'h' },
-		{}
-	};
-	int luo_fd, memfd, opt, timeout = SETTLE_TIMEOUT_S;
-	long rounds = DEFAULT_ROUNDS, done;
+	int luo_fd, memfd, timeout = SETTLE_TIMEOUT_S;
+	int rounds = DEFAULT_ROUNDS;
 	struct vfio_pci_device *device;
 	struct iommu *iommu;
 	u64 start;
+	long done;
+	const struct luo_option options[] = {
+		{ "rounds", 'r', .number = &rounds },
+		{}
+	};
 
-	while ((opt = getopt_long(argc, argv, "r:h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'r':
-			rounds = atol(optarg);
-			break;
-		case 'h':
-			usage_text(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage_text(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage_text);
 
 	device_bdf = vfio_selftests_get_bdf(&argc, argv);
 	ksft_print_header();
 	if (rounds < MIN_ROUNDS)
-		ksft_exit_fail_msg("%ld rounds prove nothing\n", rounds);
+		ksft_exit_fail_msg("%d rounds prove nothing\n", rounds);
 
 	luo_fd = luo_open_device();
 	if (luo_fd < 0)

@@ -43,7 +43,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -61,6 +60,7 @@
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
 #include <luo_fd_store.h>
+#include <luo_options.h>
 
 #define MEMFD_TOKEN		0x100
 #define DEVICE_TOKEN		0x200
@@ -992,26 +992,6 @@ static void run_unloaded(void)
 	ksft_finished();
 }
 
-static void run(int stage)
-{
-	int luo_fd, state_session_fd, found;
-
-	luo_fd = luo_open_device();
-	if (luo_fd < 0)
-		ksft_exit_fail_msg("open(%s): %m (booted with liveupdate=on?)\n",
-				   LUO_DEVICE);
-
-	state_session_fd = luo_retrieve_session(luo_fd, state_session_name);
-	found = state_session_fd < 0 ? 1 : 2;
-	if (stage != found)
-		ksft_exit_fail_msg("stage %d asked for, stage %d is due\n", stage, found);
-
-	if (stage == 1)
-		stage_1(luo_fd);
-	else
-		stage_2(luo_fd, state_session_fd);
-}
-
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
@@ -1045,88 +1025,41 @@ static void usage(FILE *stream, const char *name)
 		name, name, DEFAULT_RATE);
 }
 
+static void add_other(const char *bdf)
+{
+	if (nr_others == MAX_OTHERS)
+		ksft_exit_fail_msg("too many others\n");
+	others[nr_others++].bdf = bdf;
+}
+
 int main(int argc, char *argv[])
 {
-	static const struct option options[] = {
-		{ "idle",	required_argument,	NULL, 'i' },
-		{ "stage",	required_argument,	NULL, 's' },
-		{ "running",	no_argument,		NULL, 'R' },
-		{ "pressure",	no_argument,		NULL, 'p' },
-		{ "end",	required_argument,	NULL, 'e' },
-		{ "unloaded",	no_argument,		NULL, 'u' },
-		{ "rate",	required_argument,	NULL, 'r' },
-		{ "partner",	required_argument,	NULL, 'P' },
-		{ "neighbour",	required_argument,	NULL, 'n' },
-		{ "bystander",	required_argument,	NULL, 'b' },
-		{ "other",	required_argument,	NULL, 'o' },
-		{ "aim",	required_argument,	NULL, 'a' },
-		{ "killed",	no_argument,		NULL, 'k' },
-		{ "interrupts",	no_argument,		NULL, 'I' },
-		{ "stored",	no_argument,		NULL, 'S' },
-		{ "help",	no_argument,		NULL, 'h' },
+	int stage = 0, seconds = 0;
+	const char *how = NULL;
+	const struct luo_option options[] = {
+		{ "idle", 'i', .number = &seconds },
+		{ "stage", 's', .number = &stage },
+		{ "running", 'R', .flag = &running },
+		{ "pressure", 'p', .flag = &pressure },
+		{ "end", 'e', .text = &how },
+		{ "unloaded", 'u', .flag = &unloaded },
+		{ "rate", 'r', .number = &rate },
+		{ "partner", 'P', .text = &partner.bdf },
+		{ "neighbour", 'n', .text = &neighbour },
+		{ "bystander", 'b', .text = &bystander.bdf },
+		{ "other", 'o', .call = add_other },
+		{ "aim", 'a', .size = &aim },
+		{ "killed", 'k', .flag = &killed },
+		{ "interrupts", 'I', .flag = &interrupts },
+		{ "stored", 'S', .flag = &stored },
 		{}
 	};
-	int stage = 0, seconds = 0;
-	int opt;
 
-	while ((opt = getopt_long(argc, argv, "i:s:Rpe:ur:P:n:b:o:a:kISh", options, NULL)) != -1) {
-		switch (opt) {
-		case 'i':
-			seconds = atoi(optarg);
-			break;
-		case 's':
-			stage = atoi(optarg);
-			break;
-		case 'R':
-			running = true;
-			break;
-		case 'p':
-			pressure = true;
-			break;
-		case 'e':
-			end = end_called(optarg);
-			break;
-		case 'u':
-			unloaded = true;
-			break;
-		case 'r':
-			rate = atoi(optarg);
-			break;
-		case 'P':
-			partner.bdf = optarg;
-			break;
-		case 'n':
-			neighbour = optarg;
-			break;
-		case 'b':
-			bystander.bdf = optarg;
-			break;
-		case 'o':
-			if (nr_others == MAX_OTHERS)
-				ksft_exit_fail_msg("too many others\n");
-			others[nr_others++].bdf = optarg;
-			break;
-		case 'a':
-			aim = strtoull(optarg, NULL, 0);
-			break;
-		case 'k':
-			killed = true;
-			interrupts = true;
-			break;
-		case 'I':
-			interrupts = true;
-			break;
-		case 'S':
-			stored = true;
-			break;
-		case 'h':
-			usage(stdout, argv[0]);
-			return KSFT_PASS;
-		default:
-			usage(stderr, argv[0]);
-			return KSFT_FAIL;
-		}
-	}
+	luo_parse_options(argc, argv, options, usage);
+	if (how)
+		end = end_called(how);
+	if (killed)
+		interrupts = true;
 
 	if (seconds < 0 || stage < 0 || stage > 2 || !seconds == !stage ||
 	    (unloaded && stage != 2) || (end->run == end_by_stopping && !unloaded) ||
@@ -1149,7 +1082,7 @@ int main(int argc, char *argv[])
 	else if (unloaded)
 		run_unloaded();
 	else
-		run(stage);
+		run_stage(stage, state_session_name, stage_1, stage_2);
 
 	return KSFT_FAIL;
 }

@@ -10,7 +10,9 @@
 
 #include <linux/sizes.h>
 
+#include <libliveupdate.h>
 #include <libvfio.h>
+#include <luo_iommufd.h>
 
 /* One test case. Later ones make no sense if it fails, so end there. */
 #define require(_condition, _fmt, ...) do {				\
@@ -61,6 +63,11 @@ bool image_is_loaded(void);
 int kmsg_open(void);
 bool kmsg_says(int kmsg, const char *text);
 bool kexec_refused_by(const char *bdf, const char *session, u64 token, const char *why);
+
+/* Tests of two stages, with a kexec in between */
+void need_bound(const char *bdf);
+void run_stage(int stage, const char *state_session, luo_test_stage1_fn stage_1,
+	       luo_test_stage2_fn stage_2);
 
 /* What a device looks like after a reset, whichever driver it has. */
 struct test_identity {
@@ -164,9 +171,6 @@ bool nic_rx_done(const struct nic_rx *rx, u32 index, u32 *length);
 bool nic_rx_untouched(const struct nic_rx *rx, u32 index);
 u32 nic_rx_frames(const struct nic_rx *rx);
 bool nic_rx_wait(const struct nic_rx *rx, u32 least);
-
-/* Memory that stays mapped through a kexec must not change its size. */
-#define MAPPED_SEALS		(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 /*
  * A memfd that a device does DMA to, mapped at IOVA 4 GiB and laid out as

@@ -3,12 +3,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <linux/align.h>
-#include <linux/iommufd.h>
 #include <linux/kernel.h>
 #include <linux/sizes.h>
 
@@ -177,43 +175,27 @@ int memory_map_file(struct test_memory *mem, struct vfio_pci_device *device)
 /* Map all of a file at @iova, for the device to read and write. */
 int map_file(struct iommu *iommu, int fd, u64 iova, u64 size)
 {
-	struct iommu_ioas_map_file args = {
-		.size = sizeof(args),
-		.flags = IOMMU_IOAS_MAP_READABLE |
-			 IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_FIXED_IOVA,
-		.ioas_id = iommu->ioas_id,
-		.fd = fd,
-		.length = size,
-		.iova = iova,
-	};
-
-	return ioctl(iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
+	return map_file_at(iommu->iommufd, iommu->ioas_id, fd, 0, size, iova);
 }
 
 /* Have the HWPT that a device got when it was attached to the IOAS be preserved. */
 int mark_hwpt(struct iommu *iommu, u64 token)
 {
-	struct iommu_hwpt_liveupdate_mark_preserve mark = {
-		.size = sizeof(mark),
-		.hwpt_id = iommu->ioas_id,
-		.hwpt_token = token,
-	};
-
-	return ioctl(iommu->iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark) ? -errno : 0;
+	return hwpt_mark(iommu->iommufd, iommu->ioas_id, token);
 }
 
 /* Go on with another iommufd, which has nothing mapped. */
 int move_to_iommufd(struct iommu *iommu, int iommufd)
 {
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	u32 ioas_id;
+	int ret = ioas_alloc(iommufd, &ioas_id);
 
-	if (ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc))
-		return -errno;
+	if (ret)
+		return ret;
 
 	close(iommu->iommufd);
 	iommu->iommufd = iommufd;
-	iommu->ioas_id = alloc.out_ioas_id;
+	iommu->ioas_id = ioas_id;
 	return 0;
 }
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the live update tests of vfio and of iommufd ask of an iommufd. Functions
+ * return 0 or more, or -errno.
+ */
+#ifndef SELFTESTS_LIVEUPDATE_LIB_LUO_IOMMUFD_H
+#define SELFTESTS_LIVEUPDATE_LIB_LUO_IOMMUFD_H
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <sys/ioctl.h>
+
+#include <linux/iommufd.h>
+
+/* Memory that stays mapped through a kexec does not change its size. */
+#define MAPPED_SEALS	(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+
+static inline int luo_ioctl(int fd, unsigned long command, void *arg)
+{
+	return ioctl(fd, command, arg) < 0 ? -errno : 0;
+}
+
+static inline int ioas_alloc(int iommufd, __u32 *ioas_id)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	int ret = luo_ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc);
+
+	*ioas_id = alloc.out_ioas_id;
+	return ret;
+}
+
+static inline int map_file_at(int iommufd, __u32 ioas_id, int fd, __u64 start,
+			      __u64 length, __u64 iova)
+{
+	struct iommu_ioas_map_file map = {
+		.size = sizeof(map),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = ioas_id,
+		.fd = fd,
+		.start = start,
+		.length = length,
+		.iova = iova,
+	};
+
+	return luo_ioctl(iommufd, IOMMU_IOAS_MAP_FILE, &map);
+}
+
+static inline int hwpt_mark(int iommufd, __u32 hwpt_id, __u64 token)
+{
+	struct iommu_hwpt_liveupdate_mark_preserve mark = {
+		.size = sizeof(mark),
+		.hwpt_id = hwpt_id,
+		.hwpt_token = token,
+	};
+
+	return luo_ioctl(iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
+}
+
+#endif /* SELFTESTS_LIVEUPDATE_LIB_LUO_IOMMUFD_H */
