@@ -150,6 +150,9 @@ fn uninstall_commits(stage: &mut Stage, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Has `patch` refuse a change whose surroundings are others than they were, as `git am` does.
+const EXACT: &str = "--fuzz=0";
+
 fn patch(target: &Path, file: &Path, more: &[&str]) -> Command {
     let mut command = Command::new("patch");
     command.args(["-p1", "--batch", "--no-backup-if-mismatch", "-r", "-"]).args(more);
@@ -168,8 +171,8 @@ fn install_files(stage: &mut Stage, target: &Path, overlay: &Overlay, digest: &s
     for (index, file) in overlay.patches.iter().enumerate() {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let applied = stage
-            .run(&mut patch(target, file, &["--dry-run", "--forward"]))
-            .and_then(|()| stage.run(&mut patch(target, file, &["--forward"])));
+            .run(&mut patch(target, file, &["--dry-run", "--forward", EXACT]))
+            .and_then(|()| stage.run(&mut patch(target, file, &["--forward", EXACT])));
         if let Err(error) = applied {
             uninstall_files(stage, target)?;
             return Err(anyhow!(
@@ -206,4 +209,32 @@ fn uninstall_files(stage: &mut Stage, target: &Path) -> Result<()> {
     }
     fs::remove_dir_all(&record)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EXACT, patch};
+    use std::fs;
+
+    #[test]
+    fn patches_apply_where_their_surroundings_are_the_same() {
+        let dir = std::env::temp_dir().join(format!("lu-install-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let mail = dir.join("0001.patch");
+        fs::write(&mail, "--- a/file\n+++ b/file\n@@ -1,3 +1,4 @@\n one\n two\n+new\n three\n")
+            .unwrap();
+        let applies = |text: &str| {
+            fs::write(dir.join("file"), text).unwrap();
+            patch(&dir, &mail, &["--dry-run", "--forward", EXACT])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        };
+
+        assert!(applies("one\ntwo\nthree\n"));
+        assert!(applies("zero\none\ntwo\nthree\n"));
+        assert!(!applies("other\ntwo\nthree\n"));
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
