@@ -196,18 +196,27 @@ fn checkpatch_files(ctx: &Context, stage: &mut Stage) -> Result<()> {
 }
 
 fn hook_lines(ctx: &Context, _: &mut Stage) -> Result<()> {
+    let overlay = Overlay::of(&ctx.src)?;
     let mut added = Added::default();
-    for patch in Overlay::of(&ctx.src)?.patches {
-        added.count(&fs::read_to_string(patch)?);
+    for patch in &overlay.patches {
+        added.count_patch(&fs::read_to_string(patch)?);
     }
-    let Added { hooks, generic } = added;
-    eprintln!(
-        "hook-lines: {hooks} of at most {}, and {generic} that are of use without them",
-        hooks::LIMIT
+    for (from, to) in sources(ctx, &["c", "h"])? {
+        added.count_file(&to, &fs::read_to_string(from)?);
+    }
+    let total = added.total();
+    eprint!(
+        "hook-lines: {} of at most {} ({} hooks, {} in files of our own), and {} generic ones\n{added}",
+        total.counted(),
+        hooks::LIMIT,
+        total.hooks,
+        total.own,
+        total.generic,
     );
     ensure!(
-        hooks <= hooks::LIMIT,
-        "the patches add {hooks} lines of C hooks, more than {}",
+        total.counted() <= hooks::LIMIT,
+        "hooks and C files of our own have {} lines of code, more than {}",
+        total.counted(),
         hooks::LIMIT
     );
     Ok(())
