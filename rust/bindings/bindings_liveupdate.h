@@ -59,4 +59,10 @@ const fmode_t RUST_CONST_HELPER_VFIO_DEVICE_FMODE = FMODE_PREAD | FMODE_PWRITE;
 #include "../../drivers/iommu/intel/iommu.h"
 #include "../../drivers/iommu/intel/pasid.h"
 #include "../../drivers/iommu/intel/lu_rs/intel_lu.h"
+
+const u64 RUST_CONST_HELPER_DMA_CCMD_GLOBAL_INVL = DMA_CCMD_GLOBAL_INVL;
+const u32 RUST_CONST_HELPER_DMA_FECTL_IM = DMA_FECTL_IM;
+const u32 RUST_CONST_HELPER_DMA_GSTS_IRES = DMA_GSTS_IRES;
+const u32 RUST_CONST_HELPER_DMA_GSTS_TES = DMA_GSTS_TES;
+const u64 RUST_CONST_HELPER_DMA_TLB_GLOBAL_FLUSH = DMA_TLB_GLOBAL_FLUSH;
 #endif

@@ -2,6 +2,7 @@
 
 #ifdef CONFIG_LIVEUPDATE_RUST
 
+#include <linux/crash_dump.h>
 #include <linux/device.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
@@ -145,6 +146,11 @@ __rust_helper bool rust_helper_liveupdate_ratelimit(const void *place)
 	};
 
 	return __ratelimit(&limits[hash_ptr(place, 5)]);
+}
+
+__rust_helper bool rust_helper_is_kdump_kernel(void)
+{
+	return is_kdump_kernel();
 }
 
 #ifdef CONFIG_PCI

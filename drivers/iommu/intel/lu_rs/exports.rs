@@ -115,7 +115,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_attach(
     ret: *mut c_int,
 ) -> bool {
     // SAFETY: By function requirement.
-    if !unsafe { bindings::iommu_liveupdate_is_pci(dev) } {
+    if !unsafe { bindings::dev_is_pci(dev) } {
         return false;
     }
 
@@ -126,7 +126,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_attach(
     let device = unsafe { Device::look_at(dev, core) };
 
     // SAFETY: By function requirement.
-    let Ok(now) = (unsafe { ffi::describe(core) }) else {
+    let Ok(now) = (unsafe { ffi::describe_uncounted(core) }) else {
         return false;
     };
     let Some(result) = apply::attach(&device, &now, device.did()) else {
@@ -164,19 +164,53 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_quiet_irtes(iommu: *mut binding
     }
 }
 
-/// See `intel_lu.h`.
+/// What the driver does for the IOMMU core: see `struct iommu_liveupdate_ops` for what each of them is to do.
+#[no_mangle]
+static intel_liveupdate_ops: bindings::iommu_liveupdate_ops = bindings::iommu_liveupdate_ops {
+    describe_domain: Some(describe_domain),
+    preserve_iommu: Some(preserve_iommu),
+    unpreserve_iommu: Some(unpreserve_iommu),
+    preserve_device: Some(preserve_device),
+    unpreserve_device: Some(unpreserve_device),
+    check_device: Some(check_device),
+    keep_device: Some(keep_device),
+    restore_domain: Some(restore_domain),
+    restore_device: Some(restore_device),
+    block_device: Some(block_device),
+    release_domain: Some(release_domain),
+};
+
+/// Says what the tables of a domain are.
+///
+/// # Safety
+///
+/// `domain` is a domain of the driver, and `ser` can be written to.
+unsafe extern "C" fn describe_domain(
+    domain: *mut bindings::iommu_domain,
+    ser: *mut bindings::iommu_domain_ser,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By function requirement.
+        let raw = unsafe { ffi::describe(domain) }?;
+
+        // SAFETY: By function requirement. `RawDomainSer` has the layout of the structure.
+        unsafe { ser.cast::<RawDomainSer>().write(raw) };
+        Ok(0)
+    })
+}
+
+/// Preserves the tables of the unit that a device is behind.
 ///
 /// # Safety
 ///
 /// `dev` is a device that is behind a unit, and `ser` can be written to.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_iommu(
+unsafe extern "C" fn preserve_iommu(
     dev: *mut bindings::device,
     ser: *mut bindings::iommu_hw_ser,
 ) -> c_int {
     from_result(|| {
         // SAFETY: By function requirement.
-        if !unsafe { bindings::iommu_liveupdate_is_pci(dev) } {
+        if !unsafe { bindings::dev_is_pci(dev) } {
             return Err(EOPNOTSUPP);
         }
         // SAFETY: By function requirement.
@@ -193,10 +227,8 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_iommu(
 ///
 /// # Safety
 ///
-/// `dev` is a device that is behind a unit, and `ser` the record that
-/// [`intel_liveupdate_preserve_iommu`] wrote for the unit.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_iommu(
+/// `dev` is a device that is behind a unit, and `ser` what was written then.
+unsafe extern "C" fn unpreserve_iommu(
     dev: *mut bindings::device,
     ser: *const bindings::iommu_hw_ser,
 ) {
@@ -214,15 +246,14 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_iommu(
 /// # Safety
 ///
 /// `dev` is a device that is behind a unit, `domain` a domain, and `ser` can be written to.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_device(
+unsafe extern "C" fn preserve_device(
     dev: *mut bindings::device,
     domain: *mut bindings::iommu_domain,
     ser: *mut bindings::iommu_device_ser,
 ) -> c_int {
     from_result(|| {
         // SAFETY: By function requirement.
-        if !unsafe { bindings::iommu_liveupdate_is_pci(dev) } {
+        if !unsafe { bindings::dev_is_pci(dev) } {
             return Err(EOPNOTSUPP);
         }
         // SAFETY: PCI devices are a part of a `pci_dev`.
@@ -236,7 +267,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_device(
         // SAFETY: By function requirement.
         let device = unsafe { Device::look_at(dev, domain) };
         // SAFETY: By function requirement.
-        let raw_domain = unsafe { ffi::describe(domain) }?;
+        let raw_domain = unsafe { ffi::describe_uncounted(domain) }?;
         let raw = apply::preserve_device(pci, &device, &raw_domain)?;
 
         // SAFETY: By function requirement. `RawDeviceSer` has the layout of the structure.
@@ -251,8 +282,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_preserve_device(
 /// # Safety
 ///
 /// `dev` is a device that is behind a unit, and was preserved with `domain`.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_device(
+unsafe extern "C" fn unpreserve_device(
     dev: *mut bindings::device,
     domain: *mut bindings::iommu_domain,
     _ser: *const bindings::iommu_device_ser,
@@ -267,10 +297,9 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_unpreserve_device(
 ///
 /// # Safety
 ///
-/// `dev` is a preserved device that is behind a unit; `device` and `domain` are the records of the
-/// device and of its domain.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_check_device(
+/// `dev` is a device that is behind a unit, and was preserved; the others are what is preserved of
+/// it and of its domain.
+unsafe extern "C" fn check_device(
     dev: *mut bindings::device,
     device: *const bindings::iommu_device_ser,
     domain: *const bindings::iommu_domain_ser,
@@ -292,10 +321,9 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_check_device(
 ///
 /// # Safety
 ///
-/// `dev` is a preserved device that is behind a unit; `device`, `domain` and `iommu` are the records
-/// of the device, of its domain and of the unit.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_keep_device(
+/// `dev` is a device that is behind a unit, and was preserved; the others are what is preserved of
+/// it, of its domain, and of the unit.
+unsafe extern "C" fn keep_device(
     dev: *mut bindings::device,
     device: *const bindings::iommu_device_ser,
     domain: *const bindings::iommu_domain_ser,
@@ -321,8 +349,7 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_keep_device(
 /// # Safety
 ///
 /// `dev` is a device that is behind a unit, and `domain` a domain of the driver.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_restore_device(
+unsafe extern "C" fn restore_device(
     dev: *mut bindings::device,
     domain: *mut bindings::iommu_domain,
 ) -> c_int {
@@ -343,8 +370,36 @@ pub(crate) unsafe extern "C" fn intel_liveupdate_restore_device(
 /// # Safety
 ///
 /// `dev` is a device that is behind a unit.
-#[export]
-pub(crate) unsafe extern "C" fn intel_liveupdate_block_device(dev: *mut bindings::device) {
+unsafe extern "C" fn block_device(dev: *mut bindings::device) {
     // SAFETY: By function requirement.
     apply::give_up(&unsafe { Device::look_at(dev, ptr::null_mut()) });
+}
+
+/// Makes a domain of tables that were handed over.
+///
+/// # Safety
+///
+/// `dev` is a device that is behind a unit, and `ser` what was handed over.
+unsafe extern "C" fn restore_domain(
+    dev: *mut bindings::device,
+    ser: *const bindings::iommu_domain_ser,
+) -> *mut bindings::iommu_domain {
+    // SAFETY: By function requirement. `RawDomainSer` has the layout of the structure.
+    let raw = unsafe { &*ser.cast::<RawDomainSer>() };
+
+    // SAFETY: By function requirement.
+    match unsafe { ffi::restore_domain(dev, raw) } {
+        Ok(domain) => domain.into_raw(),
+        Err(err) => err.to_ptr(),
+    }
+}
+
+/// Gives back the tags that [`restore_device`] had a domain keep.
+///
+/// # Safety
+///
+/// `domain` is a domain of the driver that nobody uses any more.
+unsafe extern "C" fn release_domain(domain: *mut bindings::iommu_domain) {
+    // SAFETY: By function requirement.
+    unsafe { ffi::release_domain(domain) };
 }

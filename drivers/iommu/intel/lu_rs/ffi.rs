@@ -2,6 +2,17 @@
 
 //! What this has of C: remapping units, devices behind them, and the memory of tables.
 
+mod domain;
+
+pub(crate) use self::domain::{
+    describe,
+    describe_uncounted,
+    release_domain,
+    restore_domain,
+    set_did,
+    HeldTag, //
+};
+
 use super::{
     entries::WORDS,
     plan::{
@@ -21,6 +32,7 @@ use kernel::{
     error::to_result,
     ffi::{
         c_int,
+        c_uint,
         c_void, //
     },
     liveupdate::{
@@ -88,10 +100,8 @@ impl<'a> Unit<'a> {
         let raw = self.as_raw();
 
         Found {
-            // SAFETY: By the type invariants.
-            translates: unsafe { bindings::intel_liveupdate_translates(raw) },
-            // SAFETY: By the type invariants.
-            root: unsafe { bindings::intel_liveupdate_root(raw) },
+            translates: self.has_status(bindings::DMA_GSTS_TES),
+            root: self.read(bindings::DMAR_RTADDR_REG),
             scalable: self.is_scalable(),
             // SAFETY: By the type invariants. Does not change.
             cap: unsafe { (*raw).cap },
@@ -100,10 +110,41 @@ impl<'a> Unit<'a> {
         }
     }
 
+    /// Returns the address of a register, one of those that each unit has.
+    fn register(self, offset: u32) -> *mut c_void {
+        // SAFETY: By the type invariants. Does not change.
+        let reg = unsafe { (*self.as_raw()).reg };
+
+        // CAST: lossless, this is for 64-bit kernels.
+        reg.wrapping_byte_add(offset as usize)
+    }
+
+    /// Reads a register of 64 bits.
+    fn read(self, offset: u32) -> u64 {
+        // SAFETY: A register of the unit.
+        unsafe { bindings::readq(self.register(offset)) }
+    }
+
+    /// Returns whether the global status register has a bit set.
+    fn has_status(self, bit: u32) -> bool {
+        // SAFETY: A register of the unit.
+        let status = unsafe { bindings::readl(self.register(bindings::DMAR_GSTS_REG)) };
+
+        status & bit != 0
+    }
+
+    /// Returns whether the unit has an extended capability: bits of the register.
+    fn has(self, capability: u64) -> bool {
+        // SAFETY: By the type invariants. Does not change.
+        unsafe { (*self.as_raw()).ecap & capability != 0 }
+    }
+
     /// Returns whether this kernel uses scalable mode.
     pub(crate) fn is_scalable(self) -> bool {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_is_scalable(self.as_raw()) }
+        // SAFETY: Set when the kernel boots, before units are looked at.
+        let wanted = unsafe { bindings::intel_iommu_sm };
+
+        wanted != 0 && self.has(ECAP_SMTS)
     }
 
     /// Returns the root table, if there is one.
@@ -117,35 +158,58 @@ impl<'a> Unit<'a> {
 
     /// Returns where the interrupt remapping table of this kernel is, if there is one.
     pub(crate) fn irq_table(self) -> Option<IrqTable> {
-        // SAFETY: By the type invariants.
-        let table = unsafe { bindings::intel_liveupdate_irq_table(self.as_raw()) };
+        // SAFETY: By the type invariants. Does not change once the unit is in use.
+        #[cfg(CONFIG_IRQ_REMAP)]
+        let table = unsafe { (*self.as_raw()).ir_table };
+        #[cfg(not(CONFIG_IRQ_REMAP))]
+        let table = ptr::null_mut::<bindings::ir_table>();
 
-        // INVARIANT: Stays as long as the unit.
-        NonNull::new(table.cast()).map(IrqTable)
+        // SAFETY: Null, or what the driver has of a table, which stays as long as the unit.
+        let base = unsafe { table.as_ref() }?.base;
+
+        // INVARIANT: As above.
+        NonNull::new(base.cast()).map(IrqTable)
     }
 
     /// Returns where the unit has its interrupt remapping table.
     pub(crate) fn irq_root(self) -> u64 {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_irq_root(self.as_raw()) }
+        self.read(bindings::DMAR_IRTA_REG) & !(u64::from(bindings::VTD_PAGE_SIZE) - 1)
     }
 
     /// Has the driver go on with the root table that the unit has.
     pub(crate) fn adopt(self, root: &TablePage) {
         // SAFETY: By the type invariants, at boot, when nobody else uses the unit.
-        unsafe { bindings::intel_liveupdate_adopted(self.as_raw(), root.0.as_ptr().cast()) };
+        unsafe { (*self.as_raw()).root_entry = root.0.as_ptr().cast() };
+        // SAFETY: As above.
+        unsafe { (*self.as_raw()).flags &= !bindings::VTD_FLAG_TRANS_PRE_ENABLED };
     }
 
     /// Keeps a tag from being given to other domains.
     pub(crate) fn reserve_did(self, did: u16) -> Result {
-        // SAFETY: By the type invariants.
-        to_result(unsafe { bindings::intel_liveupdate_reserve_did(self.as_raw(), did) })
+        let did = did.into();
+
+        // CAST: lossless, this is for 64-bit kernels.
+        //
+        // SAFETY: By the type invariants. Does not change.
+        if u64::from(did) >= unsafe { (*self.as_raw()).max_domain_id } as u64 {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariants. Allocators of IDs have a lock of their own.
+        let id = unsafe { bindings::ida_alloc_range(self.ida(), did, did, bindings::GFP_KERNEL) };
+
+        // What was allocated is positive.
+        to_result(id)
     }
 
     /// Gives back a tag that was kept from other domains, and that no entry has any more.
     pub(crate) fn give_back_did(self, did: u16) {
+        // SAFETY: By the type invariants, and it was allocated there.
+        unsafe { bindings::ida_free(self.ida(), did.into()) };
+    }
+
+    fn ida(self) -> *mut bindings::ida {
         // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_give_back_did(self.as_raw(), did) };
+        unsafe { &raw mut (*self.as_raw()).domain_ida }
     }
 
     /// Tells the core that what the unit has of devices can be taken away from now on, or was.
@@ -157,17 +221,32 @@ impl<'a> Unit<'a> {
     /// Has the unit, which translates with this root table, let nothing through, and report no faults.
     pub(crate) fn block(self, root: &TablePage) {
         self.clear(root, 0, WORDS);
-        // SAFETY: By the type invariants, at boot, when nobody else uses the unit.
-        unsafe { bindings::intel_liveupdate_forget_entries(self.as_raw()) };
+
+        // SAFETY: By the type invariants.
+        if unsafe { (*self.as_raw()).flush.flush_context }.is_none() {
+            // SAFETY: By the type invariants, at boot, when nobody else uses the unit.
+            unsafe { bindings::intel_iommu_init_qi(self.as_raw()) };
+        }
+        let control = self.register(bindings::DMAR_FECTL_REG);
+
+        // SAFETY: A register of the unit.
+        unsafe { bindings::writel(bindings::DMA_FECTL_IM, control) };
+        self.flush_all();
+        // It may be in another mode than it would be in here.
+        if self.has(ECAP_SMTS) && !self.is_scalable() {
+            self.flush_pasid_cache();
+        }
     }
 
     /// Makes what was written to a part of a table visible to the unit. In any context.
     fn flush_cache(self, at: NonNull<u64>, words: usize) {
         // CAST: lossless, not more than a table.
-        let size = (words * size_of::<u64>()) as c_int;
+        let size = (words * size_of::<u64>()) as c_uint;
 
-        // SAFETY: By the type invariants; the words are a part of a table.
-        unsafe { bindings::intel_liveupdate_flush_cache(self.as_raw(), at.as_ptr().cast(), size) };
+        if !self.has(ECAP_COHERENT) {
+            // SAFETY: The words are a part of a table.
+            unsafe { bindings::clflush_cache_range(at.as_ptr().cast(), size) };
+        }
     }
 
     /// Writes words of a table, the first one last. In any context.
@@ -186,10 +265,32 @@ impl<'a> Unit<'a> {
         self.flush_cache(table.at(index), words);
     }
 
-    /// Has the unit forget all that it read of tables. In any context.
+    /// Has the unit forget all that it read of tables. In any context. Waits for the unit.
     pub(crate) fn flush_all(self) {
+        let raw = self.as_raw();
+
         // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_flush_all(self.as_raw()) };
+        unsafe { bindings::iommu_flush_write_buffer(raw) };
+        // SAFETY: By the type invariants. Set when the unit is set up, and not changed.
+        if let Some(flush) = unsafe { (*raw).flush.flush_context } {
+            // SAFETY: By the type invariants.
+            unsafe { flush(raw, 0, 0, 0, bindings::DMA_CCMD_GLOBAL_INVL) };
+        }
+        if self.is_scalable() {
+            self.flush_pasid_cache();
+        }
+        // SAFETY: By the type invariants. Set when the unit is set up, and not changed.
+        if let Some(flush) = unsafe { (*raw).flush.flush_iotlb } {
+            // SAFETY: By the type invariants.
+            unsafe { flush(raw, 0, 0, 0, bindings::DMA_TLB_GLOBAL_FLUSH) };
+        }
+    }
+
+    fn flush_pasid_cache(self) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            bindings::qi_flush_pasid_cache(self.as_raw(), 0, bindings::QI_PC_GLOBAL.into(), 0)
+        };
     }
 
     /// Lets nobody interrupt by way of the unit. In any context.
@@ -202,7 +303,7 @@ impl<'a> Unit<'a> {
 
         self.quieten(&table);
         // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_flush_irtes(self.as_raw()) };
+        unsafe { bindings::qi_global_iec(self.as_raw()) };
     }
 
     /// Has an interrupt remapping table drop all messages, and not report that.
@@ -218,30 +319,58 @@ impl<'a> Unit<'a> {
     }
 
     /// Reports the faults that the unit recorded until now, as many as it has registers for at most: a
-    /// device may raise others meanwhile. In any context.
+    /// device may raise others meanwhile. In any context. What is left would be taken for a fault of the
+    /// next kernel's.
     pub(crate) fn report_faults(self) {
+        let raw = self.as_raw();
+
+        // SAFETY: By the type invariants. Does not change once the unit is in use.
+        let irq = unsafe { (*raw).irq };
+
+        // CAST: lossless, numbers of interrupts are positive. What the driver's handler is for is a unit.
+        //
         // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_report_faults(self.as_raw()) };
+        let _ = unsafe { bindings::dmar_fault(irq as c_int, raw.cast()) };
     }
 
     /// Has the unit write no page requests to memory. In any context.
     pub(crate) fn stop_page_requests(self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_stop_page_requests(self.as_raw()) };
+        if !self.has(ECAP_PRS) {
+            return;
+        }
+        for queue in [
+            bindings::DMAR_PQH_REG,
+            bindings::DMAR_PQT_REG,
+            bindings::DMAR_PQA_REG,
+        ] {
+            // SAFETY: A register that units with page requests have.
+            unsafe { bindings::writeq(0, self.register(queue)) };
+        }
     }
 
     /// Returns whether DMA would get through once the unit stops translating.
     pub(crate) fn must_stop(self) -> bool {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_must_stop(self.as_raw()) }
+        // SAFETY: Has no requirements.
+        let saves_memory_of_a_crashed_kernel = unsafe { bindings::is_kdump_kernel() };
+
+        !saves_memory_of_a_crashed_kernel && self.has_status(bindings::DMA_GSTS_TES)
     }
 
     /// Returns whether firmware wants memory mapped for a device behind the unit.
     ///
     /// Looks at each PCI device there is.
     pub(crate) fn has_reserved(self) -> bool {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_has_reserved(self.as_raw()) }
+        let mut has_reserved = false;
+
+        self.for_each_device(|pci| {
+            // SAFETY: By the type invariants of `pci::Device`. Null, or there as long as the device.
+            let iommu = unsafe { (*lu_pci::as_raw(pci)).dev.iommu };
+
+            has_reserved |= !iommu.is_null()
+                // SAFETY: As above. Does not change once the device was probed.
+                && unsafe { bindings::dev_iommu::require_direct_raw(iommu) } != 0;
+        });
+        has_reserved
     }
 
     /// Calls `f` with each PCI device behind the unit.
@@ -257,7 +386,10 @@ impl<'a> Unit<'a> {
                 break;
             }
             // SAFETY: `pdev` is a device that we hold.
-            if unsafe { bindings::intel_liveupdate_iommu_of(pdev) } == self.as_raw() {
+            let drhd = unsafe { bindings::dmar_find_matched_drhd_unit(pdev) };
+
+            // SAFETY: Null, or what the driver has of a unit.
+            if unsafe { drhd.as_ref() }.is_some_and(|drhd| drhd.iommu == self.as_raw()) {
                 // SAFETY: As above.
                 f(unsafe { lu_pci::from_raw(pdev) });
             }
@@ -279,6 +411,13 @@ impl<'a> Unit<'a> {
         unsafe { (*self.as_raw()).liveupdate = kept.into_foreign().cast() };
     }
 }
+
+/// Extended capabilities of units: the unit snoops caches, has page requests, and scalable mode.
+///
+/// VT-d specification, "Extended Capability Register": C, PRS and SMTS. `ecap_coherent()` and the like.
+const ECAP_COHERENT: u64 = 1 << 0;
+const ECAP_PRS: u64 = 1 << 29;
+const ECAP_SMTS: u64 = 1 << 43;
 
 /// An entry of an interrupt remapping table that is not present, with FPD: faults are not reported.
 ///
@@ -408,24 +547,61 @@ pub(crate) fn unpreserve(phys: u64) {
 
 /// Calls `f` with the unit that is known by this token, if this kernel has it.
 pub(crate) fn with_unit(token: u64, f: impl FnOnce(Unit<'_>)) {
-    // SAFETY: Accepts any number.
-    let iommu = unsafe { bindings::intel_liveupdate_find(token) };
-
     // SAFETY: Null, or a unit. Units that translate do not go away.
-    if let Some(unit) = unsafe { Unit::new(iommu) } {
+    if let Some(unit) = unsafe { Unit::new(find(token)) } {
         f(unit);
     }
+}
+
+/// Returns the unit that is known by this token, or null.
+fn find(token: u64) -> *mut bindings::intel_iommu {
+    let lock = &raw mut bindings::dmar_global_lock;
+    let units = &raw mut bindings::dmar_drhd_units;
+    let mut found = ptr::null_mut::<bindings::intel_iommu>();
+
+    // SAFETY: A semaphore that is always there.
+    unsafe { bindings::down_read(lock) };
+    // SAFETY: A list that is always there, which nobody changes while the lock is held.
+    let mut link = unsafe { (*units).next };
+    while found.is_null() && link != units {
+        // SAFETY: An element of the list, which is a part of what the driver has of a unit.
+        let iommu = unsafe { (*kernel::container_of!(link, bindings::dmar_drhd_unit, list)).iommu };
+
+        // SAFETY: Null, or a unit.
+        if unsafe { iommu.as_ref() }.is_some_and(|iommu| iommu.reg_phys == token) {
+            found = iommu;
+        }
+        // SAFETY: As above.
+        link = unsafe { (*link).next };
+    }
+    // SAFETY: Just taken.
+    unsafe { bindings::up_read(lock) };
+    found
+}
+
+/// Returns what the driver has of a device.
+///
+/// # Safety
+///
+/// `dev` is a device that is behind a unit.
+unsafe fn info_of(dev: *mut bindings::device) -> *mut bindings::device_domain_info {
+    // SAFETY: By function requirement. Set before the device is known to be behind a unit.
+    unsafe { (*(*dev).iommu).priv_ }.cast()
 }
 
 /// A device that is behind a unit.
 ///
 /// # Invariants
 ///
-/// `look` is what the driver says of the device `dev`, which is there for `'a`.
+/// The device `dev` is there for `'a`, and the rest is what the driver says of it.
 pub(crate) struct Device<'a> {
     dev: *mut bindings::device,
-    look: bindings::intel_liveupdate_device,
-    _device: PhantomData<&'a ()>,
+    unit: Option<Unit<'a>>,
+    bdf: u16,
+    traits: Traits,
+    has_ats: bool,
+    did: u16,
+    pasids: *mut bindings::pasid_table,
 }
 
 impl<'a> Device<'a> {
@@ -438,38 +614,82 @@ impl<'a> Device<'a> {
         dev: *mut bindings::device,
         domain: *mut bindings::iommu_domain,
     ) -> Self {
-        let mut look = pin_init::zeroed();
+        type Info = bindings::device_domain_info;
 
         // SAFETY: By function requirement.
-        unsafe { bindings::intel_liveupdate_look_at(dev, domain, &mut look) };
-        // INVARIANT: Just written.
+        let info = unsafe { info_of(dev) };
+        // SAFETY: By function requirement. Units of devices that are there do not go away.
+        let unit = unsafe { Unit::new((*info).iommu) };
+        // SAFETY: By function requirement.
+        let [bus, devfn] = unsafe { [(*info).bus, (*info).devfn] };
+        // SAFETY: By function requirement.
+        let now = unsafe { (*info).domain };
+        // SAFETY: By function requirement.
+        let handled_faults = unsafe { (*info).iopf_refcount };
+        // SAFETY: By function requirement.
+        let has_pri = unsafe { Info::pri_enabled_raw(info) } != 0;
+        // SAFETY: By function requirement.
+        let has_ats = unsafe { Info::ats_supported_raw(info) } != 0;
+        // SAFETY: By function requirement.
+        let has_ats_on = unsafe { Info::ats_enabled_raw(info) } != 0;
+        // SAFETY: By function requirement.
+        let is_pci = unsafe { bindings::dev_is_pci(dev) };
+        // SAFETY: Devices on that bus are a part of a `pci_dev`. Not used of others.
+        let pdev = unsafe { kernel::container_of!(dev, bindings::pci_dev, dev) };
+        // SAFETY: It is one, by the first condition.
+        let is_subdevice = is_pci && unsafe { bindings::pci_real_dma_dev(pdev) } != pdev;
+        // A domain of the driver begins with what the core knows of it.
+        let attached = !now.is_null() && ptr::eq(now.cast(), domain);
+        let did = unit.filter(|_| attached).map(|unit| {
+            // SAFETY: A domain has a tag for the units of devices that are attached to it.
+            unsafe { domain::did(now, unit) }
+        });
+
+        // INVARIANT: As the driver has it.
         Self {
             dev,
-            look,
-            _device: PhantomData,
+            unit,
+            bdf: u16::from_be_bytes([bus, devfn]),
+            traits: Traits {
+                attached,
+                is_subdevice,
+                has_ats_off: has_ats && !has_ats_on,
+                has_faults: handled_faults != 0 || has_pri,
+                remaps_interrupts: unit
+                    .is_some_and(|unit| unit.has_status(bindings::DMA_GSTS_IRES)),
+                beside_reserved: false,
+            },
+            has_ats,
+            did: did.unwrap_or(0),
+            // SAFETY: By function requirement.
+            pasids: unsafe { (*info).pasid_table },
         }
     }
 
     /// Returns the unit.
     pub(crate) fn unit(&self) -> Option<Unit<'a>> {
-        // SAFETY: By the type invariants. Units of devices that are there do not go away.
-        unsafe { Unit::new(self.look.iommu) }
+        self.unit
     }
 
     /// Clears the entries of the device, whoever made them.
     pub(crate) fn clear_entries(&self) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_clear_entries(self.dev) };
+        let info = unsafe { info_of(self.dev) };
+
+        // SAFETY: By the type invariants. Callers keep others from attaching the device.
+        unsafe { bindings::device_domain_info::set_domain_attached_raw(info, 1) };
+        // SAFETY: By the type invariants.
+        unsafe { bindings::device_block_translation(self.dev) };
     }
 
     /// Returns its bus, device and function number.
     pub(crate) fn bdf(&self) -> u16 {
-        self.look.bdf
+        self.bdf
     }
 
     /// Returns whether it may translate by itself.
     pub(crate) fn has_ats(&self) -> bool {
-        self.look.has_ats
+        self.has_ats
     }
 
     /// Checks that the next kernel can make a domain like this one for the device, whichever device it finds
@@ -479,35 +699,31 @@ impl<'a> Device<'a> {
     ///
     /// `EINVAL` or `EOPNOTSUPP` if it cannot, `ENOMEM` if memory is short.
     pub(crate) fn try_domain(&self, raw: &RawDomainSer) -> Result {
-        // SAFETY: By the type invariants. `RawDomainSer` has the layout of the structure.
-        to_result(unsafe {
-            bindings::intel_liveupdate_try_domain(self.dev, ptr::from_ref(raw).cast())
-        })
+        // SAFETY: By the type invariants.
+        unsafe { restore_domain(self.dev, raw) }.map(drop)
     }
 
     /// Returns the tag of its translations.
     pub(crate) fn did(&self) -> u16 {
-        self.look.did
+        self.did
     }
 
     /// Returns what matters when it is to be preserved.
     pub(crate) fn traits(&self, beside_reserved: bool) -> Traits {
         Traits {
-            attached: self.look.attached,
-            is_subdevice: self.look.is_subdevice,
-            has_ats_off: self.look.has_ats_off,
-            has_faults: self.look.has_faults,
-            remaps_interrupts: self.look.remaps_interrupts,
             beside_reserved,
+            ..self.traits
         }
     }
 
     /// Returns the PASID directory, and how many PASIDs it has room for.
     pub(crate) fn pasids(&self) -> Option<(TablePage, u32)> {
+        // SAFETY: By the type invariants, null, or what the driver has of it.
+        let pasids = unsafe { self.pasids.as_ref() }?;
         // INVARIANT: A directory is a page or more, and stays as long as the device.
-        let table = NonNull::new(self.look.pasid_dir.cast()).map(TablePage)?;
+        let table = NonNull::new(pasids.table.cast()).map(TablePage)?;
 
-        Some((table, self.look.max_pasid))
+        Some((table, pasids.max_pasid))
     }
 }
 
@@ -622,92 +838,6 @@ pub(crate) fn device_records(phys: u64) -> impl Iterator<Item = (RawDeviceSer, R
         };
         (ret == 0).then_some((device, domain))
     })
-}
-
-/// Reads what is known of a domain now.
-///
-/// # Safety
-///
-/// `domain` is a domain of the driver.
-pub(crate) unsafe fn describe(domain: *mut bindings::iommu_domain) -> Result<RawDomainSer> {
-    let mut raw = RawDomainSer::new_zeroed();
-
-    // SAFETY: By function requirement. `RawDomainSer` has the layout of the structure.
-    to_result(unsafe {
-        bindings::intel_liveupdate_describe_domain(domain, (&raw mut raw).cast())
-    })?;
-    // It is not counted.
-    raw.nr_tables = 1;
-    Ok(raw)
-}
-
-/// Keeps the tag that a domain has behind the unit of a device, until this is dropped or forgotten.
-///
-/// # Invariants
-///
-/// `domain` keeps its tag for the unit of `dev` once more than devices have it do so.
-pub(crate) struct HeldTag {
-    dev: *mut bindings::device,
-    domain: *mut bindings::iommu_domain,
-}
-
-impl HeldTag {
-    /// Has a domain keep its tag.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` if memory is short, `ENOSPC` if the domain has no tag for that unit, and there is none.
-    ///
-    /// # Safety
-    ///
-    /// `dev` is a PCI device that is behind a unit, and `domain` a domain of the driver, for as long as this
-    /// exists, or until [`release`](Self::release).
-    pub(crate) unsafe fn new(
-        dev: *mut bindings::device,
-        domain: *mut bindings::iommu_domain,
-    ) -> Result<Self> {
-        // SAFETY: By function requirement.
-        to_result(unsafe { bindings::intel_liveupdate_hold_did(dev, domain) })?;
-
-        // INVARIANT: Just held.
-        Ok(Self { dev, domain })
-    }
-
-    /// Keeps the tag until somebody calls [`release`](Self::release).
-    pub(crate) fn keep(self) {
-        core::mem::forget(self);
-    }
-
-    /// Lets a domain give back a tag that was to be kept.
-    ///
-    /// # Safety
-    ///
-    /// [`keep`](Self::keep) was called for this device and this domain, and this was not since.
-    pub(crate) unsafe fn release(dev: *mut bindings::device, domain: *mut bindings::iommu_domain) {
-        // INVARIANT: By function requirement.
-        drop(Self { dev, domain });
-    }
-}
-
-impl Drop for HeldTag {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::intel_liveupdate_release_did(self.dev, self.domain) };
-    }
-}
-
-/// Has a domain use a reserved tag when it is first attached behind a unit.
-///
-/// # Safety
-///
-/// `domain` is a domain of the driver.
-pub(crate) unsafe fn set_did(
-    domain: *mut bindings::iommu_domain,
-    unit: Unit<'_>,
-    did: u16,
-) -> Result {
-    // SAFETY: By function requirement, and the type invariants of `Unit`.
-    to_result(unsafe { bindings::intel_liveupdate_set_did(domain, unit.as_raw(), did) })
 }
 
 static_assert!(PAGE_SIZE == WORDS * size_of::<u64>());
