@@ -48,10 +48,11 @@ const fmode_t RUST_CONST_HELPER_VFIO_DEVICE_FMODE = FMODE_PREAD | FMODE_PWRITE;
 #endif
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
+#include <linux/generic_pt/iommu.h>
 #include <linux/iommu.h>
 #include <linux/iommu_liveupdate.h>
 #include <linux/kho/abi/iommu.h>
-#include "../../drivers/iommu/liveupdate_rs/iommu_lu_private.h"
+#include "../../drivers/iommu/iommu-pages.h"
 #endif
 
 #ifdef CONFIG_INTEL_IOMMU_LIVEUPDATE

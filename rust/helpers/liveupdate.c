@@ -53,6 +53,31 @@ __rust_helper struct folio *rust_helper_virt_to_folio(const void *address)
 	return virt_to_folio(address);
 }
 
+__rust_helper struct pglist_data *
+rust_helper_folio_pgdat(const struct folio *folio)
+{
+	return folio_pgdat(folio);
+}
+
+__rust_helper unsigned long rust_helper_folio_nr_pages(const struct folio *folio)
+{
+	return folio_nr_pages(folio);
+}
+
+__rust_helper void rust_helper_mod_node_page_state(struct pglist_data *pgdat,
+						   enum node_stat_item item,
+						   long delta)
+{
+	mod_node_page_state(pgdat, item, delta);
+}
+
+__rust_helper void rust_helper_lruvec_stat_mod_folio(struct folio *folio,
+						     enum node_stat_item item,
+						     int delta)
+{
+	lruvec_stat_mod_folio(folio, item, delta);
+}
+
 __rust_helper struct folio *rust_helper_folio_alloc(gfp_t gfp,
 						    unsigned int order)
 {

@@ -7,9 +7,12 @@ use super::tables::{
     Visitor,
     ENTRIES, //
 };
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    mem::offset_of,
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 use kernel::{
     bindings,
@@ -23,6 +26,7 @@ use kernel::{
     },
     liveupdate::{
         iommu::{
+            self as lu_iommu,
             Format,
             RawDeviceSer,
             RawDomainSer,
@@ -32,6 +36,7 @@ use kernel::{
         },
         pci as lu_pci,
     },
+    page::PAGE_SIZE,
     pci,
     prelude::*,
     types::ForeignOwnable,
@@ -122,7 +127,15 @@ impl Domain {
     /// Has a domain that is new begin with a table that was handed over.
     pub(crate) fn begin_with(self, top: Table) {
         // SAFETY: By the type invariants; it is of a driver that made it of such tables.
-        unsafe { bindings::iommu_liveupdate_set_top(self.as_raw(), top.phys()) };
+        let common = unsafe { common_of(self) };
+
+        // SAFETY: Arithmetic.
+        let table = unsafe { bindings::phys_to_virt(top.phys()) };
+        // SAFETY: A domain that is new, whose tables nobody uses yet.
+        let old = unsafe { replace_top(common, table) };
+
+        // SAFETY: What the driver allocated, which nothing leads to any more.
+        unsafe { bindings::iommu_free_pages(old) };
     }
 
     /// Returns what is kept with a domain that was handed over.
@@ -206,7 +219,7 @@ impl Device {
     /// Returns the device as the PCI core knows it, if it is one of that.
     pub(crate) fn pci<'a>(&'a self) -> Option<&'a pci::Device> {
         // SAFETY: By the type invariants.
-        if !unsafe { bindings::iommu_liveupdate_is_pci(self.as_raw()) } {
+        if !unsafe { bindings::dev_is_pci(self.as_raw()) } {
             return None;
         }
         // SAFETY: Devices on that bus are a part of a `pci_dev`.
@@ -540,7 +553,7 @@ impl Visitor for Free {
 
     fn leave(&mut self, table: Walked) {
         // SAFETY: `enter` took it over, and it is shown once more only.
-        unsafe { bindings::iommu_liveupdate_free_restored(table.0.as_ptr().cast()) };
+        unsafe { bindings::iommu_free_pages(table.0.as_ptr().cast()) };
     }
 }
 
@@ -559,7 +572,7 @@ fn take_over(phys: u64, incoherent: bool) -> Result<Walked> {
     let table = table_at(phys)?;
 
     // SAFETY: Just restored, as a folio that is ours.
-    unsafe { bindings::iommu_liveupdate_restored(table.as_ptr().cast(), incoherent) };
+    unsafe { lu_iommu::restored(table.as_ptr().cast(), incoherent) };
 
     // INVARIANT: Ours, and it is freed by its domain only, or by `Free::leave()`, which has the last one.
     Ok(Walked(table))
@@ -627,14 +640,63 @@ fn end_intel_device(_token: u64, _bdf: u16) {}
 pub(crate) fn account(top: u64, tables: isize) {
     if let Ok(table) = table_at(top) {
         // SAFETY: Memory that was handed over, or is ours.
-        unsafe { bindings::iommu_liveupdate_account(table.as_ptr().cast(), tables) };
+        unsafe { lu_iommu::account(table.as_ptr().cast(), tables) };
     }
 }
 
 /// Gives a domain a first table of its own in place of one that cannot be freed.
 pub(crate) fn forget_tables(domain: Domain) {
+    // SAFETY: Has no requirements. May sleep. Does not fail.
+    let top = unsafe {
+        bindings::iommu_alloc_pages_node_sz(
+            bindings::NUMA_NO_NODE,
+            bindings::GFP_KERNEL | bindings::__GFP_NOFAIL,
+            PAGE_SIZE,
+        )
+    };
+
+    // SAFETY: It was handed over, and so is of a driver that made it of such tables.
+    let common = unsafe { common_of(domain) };
+
     // SAFETY: The domain is about to be freed, and has no other user.
-    unsafe { bindings::iommu_liveupdate_forget_tables(domain.as_raw()) };
+    unsafe { replace_top(common, top) };
+}
+
+// The formats that can be handed over begin with what all formats have, and so does what is common.
+static_assert!(offset_of!(bindings::pt_iommu_vtdss, vtdss_pt) == size_of::<bindings::pt_iommu>());
+static_assert!(offset_of!(bindings::pt_vtdss, common) == 0);
+static_assert!(offset_of!(bindings::pt_iommu_x86_64, x86_64_pt) == size_of::<bindings::pt_iommu>());
+static_assert!(offset_of!(bindings::pt_x86_64, common) == 0);
+static_assert!(offset_of!(bindings::pt_iommu, domain) == 0);
+
+/// Returns what all formats of page tables have in common.
+///
+/// # Safety
+///
+/// The domain has page tables of a format that can be handed over.
+unsafe fn common_of(domain: Domain) -> *mut bindings::pt_common {
+    let table = domain.as_raw().cast::<bindings::pt_iommu>();
+
+    // SAFETY: By function requirement, and the assertions above.
+    unsafe { table.add(1) }.cast()
+}
+
+/// Has page tables begin with another table, of the same level, and returns the one that they began with.
+///
+/// # Safety
+///
+/// `common` is of page tables that nobody else changes, and `top` a table.
+unsafe fn replace_top(common: *mut bindings::pt_common, top: *mut c_void) -> *mut c_void {
+    const LEVEL: usize = bindings::PT_TOP_LEVEL_MASK as usize;
+
+    // SAFETY: By function requirement.
+    let place = unsafe { &raw mut (*common).top_of_table };
+    // SAFETY: By function requirement.
+    let old = unsafe { place.read() };
+
+    // SAFETY: By function requirement. Volatile, for others may walk the tables.
+    unsafe { place.write_volatile(top.expose_provenance() | (old & LEVEL)) };
+    ptr::with_exposed_provenance_mut(old & !LEVEL)
 }
 
 /// Stores a value where C code wants it.

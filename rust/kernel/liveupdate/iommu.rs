@@ -31,8 +31,66 @@ pub use self::records::{
 
 use crate::{
     bindings,
+    ffi::{
+        c_int,
+        c_long,
+        c_void, //
+    },
     prelude::*, //
 };
+
+/// Counts pages of tables that were handed over, before they are this kernel's, or takes them off the count.
+///
+/// `virt` says which memory the pages are counted for: that of its folio.
+///
+/// # Safety
+///
+/// `virt` points to memory in the direct map that was handed over, or is the caller's.
+pub unsafe fn account(virt: *mut c_void, pages: isize) {
+    // SAFETY: By function requirement.
+    let folio = unsafe { bindings::virt_to_folio(virt) };
+    // SAFETY: It is a folio.
+    let node = unsafe { bindings::folio_pgdat(folio) };
+
+    // CAST: lossless, both have the size of a pointer.
+    let count = pages as c_long;
+    // SAFETY: As above.
+    unsafe { bindings::mod_node_page_state(node, bindings::node_stat_item_NR_IOMMU_PAGES, count) };
+    // CAST: lossless for as many tables as there can be, and what C code does.
+    let count = pages as c_int;
+    // SAFETY: As above.
+    unsafe {
+        bindings::lruvec_stat_mod_folio(
+            folio,
+            bindings::node_stat_item_NR_SECONDARY_PAGETABLE,
+            count,
+        )
+    };
+}
+
+/// Has the folio of a table be as if `iommu_alloc_pages_node_sz()` had made it, so that
+/// `iommu_free_pages()` can free it.
+///
+/// `incoherent` says that the IOMMU reads it past the caches.
+///
+/// # Safety
+///
+/// `virt` points to memory in the direct map that was just restored, and that nobody else knows.
+pub unsafe fn restored(virt: *mut c_void, incoherent: bool) {
+    // SAFETY: By function requirement.
+    let folio = unsafe { bindings::virt_to_folio(virt) };
+    // A folio of tables is one of these.
+    let table = folio.cast::<bindings::ioptdesc>();
+    // SAFETY: By function requirement.
+    let pages = unsafe { bindings::folio_nr_pages(folio) };
+
+    // SAFETY: By function requirement.
+    unsafe { (*table).__bindgen_anon_1.incoherent = incoherent.into() };
+    // CAST: lossless, memory is not as large.
+    //
+    // SAFETY: By function requirement.
+    unsafe { account(virt, pages as isize) };
+}
 
 static_assert!(VERSION == bindings::IOMMU_LUO_FLB_VERSION);
 static_assert!(Format::SecondStage as u32 == bindings::IOMMU_DOMAIN_SER_VTDSS);

@@ -37,6 +37,7 @@ use kernel::{
     },
     liveupdate::{
         iommu::{
+            self as lu_iommu,
             RawDeviceSer,
             RawDomainSer,
             RawHwSer,
@@ -484,14 +485,14 @@ impl TablePage {
         let page = Self::of_this_kernel(phys).ok_or(EINVAL)?;
 
         // SAFETY: Just restored, as a folio that is ours.
-        unsafe { bindings::iommu_liveupdate_restored(page.0.as_ptr().cast(), false) };
+        unsafe { lu_iommu::restored(page.0.as_ptr().cast(), false) };
         Ok(page)
     }
 
     /// Frees a table that was taken over, which nothing leads to any more.
     pub(crate) fn free(self) {
         // SAFETY: Callers took it over, and have no other reference.
-        unsafe { bindings::iommu_liveupdate_free_restored(self.0.as_ptr().cast()) };
+        unsafe { bindings::iommu_free_pages(self.0.as_ptr().cast()) };
     }
 
     fn at(&self, index: usize) -> NonNull<u64> {

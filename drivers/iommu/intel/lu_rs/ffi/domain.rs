@@ -98,8 +98,9 @@ pub(crate) unsafe fn describe(domain: *mut bindings::iommu_domain) -> Result<Raw
 
     let mut raw = RawDomainSer::new_zeroed();
     raw.format = format as u32;
+    let table = ptr::with_exposed_provenance(top & !LEVEL);
     // SAFETY: The top table of the domain, in the direct map.
-    raw.top_table_phys = unsafe { bindings::virt_to_phys(ptr::without_provenance(top & !LEVEL)) };
+    raw.top_table_phys = unsafe { bindings::virt_to_phys(table) };
     // CAST: lossless, a few bits.
     raw.top_level = (top & LEVEL) as u32;
     // SAFETY: A part of the domain.
