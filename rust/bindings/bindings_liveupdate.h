@@ -27,6 +27,7 @@
 #include <linux/iommu.h>
 #include <linux/iommufd_liveupdate.h>
 #include <linux/kho/abi/iommufd.h>
+#include <linux/shmem_fs.h>
 #include <trace/events/iommufd_liveupdate.h>
 #include "../../drivers/iommu/iommufd/io_pagetable.h"
 #include "../../drivers/iommu/iommufd/iommufd_private.h"

@@ -14,11 +14,33 @@
 #include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/ratelimit.h>
+#include <linux/refcount.h>
+#include <linux/shmem_fs.h>
 #include <linux/srcu.h>
 
 __rust_helper struct inode *rust_helper_file_inode(const struct file *f)
 {
 	return file_inode(f);
+}
+
+__rust_helper loff_t rust_helper_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+__rust_helper bool rust_helper_shmem_file(struct file *file)
+{
+	return shmem_file(file);
+}
+
+__rust_helper u64 rust_helper_shmem_removals(struct inode *inode)
+{
+	return shmem_removals(inode);
+}
+
+__rust_helper bool rust_helper_refcount_inc_not_zero(refcount_t *r)
+{
+	return refcount_inc_not_zero(r);
 }
 
 __rust_helper unsigned long rust_helper_file_count(struct file *f)

@@ -568,8 +568,8 @@ fn find(token: u64) -> *mut bindings::intel_iommu {
         // SAFETY: An element of the list, which is a part of what the driver has of a unit.
         let iommu = unsafe { (*kernel::container_of!(link, bindings::dmar_drhd_unit, list)).iommu };
 
-        // SAFETY: Null, or a unit.
-        if unsafe { iommu.as_ref() }.is_some_and(|iommu| iommu.reg_phys == token) {
+        // SAFETY: If it is not null, a unit. Does not change.
+        if !iommu.is_null() && unsafe { (*iommu).reg_phys } == token {
             found = iommu;
         }
         // SAFETY: As above.

@@ -125,8 +125,7 @@ pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
         token_in_use: hwpt.is_token_of_other(&locked, token),
     })?;
 
-    hwpt.set_token(&mut locked, Some(token));
-    Ok(())
+    hwpt.set_token(&mut locked, Some(token))
 }
 
 /// Takes the mark from the HWPT that user space names.
@@ -140,8 +139,7 @@ pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
     if !hwpt.is_marked(&locked) {
         return Err(ENOENT);
     }
-    hwpt.set_token(&mut locked, None);
-    Ok(())
+    hwpt.set_token(&mut locked, None)
 }
 
 /// What becomes of a device that is to be preserved, and of what it is attached to.

@@ -2,18 +2,22 @@
 
 //! What this calls of iommufd, the IOMMU core and the page cache.
 
+mod areas;
 #[cfg_attr(not(CONFIG_IOMMU_LIVEUPDATE), path = "ffi/no_iommu.rs")]
 mod iommu;
+
+pub(crate) use self::areas::{
+    Area,
+    Pages, //
+};
 
 use super::plan::{
     Attachment,
     Extent,
-    Range,
-    Removals, //
+    Range, //
 };
 use core::{
     marker::PhantomData,
-    mem::MaybeUninit,
     num::NonZeroU64,
     ptr::NonNull, //
 };
@@ -23,7 +27,10 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    ffi::c_uint,
+    ffi::{
+        c_uint,
+        c_ulong, //
+    },
     fs::LocalFile,
     liveupdate::{
         FileHandler,
@@ -146,6 +153,48 @@ impl<'a> Context<'a> {
         (taken != 0).then(|| Locked { context: self })
     }
 
+    /// Returns the HWPTs that are marked, by their tokens.
+    fn marked(self) -> *mut bindings::xarray {
+        // SAFETY: By the type invariants.
+        unsafe { &raw mut (*self.ictx.as_ptr()).liveupdate_marked }
+    }
+
+    /// Returns the HWPT that is marked with this token or the next one after it, with a reference, and its
+    /// token.
+    fn marked_from(
+        self,
+        mut token: c_ulong,
+    ) -> Option<(NonNull<bindings::iommufd_hwpt_paging>, c_ulong)> {
+        let marked = self.marked();
+
+        // SAFETY: By the type invariants, it exists.
+        unsafe { bindings::xa_lock(marked) };
+        let found = loop {
+            // SAFETY: As above.
+            let hwpt = unsafe {
+                bindings::xa_find(marked, &mut token, c_ulong::MAX, bindings::XA_PRESENT)
+            };
+            let Some(hwpt) = NonNull::new(hwpt.cast::<bindings::iommufd_hwpt_paging>()) else {
+                break None;
+            };
+
+            // SAFETY: An HWPT is taken away, with the lock, before it is freed.
+            let users = unsafe { &raw mut (*hwpt.as_ptr()).common.obj.users };
+            // SAFETY: As above.
+            if unsafe { bindings::refcount_inc_not_zero(users) } {
+                break Some((hwpt, token));
+            }
+            // One that is being destroyed is about to leave.
+            token = match token.checked_add(1) {
+                Some(next) => next,
+                None => break None,
+            };
+        };
+        // SAFETY: Just taken.
+        unsafe { bindings::xa_unlock(marked) };
+        found
+    }
+
     /// Returns the HWPT that user space names: by its number, or by that of an IOAS which has one
     /// automatic HWPT.
     ///
@@ -189,27 +238,17 @@ impl Locked<'_> {
 
     /// Returns the HWPTs that are marked, in the order of their tokens.
     pub(crate) fn marked(&self) -> impl Iterator<Item = Marked<'_>> + '_ {
-        let mut token: Option<u64> = None;
+        let mut next = Some(0);
 
         core::iter::from_fn(move || {
-            let after = token
-                .as_ref()
-                .map_or(core::ptr::null(), core::ptr::from_ref);
+            let (hwpt, token) = self.context.marked_from(next?)?;
 
-            // SAFETY: By the type invariants, and the lock is held. `after` is null or a token, which
-            // outlives the call.
-            let hwpt = unsafe {
-                bindings::iommufd_liveupdate_next_hwpt(self.context.ictx.as_ptr(), after)
-            };
-
+            next = token.checked_add(1);
             // INVARIANT: We were given a reference, and the lock is held for the lifetime.
-            let marked = Marked {
-                hwpt: NonNull::new(hwpt)?,
+            Some(Marked {
+                hwpt,
                 _locked: PhantomData,
-            };
-
-            token = Some(marked.token());
-            Some(marked)
+            })
         })
     }
 }
@@ -246,29 +285,50 @@ impl Named<'_> {
 
     /// Returns whether another HWPT of the iommufd is marked with a token.
     pub(crate) fn is_token_of_other(&self, _locked: &Locked<'_>, token: u64) -> bool {
-        let ictx = self.context.ictx.as_ptr();
+        // CAST: lossless, this is for 64-bit kernels.
+        //
+        // SAFETY: By the type invariants, the iommufd exists.
+        let hwpt = unsafe { bindings::xa_load(self.context.marked(), token as c_ulong) };
 
-        // SAFETY: By the type invariants, both exist. The lock of the iommufd is held.
-        unsafe { bindings::iommufd_liveupdate_token_in_use(ictx, token, self.hwpt.as_ptr()) }
+        !hwpt.is_null() && hwpt != self.hwpt.as_ptr().cast()
     }
 
     /// Marks it with a token, or takes the mark away.
     ///
     /// No other HWPT of the iommufd is marked with the token.
-    pub(crate) fn set_token(&self, _locked: &mut Locked<'_>, token: Option<u64>) {
-        let token = token
-            .as_ref()
-            .map_or(core::ptr::null(), core::ptr::from_ref);
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if memory is short, if there is a token. Then nothing changes.
+    pub(crate) fn set_token(&self, locked: &mut Locked<'_>, token: Option<u64>) -> Result {
+        let (marked, hwpt) = (self.context.marked(), self.hwpt.as_ptr());
+        // SAFETY: By the type invariants, and the lock that protects it is held.
+        let old = unsafe { (*hwpt).liveupdate_token };
+        let had_other = self.is_marked(locked) && token != Some(old);
 
-        // SAFETY: By the type invariants, both exist, and the lock of the iommufd is held. The token
-        // is null or outlives the call.
-        unsafe {
-            bindings::iommufd_liveupdate_set_token(
-                self.context.ictx.as_ptr(),
-                self.hwpt.as_ptr(),
-                token,
-            )
-        };
+        if let Some(token) = token {
+            // CAST: lossless, this is for 64-bit kernels.
+            //
+            // SAFETY: By the type invariants, both exist. The HWPT is taken away before it is freed.
+            let stored = unsafe {
+                bindings::xa_store(marked, token as c_ulong, hwpt.cast(), bindings::GFP_KERNEL)
+            };
+            // SAFETY: Arithmetic.
+            to_result(unsafe { bindings::xa_err(stored) })?;
+        }
+        if had_other {
+            // CAST: lossless, as above.
+            //
+            // SAFETY: By the type invariants, it exists.
+            unsafe { bindings::xa_erase(marked, old as c_ulong) };
+        }
+
+        // SAFETY: By the type invariants, and the lock that protects it is held.
+        unsafe { (*hwpt).liveupdate_token = token.unwrap_or(0) };
+        let ictx = token.map_or(core::ptr::null_mut(), |_| self.context.ictx.as_ptr());
+        // SAFETY: As above.
+        unsafe { (*hwpt).liveupdate_ictx = ictx };
+        Ok(())
     }
 }
 
@@ -293,12 +353,6 @@ pub(crate) struct Marked<'a> {
 }
 
 impl Marked<'_> {
-    /// Returns its token.
-    fn token(&self) -> u64 {
-        // SAFETY: By the type invariants, the lock that protects it is held.
-        unsafe { (*self.hwpt.as_ptr()).liveupdate_token }
-    }
-
     /// Returns whether it is tracked which of its pages are written to.
     pub(crate) fn tracks_dirty(&self) -> bool {
         // SAFETY: By the type invariants. Volatile, for it is cleared without the lock.
@@ -311,8 +365,8 @@ impl Marked<'_> {
     ///
     /// `EBUSY` if mappings are changed now.
     pub(crate) fn hold(self) -> Result<Held> {
-        // SAFETY: By the type invariants, the HWPT exists, and has its IOAS for life.
-        to_result(unsafe { bindings::iommufd_liveupdate_hold_ioas((*self.hwpt.as_ptr()).ioas) })?;
+        // SAFETY: By the type invariants, the HWPT exists, and the lock of the iommufd is held.
+        unsafe { areas::hold(self.hwpt) }?;
 
         // SAFETY: By the type invariants, the lock that protects it is held.
         unsafe { (*self.hwpt.as_ptr()).liveupdate_preserved = true };
@@ -328,7 +382,7 @@ impl Marked<'_> {
 impl Drop for Marked<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, the reference is ours.
-        unsafe { bindings::iommufd_liveupdate_put_hwpt(self.hwpt.as_ptr()) };
+        unsafe { bindings::refcount_dec(&raw mut (*self.hwpt.as_ptr()).common.obj.users) };
     }
 }
 
@@ -396,37 +450,11 @@ impl Held {
         let mut next = Some(0);
 
         core::iter::from_fn(move || {
-            let mut area = MaybeUninit::uninit();
+            // SAFETY: By the type invariants, the HWPT exists, and its mappings are held.
+            let found = unsafe { Area::next(self.hwpt, next?) };
 
-            // SAFETY: By the type invariants, the IOAS exists and is held. `area` is valid for
-            // writes.
-            let found = unsafe {
-                bindings::iommufd_liveupdate_next_area(
-                    (*self.hwpt.as_ptr()).ioas,
-                    next?,
-                    area.as_mut_ptr(),
-                )
-            };
-            match to_result(found) {
-                Err(err) => return Some(Err(err)),
-                Ok(()) if found == 0 => return None,
-                Ok(()) => (),
-            }
-
-            // SAFETY: Was written, since one was found.
-            let area: bindings::iommufd_liveupdate_area = unsafe { area.assume_init() };
-
-            // The first address after the last page, unless that is the end of all addresses.
-            next = area
-                .nr_pages
-                .checked_mul(PAGE)
-                .and_then(|size| area.iova.checked_add(size));
-
-            // INVARIANT: What is held has its file.
-            Some(Ok(Area {
-                area,
-                _held: PhantomData,
-            }))
+            next = found.as_ref().ok().and_then(|area| area.as_ref()?.end());
+            found.transpose()
         })
     }
 
@@ -436,22 +464,13 @@ impl Held {
     ///
     /// Each piece: as [`pause`], another errno if the page table cannot have the range.
     pub(crate) fn table(&self, range: Range) -> impl FnMut() -> Result<Option<Extent>> + '_ {
-        extents(range.nr_pages, move |page, nr_pages, extents, nr| {
-            // SAFETY: By the type invariants, the HWPT exists and its mappings are held. There are
-            // as many extents to write to. The range ends within the address space.
-            let filled = unsafe {
-                bindings::iommufd_liveupdate_read_table(
-                    self.hwpt.as_ptr(),
-                    range.iova + page * PAGE,
-                    nr_pages.saturating_mul(PAGE),
-                    extents,
-                    nr,
-                )
-            };
+        // SAFETY: By the type invariants. An HWPT has its domain for life.
+        let domain = unsafe { (*self.hwpt.as_ptr()).common.domain };
 
-            to_result(filled)?;
-            // CAST: lossless, it is not negative.
-            Ok(filled as u32)
+        extents(range.nr_pages, move |page, nr_pages, extents| {
+            // SAFETY: By the type invariants, the mappings are held. The range ends within the address
+            // space.
+            unsafe { areas::read_table(domain, range.iova + page * PAGE, nr_pages, extents) }
         })
     }
 }
@@ -493,11 +512,11 @@ const PAGES: u64 = 1 << 16;
 
 /// Returns the extents of so many pages, one per call, which `read` reads.
 ///
-/// It is given the number of the next page, how many pages are left, and where to write how many
-/// extents, and returns how many it wrote.
+/// It is given the number of the next page, how many pages are left, and where to write extents, and
+/// returns how many it wrote.
 fn extents(
     nr_pages: u64,
-    mut read: impl FnMut(u64, u64, *mut bindings::pt_iommu_extent, c_uint) -> Result<u32>,
+    mut read: impl FnMut(u64, u64, &mut [bindings::pt_iommu_extent]) -> Result<usize>,
 ) -> impl FnMut() -> Result<Option<Extent>> {
     let mut batch = [bindings::pt_iommu_extent::default(); BATCH];
     let (mut next, mut filled) = (0, 0);
@@ -507,11 +526,7 @@ fn extents(
         if next == filled && page < nr_pages {
             pause()?;
 
-            // CAST: lossless, it is a small number.
-            let most = BATCH as c_uint;
-            let left = (nr_pages - page).min(PAGES);
-
-            filled = usize::try_from(read(page, left, batch.as_mut_ptr(), most)?)?;
+            filled = read(page, (nr_pages - page).min(PAGES), &mut batch)?;
             next = 0;
         }
 
@@ -539,75 +554,11 @@ impl Drop for Held {
         // SAFETY: By the type invariants, and the lock that protects it is held.
         unsafe { (*self.hwpt.as_ptr()).liveupdate_preserved = false };
 
-        // SAFETY: By the type invariants, we hold it.
-        unsafe { bindings::iommufd_liveupdate_release_ioas((*self.hwpt.as_ptr()).ioas) };
+        // SAFETY: By the type invariants, we hold it, and the lock of the iommufd is held.
+        unsafe { areas::release(self.hwpt) };
 
         // SAFETY: By the type invariants, the reference is ours.
-        unsafe { bindings::iommufd_liveupdate_put_hwpt(self.hwpt.as_ptr()) };
-    }
-}
-
-/// A range of IOVAs that is mapped.
-///
-/// # Invariants
-///
-/// If it has a file, that exists for `'a`.
-pub(crate) struct Area<'a> {
-    area: bindings::iommufd_liveupdate_area,
-    _held: PhantomData<&'a Held>,
-}
-
-/// Where the pages of a range are from.
-pub(crate) enum Pages<'a> {
-    Process,
-    DmaBuf,
-    File {
-        file: &'a LocalFile,
-        removals: Removals,
-        /// The first page, counted from the beginning of the file.
-        index: u64,
-        /// How many pages the file has, up to its end.
-        nr_pages: u64,
-    },
-}
-
-impl Pages<'_> {
-    /// Returns the first page of the file, counted from its beginning.
-    pub(crate) fn index(&self) -> u64 {
-        match self {
-            Self::File { index, .. } => *index,
-            Self::Process | Self::DmaBuf => 0,
-        }
-    }
-}
-
-impl<'a> Area<'a> {
-    /// Returns the address of its first page.
-    pub(crate) fn iova(&self) -> u64 {
-        self.area.iova
-    }
-
-    /// Returns how many pages it has.
-    pub(crate) fn nr_pages(&self) -> u64 {
-        self.area.nr_pages
-    }
-
-    /// Returns where its pages are from.
-    pub(crate) fn pages(&self) -> Pages<'a> {
-        match self.area.source {
-            bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_FILE => Pages::File {
-                // SAFETY: By the type invariants; nobody calls `fdget_pos()` on it in here.
-                file: unsafe { LocalFile::from_raw_file(self.area.file) },
-                removals: Removals {
-                    when_mapped: self.area.removals_when_mapped,
-                    now: self.area.counts_removals.then_some(self.area.removals_now),
-                },
-                index: self.area.index,
-                nr_pages: self.area.nr_file_pages,
-            },
-            bindings::iommufd_liveupdate_source_IOMMUFD_LIVEUPDATE_DMABUF => Pages::DmaBuf,
-            _ => Pages::Process,
-        }
+        unsafe { bindings::refcount_dec(&raw mut (*self.hwpt.as_ptr()).common.obj.users) };
     }
 }
 
@@ -623,7 +574,9 @@ pub(crate) fn file_extents(
     file: &LocalFile,
     range: Range,
 ) -> impl FnMut() -> Result<Option<Extent>> + '_ {
-    extents(range.nr_pages, move |page, nr_pages, extents, nr| {
+    extents(range.nr_pages, move |page, nr_pages, extents| {
+        // CAST: lossless, it is a small number.
+        //
         // SAFETY: By the type invariants of `LocalFile`. There are as many extents to write to, and
         // pages left to read.
         let filled = unsafe {
@@ -631,12 +584,13 @@ pub(crate) fn file_extents(
                 file.as_ptr(),
                 range.index.saturating_add(page),
                 nr_pages,
-                extents,
-                nr,
+                extents.as_mut_ptr(),
+                extents.len() as c_uint,
             )
         };
 
-        Ok(filled)
+        // CAST: lossless, as above.
+        Ok(filled as usize)
     })
 }
 
