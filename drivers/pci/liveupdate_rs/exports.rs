@@ -309,13 +309,13 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_may_bind(
 ///
 /// # Safety
 ///
-/// `dev` is a device, and the caller holds its lock and that of the bridge above it.
+/// `dev` is a device, which the caller keeps awake, and whose locks it does not hold.
 #[export]
 pub(crate) unsafe extern "C" fn pci_liveupdate_end(dev: *mut bindings::pci_dev) -> c_int {
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
-    from_result(|| apply::end(device).map(|()| 0))
+    from_result(|| ffi::with_reset_locks(device, || apply::end(device)).map(|()| 0))
 }
 
 /// See `include/linux/pci_liveupdate.h`.

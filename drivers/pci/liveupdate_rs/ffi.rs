@@ -522,9 +522,7 @@ pub(crate) fn sriov(device: &pci::Device) -> Option<Sriov> {
         // SAFETY: By the type invariants of `Device`.
         max_buses: unsafe { bindings::pci_liveupdate_max_vf_buses(dev) },
         bars: core::array::from_fn(|index| {
-            // CAST: lossless, the index of a short array.
-            // SAFETY: By the type invariants of `Device`. The array is as long as C's.
-            let size = unsafe { bindings::pci_liveupdate_vf_bar_size(dev, index as c_int) };
+            let size = vf_bar_size(device, index);
 
             (size != 0).then(|| Bar {
                 register: at + bindings::PCI_SRIOV_BAR as u16 + 4 * index as u16,
@@ -533,6 +531,22 @@ pub(crate) fn sriov(device: &pci::Device) -> Option<Sriov> {
             })
         }),
     })
+}
+
+/// Returns how large a resource of each virtual function is, by the number of its register.
+#[cfg(CONFIG_PCI_IOV)]
+fn vf_bar_size(device: &pci::Device, index: usize) -> u64 {
+    // CAST: lossless, both are small numbers.
+    let resource = bindings::PCI_IOV_RESOURCES as c_int + index as c_int;
+
+    // SAFETY: By the type invariants of `Device`. It has as many of them.
+    unsafe { bindings::pci_iov_resource_size(lu_pci::as_raw(device), resource) }
+}
+
+/// Returns how large a resource of each virtual function is: this kernel has none.
+#[cfg(not(CONFIG_PCI_IOV))]
+fn vf_bar_size(_device: &pci::Device, _index: usize) -> u64 {
+    0
 }
 
 /// Returns where a device has ACS Control, if it has.
@@ -616,6 +630,28 @@ pub(crate) fn unlock_topology() {
         // SAFETY: The flag says that we have the lock, and it is released once.
         unsafe { bindings::pci_liveupdate_unlock_rescan_remove() };
     }
+}
+
+/// Calls `f` with the locks that resetting a device takes. May sleep.
+pub(crate) fn with_reset_locks<R>(device: &pci::Device, f: impl FnOnce() -> R) -> R {
+    let bridge = lu_pci::path(device).nth(1);
+
+    if let Some(bridge) = bridge {
+        // SAFETY: By the type invariants of `Device`.
+        unsafe { bindings::pci_dev_lock(lu_pci::as_raw(bridge)) };
+    }
+    // SAFETY: By the type invariants of `Device`. The lock of the bridge comes first.
+    unsafe { bindings::pci_dev_lock(lu_pci::as_raw(device)) };
+
+    let result = f();
+
+    // SAFETY: Just taken.
+    unsafe { bindings::pci_dev_unlock(lu_pci::as_raw(device)) };
+    if let Some(bridge) = bridge {
+        // SAFETY: As above.
+        unsafe { bindings::pci_dev_unlock(lu_pci::as_raw(bridge)) };
+    }
+    result
 }
 
 /// Returns whether a driver is bound to a device. It remains so while the caller holds the device's lock.

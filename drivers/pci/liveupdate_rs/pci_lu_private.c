@@ -62,15 +62,6 @@ u8 pci_liveupdate_max_vf_buses(const struct pci_dev *dev)
 	return 0;
 }
 
-u64 pci_liveupdate_vf_bar_size(const struct pci_dev *dev, int bar)
-{
-#ifdef CONFIG_PCI_IOV
-	if (dev->is_physfn)
-		return dev->sriov->barsz[bar];
-#endif
-	return 0;
-}
-
 bool pci_liveupdate_has_specific_acs(struct pci_dev *dev)
 {
 	return pci_dev_has_specific_acs(dev);

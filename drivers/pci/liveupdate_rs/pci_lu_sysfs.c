@@ -7,23 +7,6 @@
 
 /* What the administrator can do about a device that the previous kernel preserved. */
 
-/* With the locks that resetting a device takes */
-static int end_locked(struct pci_dev *pdev)
-{
-	struct pci_dev *bridge = pci_upstream_bridge(pdev);
-	int err;
-
-	if (bridge)
-		pci_dev_lock(bridge);
-	pci_dev_lock(pdev);
-	err = pci_liveupdate_end(pdev);
-	pci_dev_unlock(pdev);
-	if (bridge)
-		pci_dev_unlock(bridge);
-
-	return err;
-}
-
 static ssize_t liveupdate_stop_store(struct device *dev,
 				     struct device_attribute *attr,
 				     const char *buf, size_t count)
@@ -35,7 +18,7 @@ static ssize_t liveupdate_stop_store(struct device *dev,
 		return -EINVAL;
 
 	pm_runtime_get_sync(dev);
-	err = end_locked(to_pci_dev(dev));
+	err = pci_liveupdate_end(to_pci_dev(dev));
 	pm_runtime_put(dev);
 
 	return err ?: count;

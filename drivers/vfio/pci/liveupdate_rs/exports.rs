@@ -41,7 +41,25 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_cleanup() {
     apply::unregister();
 }
 
-/// See `vfio_pci_lu.h`.
+/// Returns whether the previous kernel preserved a device that is not finished. May sleep.
+///
+/// Only who retrieves its file may open it then.
+///
+/// # Safety
+///
+/// `vdev` is a device of vfio-pci.
+#[export]
+pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_is_incoming(
+    vdev: *mut bindings::vfio_device,
+) -> bool {
+    // SAFETY: By function requirement.
+    unsafe { ffi::is_incoming(vdev) }
+}
+
+/// Stops and resets a device that user space was shut out of for a kexec; leaves others alone.
+///
+/// To be called when the machine goes down and the kexec cannot be called off any more. May sleep.
+/// Afterwards the device does no DMA until somebody sets bus mastering, which user space cannot.
 ///
 /// # Safety
 ///

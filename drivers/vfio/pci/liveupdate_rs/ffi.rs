@@ -890,6 +890,21 @@ unsafe fn is_frozen(pdev: *mut bindings::pci_dev) -> bool {
     unsafe { (&raw const (*vdev).vdev.liveupdate_frozen).read_volatile() }
 }
 
+/// Returns whether the previous kernel preserved a device that is not finished. May sleep.
+///
+/// # Safety
+///
+/// `vdev` is a device of vfio-pci.
+pub(crate) unsafe fn is_incoming(vdev: *mut bindings::vfio_device) -> bool {
+    // SAFETY: By function requirement, it is a part of one of these.
+    let device = unsafe { kernel::container_of!(vdev, bindings::vfio_pci_core_device, vdev) };
+    // SAFETY: By function requirement. Never changes.
+    let pdev = unsafe { (*device).pdev };
+
+    // SAFETY: The device that vfio-pci is bound to.
+    unsafe { bindings::pci_liveupdate_is_incoming(pdev) }
+}
+
 /// Waits while a device that is being unbound is frozen, and returns whether the kexec proceeds.
 ///
 /// If so, the device was shut down. Its vfio device is to stay registered, and so are its files: none

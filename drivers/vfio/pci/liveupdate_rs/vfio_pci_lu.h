@@ -9,6 +9,7 @@
 
 struct pci_dev;
 struct pci_driver;
+struct vfio_device;
 struct vfio_device_ops;
 
 /*
@@ -42,17 +43,7 @@ void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
  * Context: May sleep.
  */
 void vfio_pci_liveupdate_cleanup(void);
-
-/**
- * vfio_pci_liveupdate_shutdown - Stop and reset a frozen device for a kexec
- * @pdev: A device that is bound to vfio-pci. Nothing happens unless it is frozen.
- *
- * To be called when the machine goes down and the kexec cannot be called off any
- * more. Afterwards the device does no DMA until somebody sets bus mastering, which
- * user space cannot. A device that goes on doing DMA across the kexec is left alone.
- *
- * Context: May sleep. The caller holds the lock of the device.
- */
+bool vfio_pci_liveupdate_is_incoming(struct vfio_device *vdev);
 void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev);
 
 /**
@@ -73,24 +64,13 @@ bool vfio_pci_liveupdate_remove(struct pci_dev *pdev);
 #else
 
 #define VFIO_PCI_LIVEUPDATE_COMPATIBLE	NULL
+#define vfio_pci_liveupdate_is_incoming	NULL
+#define vfio_pci_liveupdate_shutdown	NULL
 
 static inline void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
-					    const struct pci_driver *driver)
-{
-}
-
-static inline void vfio_pci_liveupdate_cleanup(void)
-{
-}
-
-static inline void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev)
-{
-}
-
-static inline bool vfio_pci_liveupdate_remove(struct pci_dev *pdev)
-{
-	return false;
-}
+					    const struct pci_driver *driver) { }
+static inline void vfio_pci_liveupdate_cleanup(void) { }
+static inline bool vfio_pci_liveupdate_remove(struct pci_dev *pdev) { return false; }
 
 #endif
 
