@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The most lines of code that hooks and C files of our own may have together. Comments, blank lines
 /// and exports do not count.
-pub const LIMIT: usize = 1327;
+pub const LIMIT: usize = 1200;
 
 /// Places whose lines do not count: what is agreed upon with other kernels and user space, tests, and
 /// what makes C functions known to Rust.
