@@ -27,8 +27,7 @@ const OWN: [&str; 2] = ["drivers/", "kernel/"];
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 26] = [
-    "PCI: pciehp: ",
+const GENERIC: [&str; 27] = [
     "iommu: Say who keeps a device from being owned",
     "iommu/vt-d: Let no device keep a CPU in dmar_fault()",
     "iommupt: ",
@@ -50,6 +49,8 @@ const GENERIC: [&str; 26] = [
     "memblock: ",
     "memfd: luo: ",
     "mm/gup: ",
+    "mm/mm_init: ",
+    "mm/page_alloc: ",
     "mm: shmem: ",
     "rust: alloc: ",
     "vfio/pci: Let drivers turn off what an open device uses of its user",
