@@ -901,7 +901,11 @@ TEST_F(liveupdate, two_hwpts_hold_one_ioas)
 int main(int argc, char *argv[])
 {
 	if (argc < 2 || !strcmp(argv[1], "--help")) {
-		fprintf(stderr, "Usage: %s /dev/vfio/devices/vfioX [kselftest options]\n",
+		fprintf(argc < 2 ? stderr : stdout,
+			"Usage: %s /dev/vfio/devices/vfioX [-h|-l|-t NAME ...]\n"
+			"\n"
+			"Marking HWPTs and preserving iommufds, without a kexec. Needs a device that is\n"
+			"bound to vfio-pci. -h lists the other options.\n",
 			argv[0]);
 		return argc < 2 ? KSFT_SKIP : KSFT_PASS;
 	}

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #include "../../../../drivers/iommu/iommufd/iommufd_test.h"
 
@@ -187,8 +188,13 @@ TEST_F(mock, dma_bufs_are_refused)
 int main(int argc, char *argv[])
 {
 	struct iommu_test_cmd cmd = { .size = sizeof(cmd) };
-	int iommufd = open_path("/dev/iommu");
+	int iommufd;
 
+	luo_help(argc, argv, "[-h|-l|-t NAME ...]",
+		 "iommufd live update with an IOMMU that the kernel makes up. Needs\n"
+		 "CONFIG_IOMMUFD_TEST. -h lists the other options.");
+
+	iommufd = open_path("/dev/iommu");
 	if (iommufd < 0 || call(iommufd, IOMMU_TEST_CMD, &cmd) == -ENOTTY) {
 		fprintf(stderr, "no iommufd, or one without CONFIG_IOMMUFD_TEST\n");
 		return KSFT_SKIP;

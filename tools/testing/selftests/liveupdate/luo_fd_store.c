@@ -27,6 +27,7 @@
 #include <sys/wait.h>
 
 #include <luo_fd_store.h>
+#include <luo_options.h>
 
 /* How long processes have to end by themselves, in milliseconds */
 #define TERM_TIMEOUT_MS		1000
@@ -132,12 +133,15 @@ int main(int argc, char *argv[])
 	sigset_t blocked, usual;
 	int ret;
 
+	if (argc == 2)
+		luo_help(argc, argv, "--check | COMMAND [ARGUMENT]...",
+			 "Has to be the first process, and runs the command as another one. Keeps the\n"
+			 "descriptors that it is sent, and on SIGUSR1 ends all others and runs kexec -e.\n"
+			 "--check fails if the first process is another one.");
 	if (argc == 2 && !strcmp(argv[1], "--check"))
 		return check_first();
 	if (argc < 2 || getpid() != 1) {
-		fprintf(stderr, "Usage: %s --check\n"
-			"       %s COMMAND [ARGUMENT]... (as the first process)\n",
-			argv[0], argv[0]);
+		fprintf(stderr, "%s: not the first process, or no command: see --help\n", argv[0]);
 		return EXIT_FAILURE;
 	}
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #define STATE_SESSION_NAME	"full_state"
 #define STATE_MEMFD_TOKEN	999
@@ -76,5 +77,8 @@ static void stage_2(int luo_fd, int state_session_fd)
 
 int main(int argc, char *argv[])
 {
+	luo_help(argc, argv, "[-s 1|2]",
+		 "Sessions that fill their records to the last entry: stage 1 is before a kexec,\n"
+		 "stage 2 after it.");
 	return luo_test(argc, argv, STATE_SESSION_NAME, stage_1, stage_2);
 }

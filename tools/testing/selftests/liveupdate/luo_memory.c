@@ -27,6 +27,7 @@
 #include <linux/mempolicy.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #define STATE_SESSION_NAME	"memory_state"
 #define STATE_MEMFD_TOKEN	999
@@ -292,6 +293,10 @@ static void added_2(int luo_fd, int state_session_fd)
 int main(int argc, char *argv[])
 {
 	const char *what = argc > 1 ? argv[argc - 1] : "";
+
+	luo_help(argc, argv, "[-s 1|2] less|added",
+		 "less: the next kernel uses no memory of node 1. added: the memory of node 1 was\n"
+		 "added after boot. Stage 1 is before a kexec, stage 2 after it.");
 
 	if (!strcmp(what, "less"))
 		return luo_test(argc, argv, STATE_SESSION_NAME, less_1, less_2);

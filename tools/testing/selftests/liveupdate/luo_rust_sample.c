@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #define STATE_SESSION_NAME	"rust_sample_state"
 #define STATE_MEMFD_TOKEN	999
@@ -170,5 +171,8 @@ static void run_stage_2(int luo_fd, int state_session_fd)
 
 int main(int argc, char *argv[])
 {
+	luo_help(argc, argv, "[-s 1|2]",
+		 "Files of the sample in Rust, a module that has to be loaded: stage 1 is before a\n"
+		 "kexec, stage 2 after it.");
 	return luo_test(argc, argv, STATE_SESSION_NAME, run_stage_1, run_stage_2);
 }

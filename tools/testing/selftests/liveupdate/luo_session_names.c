@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include <libliveupdate.h>
+#include <luo_options.h>
 
 #define STATE_SESSION_NAME	"names_state"
 #define STATE_MEMFD_TOKEN	999
@@ -298,5 +299,8 @@ static void stage_2(int luo_fd, int state_session_fd)
 
 int main(int argc, char *argv[])
 {
+	luo_help(argc, argv, "[-s 1|2]",
+		 "Names of sessions with odd bytes in them, and how they are dropped: stage 1 is\n"
+		 "before a kexec, stage 2 after it.");
 	return luo_test(argc, argv, STATE_SESSION_NAME, stage_1, stage_2);
 }

@@ -30,6 +30,7 @@
 
 #include <libliveupdate.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 #include "kselftest_harness.h"
 
@@ -674,6 +675,11 @@ int main(int argc, char *argv[])
 {
 	int luo_fd, nr_bdfs;
 	char **bdfs;
+
+	luo_help(argc, argv, "[-h|-l|-t NAME ...] segment:bus:device.function ...",
+		 "What makes a kexec fail with a preserved device, and that it costs nothing.\n"
+		 "Needs two devices that are bound to vfio-pci, and an image that is loaded with\n"
+		 "kexec -s -l. The second device refuses each kexec. -h lists the other options.");
 
 	bdfs = vfio_selftests_get_bdfs(&argc, argv, &nr_bdfs);
 	luo_fd = luo_open_device();

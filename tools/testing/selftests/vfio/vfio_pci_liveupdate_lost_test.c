@@ -20,6 +20,7 @@
 #include <libliveupdate.h>
 #include <libvfio.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 /* As in vfio_pci_liveupdate_kexec_test.c */
 #define DEVICE_TOKEN		0x200
@@ -86,6 +87,11 @@ int main(int argc, char *argv[])
 	char expected[64];
 	const char *bdf;
 	char **bridges;
+
+	luo_help(argc, argv, "DEVICE BRIDGE ... (each as segment:bus:device.function)",
+		 "After a kexec: a device cannot be found, as the bridge above it lost its bus\n"
+		 "numbers. The first bridge is that one, the others are on the same bus. Stage 1\n"
+		 "is that of vfio_pci_liveupdate_kexec_test, with DEVICE alone.");
 
 	bridges = vfio_selftests_get_bdfs(&argc, argv, &nr_bridges);
 	bdf = *bridges++;

@@ -19,6 +19,7 @@
 
 #include <libliveupdate.h>
 #include <libvfio.h>
+#include <luo_options.h>
 
 #include "kselftest_harness.h"
 
@@ -396,6 +397,10 @@ TEST_F(vfio_pci_liveupdate_cdev, preserve_with_interrupts_on)
 int main(int argc, char *argv[])
 {
 	int luo_fd;
+
+	luo_help(argc, argv, "[-h|-l|-t NAME ...] segment:bus:device.function",
+		 "What user space sees of live update before any kexec. Needs a device that is\n"
+		 "bound to vfio-pci. -h lists the other options.");
 
 	device_bdf = vfio_selftests_get_bdf(&argc, argv);
 

@@ -117,4 +117,21 @@ static inline void luo_parse_options(int argc, char *argv[], const struct luo_op
 	}
 }
 
+/*
+ * For tests whose arguments somebody else parses, such as kselftest_harness.h: if
+ * --help is among them, prints what the arguments are and what the test needs, and
+ * ends the program.
+ */
+static inline void luo_help(int argc, char *argv[], const char *arguments, const char *needs)
+{
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help"))
+			continue;
+		printf("Usage: %s %s\n\n%s\n", argv[0], arguments, needs);
+		exit(KSFT_PASS);
+	}
+}
+
 #endif /* SELFTESTS_LIVEUPDATE_LIB_LUO_OPTIONS_H */
