@@ -152,7 +152,6 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
                 }
             })?;
         }
-        apply::publish();
         sleep::refuse();
         Ok(0)
     })
@@ -384,6 +383,8 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
+    // Sessions are shown without a driver, too: whoever drops one has to know its name.
+    apply::publish();
     apply::enumerated(device);
     if apply::had_incoming() {
         sleep::refuse();

@@ -14,6 +14,7 @@ use kernel::{
     },
     fmt,
     liveupdate::{
+        self,
         for_each_file,
         pci::Address,
         Direction,
@@ -22,16 +23,24 @@ use kernel::{
         SessionItem, //
     },
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        },
+        SetOnce, //
+    }, //
 };
 
-/// The file, from when there first is a driver that preserves devices.
+/// The file, from when the first device was found.
 static VIEW: SetOnce<Pin<KBox<File<()>>>> = SetOnce::new();
 
-/// Makes the file. It is there for good, and nothing depends on it.
+/// Makes the file, unless live update is off or somebody made it. It is there for good, and nothing
+/// depends on it. May sleep.
 pub(crate) fn publish() {
-    // Another driver may have been here.
-    if VIEW.as_ref().is_some() {
+    static IS_MADE: AtomicFlag = AtomicFlag::new(false);
+
+    if IS_MADE.load(Relaxed) || !liveupdate::enabled() || IS_MADE.xchg(true, Relaxed) {
         return;
     }
 

@@ -14,6 +14,7 @@
 #include <libliveupdate.h>
 #include <libvfio.h>
 #include <liveupdate_test.h>
+#include <luo_options.h>
 
 /* As in vfio_pci_liveupdate_kexec_test.c */
 #define DEVICE_TOKEN		0x200
@@ -37,19 +38,27 @@ static int bind_vfio_pci(const char *bdf)
 
 int main(int argc, char *argv[])
 {
-	const char *bdf = vfio_selftests_get_bdf(&argc, argv);
 	char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
 	int luo_fd, session_fd, device_fd, ret;
 	struct iommu *iommu;
+	const char *bdf;
 
+	luo_help(argc, argv, "segment:bus:device.function",
+		 "After a kexec: a session asks for vfio-pci, a module that is not loaded. Stage 1\n"
+		 "is that of vfio_pci_liveupdate_kexec_test.");
+
+	bdf = vfio_selftests_get_bdf(&argc, argv);
 	snprintf_assert(session_name, sizeof(session_name), "device-%s", bdf);
 
 	ksft_print_header();
-	ksft_set_plan(9);
+	ksft_set_plan(10);
 
 	require(!module_is_loaded(), "vfio-pci is not loaded");
 	luo_fd = luo_open_device();
 	require_call(luo_fd, "%s is opened", LUO_DEVICE);
+	check(view_readable() &&
+	      view_count("incoming", "session %s: waiting\n", session_name) == 1,
+	      "the name of the session can be read");
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session is retrieved");
 	check(!module_is_loaded(), "nobody needed vfio-pci so far");
