@@ -13,7 +13,8 @@ use super::{
         self,
         Lost,
         Progress,
-        Refusal, //
+        Refusal,
+        Treatment, //
     },
 };
 use kernel::{
@@ -145,7 +146,15 @@ impl FileHandler for VfioPci {
         };
 
         match device.freeze(outgoing.file(), plan::freeze) {
-            Ok(()) => Ok(Frozen(preserved)),
+            Ok(treatment) => {
+                if let Treatment::Quiesced { left_on: true } = treatment {
+                    dev_info!(
+                        device.pci(),
+                        "its owner is gone, and left interrupts, ioeventfds or a low power state on: turned off\n"
+                    );
+                }
+                Ok(Frozen(preserved))
+            }
             Err(refusal) => {
                 let session = outgoing.session();
 

@@ -393,7 +393,8 @@ impl<'a> CoreDevice<'a> {
         });
     }
 
-    /// Shuts user space out, if `decide` agrees to what the device is doing then.
+    /// Shuts user space out, if `decide` agrees to what the device is doing then. Returns what was done to
+    /// the device.
     ///
     /// `file` is the one that is preserved, and LUO has no more than one reference to it. Sleeps until
     /// the operations of user space that did not notice are over, but not for ever. Memory accesses of
@@ -402,7 +403,7 @@ impl<'a> CoreDevice<'a> {
         self,
         file: &LocalFile,
         decide: impl FnOnce(Activity) -> Result<Treatment, Refusal>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Treatment, Refusal> {
         self.set_frozen(true);
 
         // What they did is seen here.
@@ -412,7 +413,7 @@ impl<'a> CoreDevice<'a> {
             .and_then(|treatment| freeze_topology().map(|()| treatment))
             .inspect_err(|_| self.set_frozen(false))?;
 
-        if let Treatment::Quiesced = treatment {
+        if let Treatment::Quiesced { .. } = treatment {
             self.quiesce().inspect_err(|_| self.set_frozen(false))?;
         }
 
@@ -422,7 +423,7 @@ impl<'a> CoreDevice<'a> {
         unsafe { bindings::vfio_pci_zap_and_down_write_memory_lock(self.vdev.as_ptr()) };
         // SAFETY: The lock was just taken.
         unsafe { bindings::up_write(&raw mut (*self.vdev.as_ptr()).memory_lock) };
-        Ok(())
+        Ok(treatment)
     }
 
     /// Turns off what the owner of the device, which is bound by the file that is preserved, would

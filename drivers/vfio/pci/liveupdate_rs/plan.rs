@@ -169,7 +169,10 @@ pub(crate) enum Treatment {
     /// It is left as it is.
     LeftAlone,
     /// What its owner would have turned off is turned off.
-    Quiesced,
+    Quiesced {
+        /// The owner left interrupts, ioeventfds or a low power state on.
+        left_on: bool,
+    },
 }
 
 /// Decides whether a device may go through a kexec, and what is done to it before.
@@ -196,7 +199,9 @@ pub(crate) fn freeze(activity: Activity) -> Result<Treatment, Refusal> {
     } else {
         Ok(match activity.owner {
             Owner::Present | Owner::NeverBound => Treatment::LeftAlone,
-            Owner::Gone => Treatment::Quiesced,
+            Owner::Gone => Treatment::Quiesced {
+                left_on: activity.interrupts || activity.ioeventfds || !activity.in_d0,
+            },
         })
     }
 }

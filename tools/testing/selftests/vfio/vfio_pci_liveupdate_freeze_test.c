@@ -393,7 +393,8 @@ static void leave(struct vfio_pci_device **device)
 TEST_F(vfio_pci_liveupdate_freeze, owner_is_gone)
 {
 	static const char why[] = "interrupts are enabled";
-	int sockets[2], fd, i;
+	static const char done[] = ": its owner is gone, and left ";
+	int sockets[2], kmsg, fd, i;
 	u64 offset;
 	void *page;
 
@@ -436,9 +437,13 @@ TEST_F(vfio_pci_liveupdate_freeze, owner_is_gone)
 
 	TH_LOG("nothing is left");
 	EXPECT_TRUE(has_interrupts(device_bdf));
+	kmsg = kmsg_open();
 	EXPECT_TRUE(refused_by_other());
 	EXPECT_FALSE(has_interrupts(device_bdf));
+	EXPECT_TRUE(kmsg_says(kmsg, done));
 	EXPECT_TRUE(refused_by_other());
+	EXPECT_FALSE(kmsg_says(kmsg, done));
+	close(kmsg);
 
 	/* It is anybody's once the session is closed. */
 	ASSERT_EQ(close(self->session_fd), 0);
