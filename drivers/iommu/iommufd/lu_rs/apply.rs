@@ -283,7 +283,7 @@ impl FileHandler for Iommufd {
         let hwpts = read(reference).map_err(|bad| {
             if kernel::liveupdate_may_log!() {
                 pr_warn!(
-                    "an iommufd of session '{}' cannot be retrieved: {bad}\n",
+                    "an iommufd of session '{}' cannot be retrieved: {bad}, finish the session\n",
                     incoming.session().name()
                 );
             }

@@ -232,27 +232,41 @@ pub(crate) enum Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Record => write!(f, "its record is not in memory that was handed over"),
-            Self::Length => write!(f, "its record is longer than those of its name"),
-            Self::Address => write!(f, "its record names an address that there cannot be"),
+            Self::Record => write!(
+                f,
+                "its record is not in memory that was handed over, finish the session"
+            ),
+            Self::Length => write!(
+                f,
+                "its record is longer than those of its name, finish the session"
+            ),
+            Self::Address => write!(
+                f,
+                "its record names an address that there cannot be, finish the session"
+            ),
             Self::Missing(address) => write!(
                 f,
                 "there is no device {address:?}, retrieve it again if it comes, or finish the session"
             ),
-            Self::NotPreserved(address) => write!(f, "{address:?} was not preserved for it"),
+            Self::NotPreserved(address) => write!(
+                f,
+                "{address:?} was not preserved for it, finish the session"
+            ),
             Self::NotBound(address) => write!(
                 f,
                 "{address:?} is not bound, bind it to vfio-pci and retrieve it again"
             ),
             Self::Barred(address) => write!(
                 f,
-                "no driver may bind to {address:?} before the session is finished"
+                "no driver may bind to {address:?} before the session is finished, finish it"
             ),
             Self::NoFile(address) => write!(
                 f,
                 "there cannot be another file of {address:?} now, retrieve it again"
             ),
-            Self::NotOpened(address) => write!(f, "{address:?} cannot be opened"),
+            Self::NotOpened(address) => {
+                write!(f, "{address:?} cannot be opened, finish the session")
+            }
         }
     }
 }

@@ -210,15 +210,15 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
     for (lost, text) in [
         (
             Lost::Record,
-            "its record is not in memory that was handed over",
+            "its record is not in memory that was handed over, finish the session",
         ),
         (
             Lost::Length,
-            "its record is longer than those of its name",
+            "its record is longer than those of its name, finish the session",
         ),
         (
             Lost::Address,
-            "its record names an address that there cannot be",
+            "its record names an address that there cannot be, finish the session",
         ),
         (
             Lost::Missing(address),
@@ -226,7 +226,7 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
         ),
         (
             Lost::NotPreserved(address),
-            "0000:01:01.0 was not preserved for it",
+            "0000:01:01.0 was not preserved for it, finish the session",
         ),
         (
             Lost::NotBound(address),
@@ -234,13 +234,16 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
         ),
         (
             Lost::Barred(address),
-            "no driver may bind to 0000:01:01.0 before the session is finished",
+            "no driver may bind to 0000:01:01.0 before the session is finished, finish it",
         ),
         (
             Lost::NoFile(address),
             "there cannot be another file of 0000:01:01.0 now, retrieve it again",
         ),
-        (Lost::NotOpened(address), "0000:01:01.0 cannot be opened"),
+        (
+            Lost::NotOpened(address),
+            "0000:01:01.0 cannot be opened, finish the session",
+        ),
     ] {
         assert_eq!(Adapter(&lost).to_string(), text);
     }
