@@ -207,7 +207,7 @@ static void check_log(void)
 	free(log);
 }
 
-/* Is there if the kernel has a driver that preserves PCI devices */
+/* Is there if the kernel keeps track of preserved PCI devices */
 static void check_view(void)
 {
 	static char view[0x10000];
