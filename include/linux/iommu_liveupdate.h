@@ -11,6 +11,7 @@
 struct device;
 struct iommu_domain;
 struct liveupdate_file_handler;
+struct mutex;
 
 /*
  * Translations of DMA that go on across a live update.
@@ -25,7 +26,11 @@ struct liveupdate_file_handler;
  * while operations of drivers are called that preserve something; the mutexes of
  * IOMMU groups are taken below it. That of what the previous kernel handed over is
  * taken with the mutex of an IOMMU group held.
+ *
+ * While the passage of a device is ended, iommu_liveupdate_lock keeps the IOMMU core
+ * from releasing devices. The mutexes of IOMMU groups are taken below it, too.
  */
+extern struct mutex iommu_liveupdate_lock;
 
 /**
  * struct iommu_liveupdate_ops - What the driver of an IOMMU does for live updates
@@ -298,6 +303,20 @@ bool iommu_liveupdate_has_incoming(void);
  * Return: true if an incoming device may do DMA, and nobody can stop it.
  */
 bool iommu_liveupdate_has_beyond_reach(void);
+
+/**
+ * iommu_liveupdate_was_cut_off - Ask whether a device was cut off from memory
+ * @domain: The PCI domain of the device.
+ * @bdf:    Its bus, device and function number.
+ *
+ * The passage of such a device ended before this kernel found it. It may be doing
+ * DMA still, and nobody hands that over. To be called when a device is found, which
+ * is to be stopped then.
+ *
+ * Context: May sleep.
+ * Return: true if the device was cut off, also if another one has its address now.
+ */
+bool iommu_liveupdate_was_cut_off(u32 domain, u16 bdf);
 
 /* For the IOMMU core */
 

@@ -42,7 +42,8 @@ use kernel::{
             AtomicFlag,
             Relaxed, //
         },
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
 };
 
@@ -117,14 +118,17 @@ impl Flb for Iommus {
     fn retrieve(handle: Handle) -> Result<Pin<KBox<Self::Incoming>>> {
         let incoming = Incoming::read(handle);
 
+        PASSENGERS.populate(Passenger::all(incoming.addresses())?);
         KBox::pin_init(new_mutex!(incoming), GFP_KERNEL | __GFP_NOFAIL)
     }
 
     /// Frees domains of devices that were removed, and could not be finished, and what was made for no
     /// device.
     fn finish(incoming: Pin<KBox<Self::Incoming>>) {
+        let mut from = 0;
+
         while let Some(tables) = {
-            let tables = incoming.lock().take_tables(Which::Lost);
+            let tables = incoming.lock().take_tables(Which::Lost, &mut from);
             tables
         } {
             incoming::free_tables(&tables);
@@ -262,9 +266,11 @@ pub(crate) fn for_each_device_of(phys: u64, f: impl Fn(Device)) {
         };
 
         if let Some(pci) = lu_pci::find(address) {
-            if let Some(device) = Device::of(&pci) {
-                f(device);
-            }
+            ffi::keep_devices(|| {
+                if let Some(device) = Device::of(&pci) {
+                    f(device);
+                }
+            });
         }
         index = at + 1;
     }
@@ -336,28 +342,68 @@ pub(crate) fn has_incoming() -> bool {
     unfinished.is_some()
 }
 
-/// A device that nobody could ever stop is kept from memory by this kernel's IOMMU alone.
-static CUT_OFF: AtomicFlag = AtomicFlag::new(false);
+/// A device whose translation was handed over.
+struct Passenger {
+    address: Address,
+    /// Nobody could ever stop it: an IOMMU keeps it from memory.
+    cut_off: AtomicFlag,
+}
+
+/// The devices whose translations were handed over, in the order of their addresses. Kept for good: a
+/// device can be found when nothing else of the hand-over is left.
+static PASSENGERS: SetOnce<KVVec<Passenger>> = SetOnce::new();
+
+impl Passenger {
+    /// Lists devices by their addresses, which are in this order.
+    fn all(addresses: impl Iterator<Item = Address>) -> Result<KVVec<Self>> {
+        let mut all = KVVec::new();
+
+        for address in addresses {
+            let cut_off = AtomicFlag::new(false);
+
+            all.push(Self { address, cut_off }, GFP_KERNEL | __GFP_NOFAIL)?;
+        }
+        Ok(all)
+    }
+
+    fn find(address: Address) -> Option<&'static Self> {
+        let all = PASSENGERS.as_ref()?;
+        let at = all.binary_search_by_key(&address, |one| one.address).ok()?;
+
+        Some(&all[at])
+    }
+}
+
+/// Returns whether a device was cut off from memory, since this kernel had not found it.
+pub(crate) fn was_cut_off(address: Address) -> bool {
+    Passenger::find(address).is_some_and(|passenger| passenger.cut_off.load(Relaxed))
+}
 
 /// Returns whether a device that was handed over may do DMA, and nobody can stop it: this kernel did not
 /// find it. If so, a line in the log says what to do.
 ///
 /// The next kernel would know nothing of it, and turn translation off.
 pub(crate) fn has_beyond_reach() -> bool {
-    let beyond_reach = IOMMUS.incoming().ok().and_then(|incoming| {
+    let pending = IOMMUS.incoming().ok().and_then(|incoming| {
         let address = incoming.lock().beyond_reach();
         address
     });
+    // One that is found late is stopped.
+    let is_cut_off = |one: &&Passenger| {
+        one.cut_off.load(Relaxed) && lu_pci::find(one.address).is_none()
+    };
+    let cut_off = || {
+        let one = PASSENGERS.as_ref()?.iter().find(is_cut_off)?;
 
-    match beyond_reach {
-        Some(address) => pr_warn!(
-            "{address:?} was handed over and not found, it may do DMA in the next kernel: find it, or reset the machine\n"
-        ),
-        None if CUT_OFF.load(Relaxed) => pr_warn!(
-            "a device that was not found may do DMA in the next kernel: reset the machine\n"
-        ),
-        None => return false,
-    }
+        Some(one.address)
+    };
+    let Some(address) = pending.or_else(cut_off) else {
+        return false;
+    };
+
+    pr_warn!(
+        "{address:?} was handed over and not found, it may do DMA in the next kernel: find it, or reset the machine\n"
+    );
     true
 }
 
@@ -384,22 +430,25 @@ pub(crate) fn end(which: Which) {
         };
 
         from = pending.at + 1;
-        if !keep_from_memory(&pending) {
-            continue;
-        }
-        let domain = incoming.lock().finish_at(pending.at);
-        if let Some(domain) = domain {
-            domain.free();
-        }
-        // It may have been found meanwhile: too late for it.
-        let found = pending.address.and_then(lu_pci::find);
-        if let Some(device) = found.as_deref().and_then(Device::of) {
-            let _ = device.release_group();
-        }
+        ffi::keep_devices(|| {
+            if !keep_from_memory(&pending) {
+                return;
+            }
+            let domain = incoming.lock().finish_at(pending.at);
+            // It may have been found meanwhile: too late for it.
+            let found = pending.address.and_then(lu_pci::find);
+            if let Some(device) = found.as_deref().and_then(Device::of) {
+                let _ = device.release_group();
+            }
+            if let Some(domain) = domain {
+                domain.free();
+            }
+        });
     }
 
+    let mut from = 0;
     loop {
-        let next = incoming.lock().take_tables(which);
+        let next = incoming.lock().take_tables(which, &mut from);
         let Some(tables) = next else {
             break;
         };
@@ -431,7 +480,9 @@ fn keep_from_memory(pending: &Pending) -> bool {
         pr_warn!("{address:?} was not found: it loses the translation that was handed over\n");
     }
     if pending.is_beyond_reach {
-        CUT_OFF.store(true, Relaxed);
+        if let Some(passenger) = Passenger::find(address) {
+            passenger.cut_off.store(true, Relaxed);
+        }
     }
     true
 }

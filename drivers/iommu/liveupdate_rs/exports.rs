@@ -21,6 +21,7 @@ use kernel::{
         c_int,
         c_void, //
     },
+    liveupdate::pci::RawAddress,
     prelude::*, //
 };
 use zerocopy::FromZeros;
@@ -164,10 +165,12 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(
     dev: *mut bindings::device,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: By function requirement.
-        if let Some(device) = unsafe { Device::new(dev) } {
-            apply::finish(device)?;
-        }
+        ffi::keep_devices(|| {
+            // SAFETY: By function requirement.
+            let device = unsafe { Device::new(dev) };
+
+            device.map_or(Ok(()), apply::finish)
+        })?;
         Ok(0)
     })
 }
@@ -216,6 +219,18 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_has_incoming() -> bool {
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_has_beyond_reach() -> bool {
     apply::has_beyond_reach()
+}
+
+/// See `include/linux/iommu_liveupdate.h`.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_was_cut_off(domain: u32, bdf: u16) -> bool {
+    RawAddress { domain, bdf }
+        .try_into()
+        .is_ok_and(apply::was_cut_off)
 }
 
 /// See `include/linux/iommu_liveupdate.h`.

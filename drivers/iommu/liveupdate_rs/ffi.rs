@@ -394,6 +394,19 @@ impl Device {
     }
 }
 
+/// Calls `f` while no device is released by the IOMMU core. May sleep; `f` must not do the same again.
+pub(crate) fn keep_devices<R>(f: impl FnOnce() -> R) -> R {
+    let lock = &raw mut bindings::iommu_liveupdate_lock;
+
+    // SAFETY: A static mutex, which nobody has who calls this.
+    unsafe { bindings::mutex_lock(lock) };
+    let result = f();
+
+    // SAFETY: It was taken above.
+    unsafe { bindings::mutex_unlock(lock) };
+    result
+}
+
 /// Returns whether a function does not return `true` for a device.
 ///
 /// # Safety

@@ -624,6 +624,13 @@ pub(crate) fn end(device: &pci::Device) -> Result {
 
 /// Notes that a device was found, and keeps one that was preserved as the previous kernel left it.
 pub(crate) fn enumerated(device: &pci::Device) {
+    // Its entries are gone, and what it gets now may let it anywhere.
+    if ffi::was_cut_off(device) && lu_pci::stop_mastering(device) {
+        dev_warn!(
+            device,
+            "was handed over, and found too late: stopped, it may do DMA\n"
+        );
+    }
     let Ok(devices) = DEVICES.incoming() else {
         return drop_hand_over(device);
     };

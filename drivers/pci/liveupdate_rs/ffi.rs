@@ -706,6 +706,22 @@ fn as_dev(device: &pci::Device) -> *mut bindings::device {
     unsafe { &raw mut (*lu_pci::as_raw(device)).dev }
 }
 
+/// Returns whether the passage of a device ended before it was found, though it may be doing DMA. May
+/// sleep.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn was_cut_off(device: &pci::Device) -> bool {
+    let address = lu_pci::address(device);
+
+    // SAFETY: Has no requirements but that one may sleep.
+    unsafe { bindings::iommu_liveupdate_was_cut_off(address.domain(), address.bdf()) }
+}
+
+/// Returns whether the passage of a device ended before it was found: none does DMA.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn was_cut_off(_device: &pci::Device) -> bool {
+    false
+}
+
 /// Returns whether entries were handed over for a device in its IOMMU: none are taken over.
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 pub(crate) fn has_translation(_device: &pci::Device) -> bool {

@@ -12,7 +12,8 @@
  * off, while devices go on raising some.
  *
  * The registers are memory here. A fault that is cleared is there again at once,
- * since what clears it is a 1 in the same bit.
+ * since what clears it is a 1 in the same bit. So faults never end, and whether
+ * looking at them does when they end cannot be seen.
  */
 
 #define NR_RECORDS	8

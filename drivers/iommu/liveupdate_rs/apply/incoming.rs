@@ -86,8 +86,8 @@ impl From<AllocError> for ReadError {
 /// the order of addresses then.
 ///
 /// It ends for any chain: no page can be restored twice.
-fn read_objects<T: Object>(head: u64) -> Result<KVec<(u64, T)>, ReadError> {
-    let mut objects = KVec::new();
+fn read_objects<T: Object>(head: u64) -> Result<KVVec<(u64, T)>, ReadError> {
+    let mut objects = KVVec::new();
     let mut next = head;
 
     while next != 0 {
@@ -212,15 +212,15 @@ pub(super) struct Pending {
 /// What is handed over and not finished.
 pub(crate) struct Incoming {
     /// In the order of kinds, and of tokens of a kind.
-    iommus: KVec<IommuEntry>,
+    iommus: KVVec<IommuEntry>,
     /// In the order of where their records were.
-    domains: KVec<DomainEntry>,
+    domains: KVVec<DomainEntry>,
     /// In the order of their addresses.
-    devices: KVec<DeviceEntry>,
+    devices: KVVec<DeviceEntry>,
     /// Where `devices` has them, in the order of where the records of their domains were.
-    by_domain: KVec<usize>,
+    by_domain: KVVec<usize>,
     /// Where `devices` has them, in the order of where the records of their IOMMUs were.
-    by_iommu: KVec<usize>,
+    by_iommu: KVVec<usize>,
 }
 
 /// What is kept with a domain that was handed over.
@@ -236,11 +236,11 @@ struct Kept {
 impl Incoming {
     const fn nothing() -> Self {
         Self {
-            iommus: KVec::new(),
-            domains: KVec::new(),
-            devices: KVec::new(),
-            by_domain: KVec::new(),
-            by_iommu: KVec::new(),
+            iommus: KVVec::new(),
+            domains: KVVec::new(),
+            devices: KVVec::new(),
+            by_domain: KVVec::new(),
+            by_iommu: KVVec::new(),
         }
     }
 
@@ -295,8 +295,8 @@ impl Incoming {
     }
 
     /// Returns where `devices` has its entries, in the order of something of theirs.
-    fn indices(&self, key: impl Fn(&DeviceEntry) -> u64) -> Result<KVec<usize>, AllocError> {
-        let mut indices = KVec::with_capacity(self.devices.len(), GFP_KERNEL | __GFP_NOFAIL)?;
+    fn indices(&self, key: impl Fn(&DeviceEntry) -> u64) -> Result<KVVec<usize>, AllocError> {
+        let mut indices = KVVec::with_capacity(self.devices.len(), GFP_KERNEL | __GFP_NOFAIL)?;
 
         for index in 0..self.devices.len() {
             indices.push(index, GFP_KERNEL | __GFP_NOFAIL)?;
@@ -421,6 +421,11 @@ impl Incoming {
         found.is_some()
     }
 
+    /// Returns the addresses of all devices, in this order.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
+        self.devices.iter().filter_map(DeviceEntry::address)
+    }
+
     /// Returns a device that is not finished, and that nobody could ever stop.
     pub(super) fn beyond_reach(&self) -> Option<Address> {
         self.devices
@@ -510,18 +515,28 @@ impl Incoming {
 
     /// Returns the tables of the next of certain domains that was made for no device, and is needed by
     /// none any more. They are the caller's.
-    pub(super) fn take_tables(&mut self, which: Which) -> Option<DomainRecord> {
-        loop {
-            let domain = self.domains.iter_mut().find(|domain| {
-                which.is(domain) && domain.tables == Tables::HandedOver && domain.pending == 0
-            })?;
+    ///
+    /// It looks at domains from number `from` on, which is advanced behind the one that it returns.
+    pub(super) fn take_tables(&mut self, which: Which, from: &mut usize) -> Option<DomainRecord> {
+        let (first, end) = match which {
+            Which::At(phys) => self.domain(phys).map_or((0, 0), |at| (at, at + 1)),
+            Which::OwnedBy(_) | Which::Lost => (0, self.domains.len()),
+        };
 
+        for at in (*from).max(first)..end {
+            let domain = &mut self.domains[at];
+
+            *from = at + 1;
+            if !which.is(domain) || domain.tables != Tables::HandedOver || domain.pending != 0 {
+                continue;
+            }
             domain.tables = Tables::Taken;
             // What cannot be believed stays reserved.
             if let Ok(record) = check_domain(&domain.raw, domain.users) {
                 return Some(record);
             }
         }
+        None
     }
 
     /// Returns the domains that are attached to no device.

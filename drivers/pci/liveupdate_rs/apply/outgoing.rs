@@ -275,11 +275,6 @@ impl Drivers {
         );
     }
 
-    /// Returns how many devices are preserved, not counting the bridges above them.
-    pub(super) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Returns the format that a device is preserved in.
     fn format_of(&self, address: Address) -> Option<Format> {
         Some(self.entries.get(&address)?.format)

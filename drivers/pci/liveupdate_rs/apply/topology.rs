@@ -6,10 +6,7 @@
 //! would wait for that for ever. So nobody adds or removes devices while files are frozen. Those who
 //! want to wait, and go on if the kexec is called off. If it is not, they leave the devices alone.
 
-use super::{
-    super::ffi,
-    DRIVERS, //
-};
+use super::super::ffi;
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -37,19 +34,12 @@ static FROZEN: Atomic<u64> = Atomic::new(0);
 /// Whether the kexec cannot be called off any more. Never cleared.
 static PROCEEDS: AtomicFlag = AtomicFlag::new(false);
 
-/// Counts a preserved device as frozen. No devices come or go once all of them are, at the latest.
-///
-/// Somebody may be removing a preserved device, and wait for its file. That device is the one to
-/// refuse the kexec, for it can be named: so only after all others it matters who has the lock.
+/// Counts a preserved device as frozen. No devices come or go from the first one on.
 pub(crate) fn freeze() -> Result {
-    let preserved = DRIVERS.outgoing()?.lock().count();
-    let frozen = FROZEN.load(Relaxed).saturating_add(1);
-    let is_last = frozen >= u64::try_from(preserved)?;
-
-    if !lock(if is_last { PATIENCE } else { Delta::ZERO }) && is_last {
+    if !lock() {
         return Err(EBUSY);
     }
-    FROZEN.store(frozen, Relaxed);
+    FROZEN.store(FROZEN.load(Relaxed).saturating_add(1), Relaxed);
     Ok(())
 }
 
@@ -77,12 +67,13 @@ pub(crate) fn proceeds() -> bool {
     PROCEEDS.load(Relaxed)
 }
 
-/// Waits for so long until nobody adds or removes devices, and keeps everybody from it then.
-fn lock(patience: Delta) -> bool {
+/// Waits until nobody adds or removes devices, and keeps everybody from it then. Not for ever: somebody
+/// may be removing another preserved device, and wait for its file.
+fn lock() -> bool {
     let start = Instant::<Monotonic>::now();
 
     while !ffi::try_lock_topology() {
-        if start.elapsed() >= patience {
+        if start.elapsed() >= PATIENCE {
             return false;
         }
         fsleep(PAUSE);

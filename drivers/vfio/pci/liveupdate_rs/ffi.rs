@@ -330,21 +330,16 @@ impl<'a> CoreDevice<'a> {
         unsafe { atomic_store(attached, false, Release) };
     }
 
-    /// Calls `f` with whether user space bound the device to an iommufd, which does not change then.
-    fn with_open<R>(self, f: impl FnOnce(bool) -> R) -> R {
-        // SAFETY: By the type invariants.
-        unsafe { with_open(&raw mut (*self.vdev.as_ptr()).vdev, f) }
-    }
-
     /// Returns whether the device does DMA without an IOMMU.
     pub(crate) fn is_noiommu(self) -> bool {
         // SAFETY: By the type invariants.
         unsafe { is_noiommu(&raw const (*self.vdev.as_ptr()).vdev) }
     }
 
-    /// Returns whether user space bound the device to an iommufd.
+    /// Returns whether user space has bound the device to an iommufd, which may change at any time.
     pub(crate) fn is_open(self) -> bool {
-        self.with_open(|open| open)
+        // SAFETY: By the type invariants.
+        unsafe { is_device_open(&raw mut (*self.vdev.as_ptr()).vdev) }
     }
 
     /// Returns what keeps the device from being preserved now.
@@ -378,8 +373,15 @@ impl<'a> CoreDevice<'a> {
     }
 
     /// Stops and resets the device, if user space did not bind it to an iommufd.
+    ///
+    /// If a kexec has to go first, or the process is about to be killed, while somebody has the lock of
+    /// the set, the device is stopped only: whoever has the lock may wait for user space.
     pub(crate) fn reset_unless_open(self) {
-        self.with_open(|open| {
+        if self.is_open() {
+            return;
+        }
+
+        let reset = |open: bool| {
             if !open {
                 stop(self.pci());
 
@@ -390,7 +392,16 @@ impl<'a> CoreDevice<'a> {
                     unsafe { bindings::pci_try_reset_function(lu_pci::as_raw(self.pci())) };
                 report_reset(self.pci(), result);
             }
-        });
+        };
+
+        // SAFETY: By the type invariants.
+        let device = unsafe { &raw mut (*self.vdev.as_ptr()).vdev };
+
+        // SAFETY: By the type invariants.
+        if let Err(err) = unsafe { with_open_unless_interrupted(device, reset) } {
+            stop(self.pci());
+            dev_warn!(self.pci(), "is stopped, and was not reset: {err:?}\n");
+        }
     }
 
     /// Shuts user space out, if `decide` agrees to what the device is doing then. Returns what was done to
@@ -414,7 +425,7 @@ impl<'a> CoreDevice<'a> {
             .inspect_err(|_| self.set_frozen(false))?;
 
         if let Treatment::Quiesced { .. } = treatment {
-            self.quiesce().inspect_err(|_| self.set_frozen(false))?;
+            self.quiesce().inspect_err(|_| self.unfreeze())?;
         }
 
         // Page faults bring the mappings back when the device is not frozen any more.
@@ -588,22 +599,22 @@ fn raw_device(device: &kernel::device::Device) -> *mut bindings::device {
     ptr::from_ref(device).cast_mut().cast()
 }
 
-/// Calls `f` with whether user space bound a device to an iommufd, which does not change then.
+/// Returns whether user space has bound a device to an iommufd, which may change at any time.
 ///
 /// # Safety
 ///
-/// `device` is a vfio device, which is registered.
-unsafe fn with_open<R>(device: *mut bindings::vfio_device, f: impl FnOnce(bool) -> R) -> R {
-    // SAFETY: By function requirement; a registered device has a set, and keeps it.
-    let lock = unsafe { &raw mut (*(*device).dev_set).lock };
+/// `device` is a vfio device.
+unsafe fn is_device_open(device: *mut bindings::vfio_device) -> bool {
+    // SAFETY: By function requirement.
+    let count = unsafe { &raw mut (*device).open_count };
 
-    // SAFETY: The set exists as long as the device is registered.
-    unsafe { bindings::mutex_lock(lock) };
-    // SAFETY: By function requirement, and the lock was just taken.
-    unsafe { unlock_after(device, f) }
+    // SAFETY: Valid, and aligned. C code changes it with a lock held that user space can have held for
+    // as long as it likes: it is one word, and nothing else is concluded from it.
+    unsafe { atomic_load(count, Relaxed) != 0 }
 }
 
-/// Does the same as [`with_open`], unless somebody else has to go first: whoever attaches a device of
+/// Calls `f` with whether user space bound a device to an iommufd, which does not change then, unless
+/// somebody else has to go first: whoever attaches a device of
 /// the set to an IOAS has the lock, and may wait for user space to deliver pages.
 ///
 /// # Errors
@@ -733,11 +744,11 @@ fn end_translation(device: &pci::Device) {
 #[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
 fn end_translation(_device: &pci::Device) {}
 
-/// Returns whether user space bound a device to an iommufd.
+/// Returns whether user space has bound a device to an iommufd, which may change at any time.
 pub(crate) fn is_open(device: &pci::Device) -> bool {
     Registered::of(device).is_some_and(|registered| {
         // SAFETY: By the type invariants of `Registered`.
-        unsafe { with_open(registered.device.as_ptr(), |open| open) }
+        unsafe { is_device_open(registered.device.as_ptr()) }
     })
 }
 
