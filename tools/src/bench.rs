@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use glob::Pattern;
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::json;
 
@@ -105,7 +106,7 @@ struct Pages {
 /// How many pages.
 const PAGES: [u64; 4] = [8192, 16384, 32768, 65536];
 
-/// A device whose owner preserves and closes everything in rounds.
+/// A device whose owner preserves and closes everything in rounds, and has it frozen.
 #[derive(Clone, Copy, PartialEq)]
 struct Rounds {
     /// Whether a hostile neighbour does the same with what is large, all the time.
@@ -114,6 +115,18 @@ struct Rounds {
 
 /// How often it does.
 const ROUNDS: u32 = 200;
+
+/// How much a hostile neighbour may add, in percent.
+const MAY_ADD: f64 = 5.0;
+
+/// What a hostile neighbour may add little to: what is counted, and what it is called.
+const BESIDE: [(&str, &str); 3] =
+    [("preserve-all", "preserving"), ("close-all", "closing"), ("freeze-session", "freezing")];
+
+/// What the percentage is called that a hostile neighbour adds to something.
+fn adds_to(name: &str) -> String {
+    format!("a hostile neighbour adds to {name}, in %")
+}
 
 /// How many devices have a root port each.  More are behind switches: there are too few root ports.
 const ON_ROOT_PORTS: usize = 8;
@@ -247,15 +260,22 @@ impl Rounds {
         if self.beside { "bench-rounds-beside-a-neighbour" } else { "bench-rounds" }
     }
 
-    /// The test that measures it.  The neighbour's device is there even if the neighbour is not.
+    /// The test that measures it.  The neighbour's device is there even if the neighbour is not. The
+    /// third device refuses kexecs into the image that is loaded.
     fn test(self) -> VmTest {
         let bench = "iommu/iommufd_liveupdate_bench";
-        let setup = Do::Need("vfio/scripts/setup.sh 0000:01:00.0 0000:02:00.0".to_owned());
-        let neighbour = if self.beside { "--neighbour /dev/vfio/devices/vfio1 " } else { "" };
+        let bdfs = "0000:01:00.0 0000:02:00.0 0000:03:00.0";
+        let setup = Do::Need(format!("vfio/scripts/setup.sh {bdfs}"));
+        let cdev = |number| format!("/dev/vfio/devices/vfio{number}");
+        let neighbour =
+            if self.beside { format!("--neighbour {} ", cdev(1)) } else { String::new() };
         let first = vec![
             setup.clone(),
+            Do::Need("load_next".to_owned()),
             Do::Test(format!(
-                "{bench} --stage 1 --huge --rounds {ROUNDS} {neighbour}/dev/vfio/devices/vfio0"
+                "{bench} --stage 1 --huge --rounds {ROUNDS} --refuser {} {neighbour}{}",
+                cdev(2),
+                cdev(0),
             )),
         ];
         let second = vec![
@@ -265,7 +285,7 @@ impl Rounds {
         ];
         let device = Slot::Device(Device { model: IGB.to_owned(), backend: Backend::None });
         let machine =
-            Machine { memory: "4G".to_owned(), slots: vec![device; 2], ..Machine::default() };
+            Machine { memory: "4G".to_owned(), slots: vec![device; 3], ..Machine::default() };
         test(
             self.name().to_owned(),
             machine,
@@ -569,20 +589,38 @@ impl Results {
         pairs.filter_map(figure).collect()
     }
 
-    /// What a hostile neighbour adds to what others do, in percent of what that takes without one.
+    /// What a hostile neighbour adds to what others do, and what that takes.
+    ///
+    /// What others have frozen takes what the thread that calls `reboot(2)` executes, until it is told
+    /// that the kexec was refused. The neighbour's own files are frozen by that thread, too: they count
+    /// by themselves.
     fn beside(&self) -> Vec<(String, Option<f64>, &'static str)> {
         let took = |beside, what: &str| {
             let (_, counts) = self.rounds.iter().find(|(rounds, _)| rounds.beside == beside)?;
             counts.get(what).map(|count| *count as f64)
         };
-        let figure = |(what, name): (&str, &str)| {
-            let added = took(true, what).zip(took(false, what));
-            let added = added.map(|(beside, alone)| (beside - alone) / alone * 100.0);
-            (format!("a hostile neighbour adds to {name}, in %"), added, "less than 5")
+        let added = |what: &str| Some(took(true, what)? - took(false, what)?);
+        let percent = |(what, name): (&str, &str)| {
+            let percent =
+                added(what).zip(took(false, what)).map(|(more, alone)| more / alone * 100.0);
+            (adds_to(name), percent, "less than 5")
         };
-        let all =
-            [("preserve-all", "preserving"), ("close-all", "closing"), ("freeze", "the kexec")];
-        all.map(figure).into()
+        let alone = |what| took(false, what);
+        let memfds = alone("freeze-session").zip(alone("freeze-device"));
+        let memfd = memfds
+            .map(|(many, none)| many - none)
+            .zip(alone("own-files"))
+            .map(|(took, count)| took / count);
+        let others = [
+            ("a hostile neighbour adds to freezing a device", added("freeze-device")),
+            ("a hostile neighbour adds to that, in sleeps", added("freeze-device-sleeps")),
+            ("a hostile neighbour's own files add to freezing all", added("freeze-all")),
+            ("freeze a memfd", memfd),
+            ("freezing, by the clock", alone("freeze-session-clock")),
+            ("freezing beside a neighbour, by the clock", took(true, "freeze-session-clock")),
+        ];
+        let others = others.map(|(what, figure)| (what.to_owned(), figure, ""));
+        BESIDE.map(percent).into_iter().chain(others).collect()
     }
 
     /// Figures that say something by themselves, each with what it is meant to be.
@@ -674,7 +712,7 @@ impl Results {
         for (name, counts) in points.chain(pages).chain(rounds) {
             println!("  {name}");
             for (what, count) in counts {
-                println!("    {what:<20} {count:>16}");
+                println!("    {what:<25} {count:>16}");
             }
         }
         println!("\n{:<54} {:>14} {:>14}  goal", "Instructions for one of each", "now", "before");
@@ -727,42 +765,85 @@ impl Results {
         })
     }
 
-    /// What depends on the number of tables, of one device: now, and thin before.
+    /// What is drawn: what depends on the number of tables, and below it what a hostile neighbour adds.
     fn plot(&self, before: &Written, path: &Path) -> Result<()> {
-        /// What is drawn, and how.
-        const LINES: [(&str, RGBColor); 5] = [
-            ("map", BLACK),
-            ("preserve-iommufd", BLUE),
-            ("boot-attach", RED),
-            ("boot-memory", MAGENTA),
-            ("finish", GREEN),
-        ];
         let now = Written(self.json());
-        let area = SVGBackend::new(path, (960, 640)).into_drawing_area();
+        let area = SVGBackend::new(path, (960, 880)).into_drawing_area();
         area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .caption("Live update of a device that goes on", ("sans-serif", 24))
-            .margin(16)
-            .x_label_area_size(48)
-            .y_label_area_size(96)
-            .build_cartesian_2d((1f64..1e6).log_scale(), (1e3f64..1e12).log_scale())?;
-        chart.configure_mesh().x_desc("tables").y_desc("instructions").draw()?;
-        for (what, color) in LINES {
-            chart.draw_series(DashedLineSeries::new(
-                before.by_tables(what),
-                4,
-                4,
-                color.mix(0.5).stroke_width(1),
-            ))?;
-            chart
-                .draw_series(LineSeries::new(now.by_tables(what), color.stroke_width(2)))?
-                .label(what)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
-        }
-        chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+        let (tables, beside) = area.split_vertically(640);
+        plot_tables(&now, before, &tables)?;
+        plot_beside(&now, before, &beside)?;
         area.present()?;
         Ok(())
     }
+}
+
+/// Where something is drawn.
+type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// What depends on the number of tables, of one device: now, and thin before.
+fn plot_tables(now: &Written, before: &Written, area: &Drawing<'_>) -> Result<()> {
+    /// What is drawn, and how.
+    const LINES: [(&str, RGBColor); 5] = [
+        ("map", BLACK),
+        ("preserve-iommufd", BLUE),
+        ("boot-attach", RED),
+        ("boot-memory", MAGENTA),
+        ("finish", GREEN),
+    ];
+    let mut chart = ChartBuilder::on(area)
+        .caption("Live update of a device that goes on", ("sans-serif", 24))
+        .margin(16)
+        .x_label_area_size(48)
+        .y_label_area_size(96)
+        .build_cartesian_2d((1f64..1e6).log_scale(), (1e3f64..1e12).log_scale())?;
+    chart.configure_mesh().x_desc("tables").y_desc("instructions").draw()?;
+    for (what, color) in LINES {
+        chart.draw_series(DashedLineSeries::new(
+            before.by_tables(what),
+            4,
+            4,
+            color.mix(0.5).stroke_width(1),
+        ))?;
+        chart
+            .draw_series(LineSeries::new(now.by_tables(what), color.stroke_width(2)))?
+            .label(what)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color));
+    }
+    chart.configure_series_labels().border_style(BLACK).background_style(WHITE).draw()?;
+    Ok(())
+}
+
+/// What a hostile neighbour adds, in percent: now, and pale before; and how much it may.
+fn plot_beside(now: &Written, before: &Written, area: &Drawing<'_>) -> Result<()> {
+    let percents = |written: &Written| BESIDE.map(|(_, name)| written.figure(&adds_to(name)));
+    let [now, before] = [now, before].map(percents);
+    let all = now.iter().chain(&before).flatten().copied();
+    let most = all.fold(2.0 * MAY_ADD, |most: f64, percent| most.max(percent.abs()));
+    let mut chart = ChartBuilder::on(area)
+        .caption("What a hostile neighbour adds", ("sans-serif", 24))
+        .margin(16)
+        .x_label_area_size(24)
+        .y_label_area_size(96)
+        .build_cartesian_2d((0..BESIDE.len() - 1).into_segmented(), -most..most)?;
+    let name = |at: &SegmentValue<usize>| match at {
+        SegmentValue::CenterOf(index) => BESIDE.get(*index).map_or("", |(_, name)| name).to_owned(),
+        _ => String::new(),
+    };
+    chart.configure_mesh().disable_x_mesh().x_label_formatter(&name).y_desc("%").draw()?;
+    for (percents, margin, style) in [(before, 32, BLUE.mix(0.3)), (now, 64, BLUE.mix(1.0))] {
+        let bars = percents.iter().enumerate().filter_map(|(index, percent)| {
+            let (left, right) = (SegmentValue::Exact(index), SegmentValue::Exact(index + 1));
+            let mut bar = Rectangle::new([(left, 0.0), (right, (*percent)?)], style.filled());
+            bar.set_margin(0, 0, margin, margin);
+            Some(bar)
+        });
+        chart.draw_series(bars)?;
+    }
+    let ends = [SegmentValue::Exact(0), SegmentValue::Exact(BESIDE.len())];
+    let limit = ends.map(|end| (end, MAY_ADD));
+    chart.draw_series(LineSeries::new(limit, RED.stroke_width(1)))?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -837,12 +918,25 @@ mod tests {
         let counts = |boot, tables| {
             [("boot", boot), ("tables", tables)].map(|(a, b): (&str, u64)| (a.to_owned(), b)).into()
         };
-        let closing = |took| [("close-all".to_owned(), took)].into();
+        let rounds = |took, frozen| {
+            let counts = [
+                ("close-all", took),
+                ("freeze-session", frozen),
+                ("freeze-device", 5000),
+                ("freeze-all", frozen * 10),
+                ("freeze", frozen * 100),
+                ("own-files", 1000),
+            ];
+            counts.map(|(what, count): (&str, u64)| (what.to_owned(), count)).into()
+        };
         let large = Point { gib: 64, ..SMALL };
         let results = Results {
             points: vec![(SMALL, counts(1000, 10)), (large, counts(2000, 30))],
             pages: Pages::all().map(|pages| (pages, counts(7000 + pages.count * 3, 0))).collect(),
-            rounds: Rounds::ALL.into_iter().zip([closing(200), closing(204)]).collect(),
+            rounds: Rounds::ALL
+                .into_iter()
+                .zip([rounds(200, 1_005_000), rounds(204, 1_015_050)])
+                .collect(),
             tables: Some([10, 1500, 1000]),
             gaps: None,
         };
@@ -862,12 +956,40 @@ mod tests {
         assert_eq!(results.per_page().len(), 6);
         assert_eq!(figure("a hostile neighbour adds to closing, in %"), Some(2.0));
         assert_eq!(figure("a hostile neighbour adds to preserving, in %"), None);
+        assert_eq!(figure("a hostile neighbour adds to freezing, in %"), Some(1.0));
+        assert_eq!(figure("a hostile neighbour adds to freezing a device"), Some(0.0));
+        let own = figure("a hostile neighbour's own files add to freezing all");
+        assert_eq!(own, Some(100_500.0));
+        assert_eq!(figure("freeze a memfd"), Some(1000.0));
+        assert_eq!(figure("freezing, by the clock"), None);
         let written = Written(results.json());
         assert_eq!(written.figure("preserve a table"), Some(150.0));
         assert_eq!(written.by_tables("boot"), [(10.0, 1000.0), (30.0, 2000.0)]);
         let nothing = Written::read(Path::new("/nowhere/bench.json"));
         assert_eq!(nothing.figure("preserve a table"), None);
         assert_eq!(nothing.by_tables("boot"), []);
+    }
+
+    #[test]
+    fn what_a_neighbour_adds_is_drawn_below_what_depends_on_tables() {
+        let rounds = |took: u64| {
+            BESIDE.map(|(what, _)| (what.to_owned(), took)).into_iter().collect::<Counts>()
+        };
+        let counts = [("tables".to_owned(), 10), ("map".to_owned(), 100_000)].into();
+        let results = Results {
+            points: vec![(SMALL, counts)],
+            pages: Vec::new(),
+            rounds: Rounds::ALL.into_iter().zip([rounds(1000), rounds(1030)]).collect(),
+            tables: None,
+            gaps: None,
+        };
+        let path = std::env::temp_dir().join(format!("lu-bench-{}.svg", std::process::id()));
+        results.plot(&Written(results.json()), &path).expect("a plot");
+        let drawn = fs::read_to_string(&path).expect("the plot");
+        fs::remove_file(&path).expect("the plot is there");
+        for text in ["preserve-iommufd", "preserving", "closing", "freezing"] {
+            assert!(drawn.contains(text), "{text}");
+        }
     }
 
     #[test]

@@ -25,6 +25,20 @@
  * run when nobody else does, so that they cost others what these wait for, and
  * nothing else.
  *
+ * With --refuser, there are as many kexecs besides that this device refuses, as its
+ * interrupts are enabled: all that was preserved before it is frozen, and goes on.
+ * What counts is what the thread that calls reboot(2) executes by itself, by its
+ * CPU time; the clock would count what others execute while it sleeps. Of each of
+ *
+ *	freeze-device	a memfd, an iommufd and a device, which are frozen first
+ *	freeze-session	the same, and many small memfds
+ *	freeze-all	as freeze-device, but the refuser is the last of all: what the
+ *			neighbour has preserved by then is frozen, too
+ *
+ * there is the median of all rounds, and the most of any (-most); and so it is with
+ * the time by the clock (-clock), and with how often the thread slept (-sleeps): to
+ * wait for a device, for one, it looks, and sleeps, as often as that takes.
+ *
  * There is nothing to pass or to fail but each step by itself.
  */
 #include <sched.h>
@@ -32,7 +46,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include <sys/eventfd.h>
+#include <sys/klog.h>
+#include <sys/reboot.h>
 #include <sys/resource.h>
 
 #include <libliveupdate.h>
@@ -43,11 +61,14 @@
 #define SESSION		"iommufd-bench"
 #define STATE_SESSION	"iommufd-bench-state"
 #define MOVE_SESSION	"iommufd-bench-move"
+#define LAST_SESSION	"iommufd-bench-last"
 
 #define STATE_TOKEN	1
 #define MEMFD_TOKEN	2
 #define IOMMUFD_TOKEN	0x100
 #define DEVICE_TOKEN	0x200
+#define REFUSER_TOKEN	0x300
+#define FILE_TOKEN	0x1000
 
 /* Is mapped as often as it takes. */
 #define PART_SIZE	(256 * SZ_1M)
@@ -58,6 +79,18 @@
 #define NR_FILES	10000
 #define NR_AREAS	20000
 #define NR_HWPTS	10
+
+/* What a session has besides, of which not much is to be what its devices take */
+#define NR_OWN_FILES	1000
+
+#define MAX_ROUNDS	1000
+
+/* So many kexecs are not counted: those of which the log has all that there is to say */
+#define FIRST_ROUNDS	10
+
+/* SYSLOG_ACTION_CONSOLE_OFF and SYSLOG_ACTION_CONSOLE_ON */
+#define CONSOLE_OFF	6
+#define CONSOLE_ON	7
 
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
@@ -155,6 +188,22 @@ static int memfd_full(__u64 size)
 	return memfd;
 }
 
+/* Sessions that are frozen before those of a neighbour, which come later */
+enum {
+	FREEZE_DEVICE,
+	FREEZE_SESSION,
+	FREEZE_ALL,
+	NR_FREEZES,
+};
+
+static const char * const freezes[NR_FREEZES] = {
+	[FREEZE_DEVICE] = "freeze-device",
+	[FREEZE_SESSION] = "freeze-session",
+	[FREEZE_ALL] = "freeze-all",
+};
+
+static int freeze_sessions[NR_FREEZES] = { -1, -1, -1 };
+
 static int neighbours_files[NR_FILES];
 
 static void prepare_files(const char *cdev)
@@ -245,6 +294,9 @@ static void start_neighbour(int luo, const char *cdev, void (*prepare)(const cha
 	if (pid < 0)
 		fail_exit("fork");
 	if (!pid) {
+		/* Who has them closes them, and nobody else has them then */
+		for (int i = 0; i < NR_FREEZES; i++)
+			close(freeze_sessions[i]);
 		prepare(cdev);
 		null = open_path("/dev/null");
 		must(null, "/dev/null");
@@ -263,42 +315,209 @@ static void start_neighbour(int luo, const char *cdev, void (*prepare)(const cha
 	close(ready[0]);
 }
 
+/* Whether this runs whenever it can, and a neighbour does not */
+static void go_first(bool first)
+{
+	const struct sched_param param = { .sched_priority = first };
+
+	if (sched_setscheduler(0, first ? SCHED_FIFO : SCHED_OTHER, &param))
+		fail_exit("sched_setscheduler");
+}
+
+static void preserve_all(int session, int memfd)
+{
+	int i;
+
+	must(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), "preserve memfd");
+	for (i = 0; i < nr_devices; i++) {
+		must(luo_session_preserve_fd(session, iommufds[i], IOMMUFD_TOKEN + i),
+		     "preserve iommufd");
+		must(luo_session_preserve_fd(session, devices[i], DEVICE_TOKEN + i),
+		     "preserve device");
+	}
+}
+
 /* Preserves and closes everything many times, whenever others have run for a while. */
 static void preserve_in_rounds(int luo, int memfd, unsigned int rounds)
 {
-	const struct sched_param first = { .sched_priority = 1 };
-	const struct sched_param usual = {};
 	__u64 preserve = 0, close_all = 0;
-	int session, i;
+	int session;
 
-	if (sched_setscheduler(0, SCHED_FIFO, &first))
-		fail_exit("SCHED_FIFO");
+	go_first(true);
 	for (unsigned int round = 0; round < rounds; round++) {
 		/* Not the same time each, as the neighbour may do */
 		usleep(1000 + round % 7 * 100);
 		session = luo_create_session(luo, SESSION);
 		must(session, "session");
 		begin();
-		must(luo_session_preserve_fd(session, memfd, MEMFD_TOKEN), "preserve memfd");
-		for (i = 0; i < nr_devices; i++) {
-			must(luo_session_preserve_fd(session, iommufds[i], IOMMUFD_TOKEN + i),
-			     "preserve iommufd");
-			must(luo_session_preserve_fd(session, devices[i], DEVICE_TOKEN + i),
-			     "preserve device");
-		}
+		preserve_all(session, memfd);
 		preserve += cycles() - start;
 		begin();
 		close(session);
 		close_all += cycles() - start;
 	}
-	if (sched_setscheduler(0, SCHED_OTHER, &usual))
-		fail_exit("SCHED_OTHER");
+	go_first(false);
 	printf("LU-COUNT rounds %u\nLU-COUNT preserve-all %llu\nLU-COUNT close-all %llu\n",
 	       rounds, preserve, close_all);
 }
 
+/* What each of some kexecs took, that were refused */
+struct freeze_costs {
+	__u64 thread[MAX_ROUNDS];	/* nanoseconds of CPU time: one cycle each */
+	__u64 clock[MAX_ROUNDS];	/* cycles */
+	__u64 sleeps[MAX_ROUNDS];
+};
+
+static __u64 thread_time(void)
+{
+	struct timespec time;
+
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time))
+		fail_exit("clock_gettime");
+	return time.tv_sec * 1000000000ULL + time.tv_nsec;
+}
+
+static __u64 sleeps(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_THREAD, &usage))
+		fail_exit("getrusage");
+	return usage.ru_nvcsw;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const __u64 *one = a, *other = b;
+
+	return *one < *other ? -1 : *one > *other;
+}
+
+static void print_costs(const char *what, const char *unit, __u64 *costs, unsigned int rounds)
+{
+	qsort(costs, rounds, sizeof(*costs), by_value);
+	printf("LU-COUNT %s%s %llu\nLU-COUNT %s%s-most %llu\n", what, unit,
+	       costs[rounds / 2], what, unit, costs[rounds - 1]);
+}
+
+/* The kexec fails because of the last file, and would not return otherwise. */
+static void kexec_refused(struct freeze_costs *costs, unsigned int round)
+{
+	__u64 thread, slept;
+	int err;
+
+	slept = sleeps();
+	begin();
+	thread = thread_time();
+	err = reboot(RB_KEXEC) ? errno : 0;
+	costs->thread[round] = thread_time() - thread;
+	costs->clock[round] = cycles() - start;
+	costs->sleeps[round] = sleeps() - slept;
+	if (err != EINVAL)
+		ksft_exit_fail_msg("kexec, which a device is to refuse: %s\n", strerror(err));
+}
+
+/* Has many kexecs be refused, by a file that is preserved, or by @refuser, which is last. */
+static void freeze_in_rounds(const char *what, int luo, unsigned int rounds, int refuser)
+{
+	static struct freeze_costs costs;
+	int session = -1;
+
+	for (unsigned int round = 0; round < FIRST_ROUNDS + rounds; round++) {
+		/* Long enough for a neighbour to come around within all rounds */
+		usleep(5000 + round % 7 * 500);
+		if (refuser >= 0) {
+			session = luo_create_session(luo, LAST_SESSION);
+			must(session, "last session");
+			must(luo_session_preserve_fd(session, refuser, REFUSER_TOKEN),
+			     "preserve refuser");
+		}
+		kexec_refused(&costs, round < FIRST_ROUNDS ? 0 : round - FIRST_ROUNDS);
+		if (refuser >= 0)
+			close(session);
+	}
+	print_costs(what, "", costs.thread, rounds);
+	print_costs(what, "-clock", costs.clock, rounds);
+	print_costs(what, "-sleeps", costs.sleeps, rounds);
+}
+
+/* Its owner, who is there, has to disable it: the device refuses a kexec. */
+static void enable_interrupt(int device)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 eventfd;
+	} irq = {
+		.set = {
+			.argsz = sizeof(irq),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_MSIX_IRQ_INDEX,
+			.count = 1,
+		},
+		.eventfd = eventfd(0, EFD_CLOEXEC),
+	};
+
+	if (irq.eventfd < 0)
+		fail_exit("eventfd");
+	must(call(device, VFIO_DEVICE_SET_IRQS, &irq), "enable MSI-X");
+	close(irq.eventfd);
+}
+
+static void prepare_freezes(int luo)
+{
+	char name[64];
+	int i;
+
+	must(luo_ensure_nofile_limit(NR_OWN_FILES), "RLIMIT_NOFILE");
+	for (i = 0; i < NR_FREEZES; i++) {
+		snprintf(name, sizeof(name), "%s-%s", SESSION, freezes[i]);
+		freeze_sessions[i] = luo_create_session(luo, name);
+		must(freeze_sessions[i], name);
+	}
+}
+
+/* Freezes everything many times, whenever others have run for a while. */
+static void freeze(int luo, int memfd, unsigned int rounds, const char *refusers_cdev)
+{
+	static int files[NR_OWN_FILES];
+	int refuser, iommufd, i, j;
+	__u32 dev_id;
+
+	bind_to_new(refusers_cdev, &refuser, &iommufd, &dev_id);
+	enable_interrupt(refuser);
+	for (j = 0; j < NR_OWN_FILES; j++)
+		files[j] = memfd_full(SZ_4K);
+
+	/* What the kernel says of each kexec is not to cost more than that */
+	if (klogctl(CONSOLE_OFF, NULL, 0))
+		fail_exit("turn the console off");
+	go_first(true);
+	for (i = 0; i < NR_FREEZES; i++) {
+		int session = freeze_sessions[i];
+
+		preserve_all(session, memfd);
+		for (j = 0; j < NR_OWN_FILES && i == FREEZE_SESSION; j++)
+			must(luo_session_preserve_fd(session, files[j], FILE_TOKEN + j),
+			     "preserve a small memfd");
+		if (i != FREEZE_ALL)
+			must(luo_session_preserve_fd(session, refuser, REFUSER_TOKEN),
+			     "preserve refuser");
+		freeze_in_rounds(freezes[i], luo, rounds, i == FREEZE_ALL ? refuser : -1);
+		close(session);
+	}
+	go_first(false);
+	printf("LU-COUNT own-files %d\n", NR_OWN_FILES);
+	if (klogctl(CONSOLE_ON, NULL, 0))
+		fail_exit("turn the console on");
+
+	for (j = 0; j < NR_OWN_FILES; j++)
+		close(files[j]);
+	close(refuser);
+	close(iommufd);
+}
+
 static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, bool looks,
-		    unsigned int rounds, const char *neighbour)
+		    unsigned int rounds, const char *neighbour, const char *refuser)
 {
 	int session, memfd, i;
 	long tables;
@@ -319,12 +538,19 @@ static void stage_1(int luo, __u64 size, __u64 area, bool huge, bool marked, boo
 
 	if (looks)
 		lose_page(memfd);
+	/* Small files are small: there are many of them. */
+	if (rounds)
+		write_file(SHMEM_HUGE, "never");
+	if (refuser)
+		prepare_freezes(luo);
 	if (neighbour) {
 		start_neighbour(luo, neighbour, prepare_files, preserve_files);
 		start_neighbour(luo, neighbour, prepare_areas, preserve_areas);
 	}
 	if (rounds)
 		preserve_in_rounds(luo, memfd, rounds);
+	if (refuser)
+		freeze(luo, memfd, rounds, refuser);
 	create_state_file(luo, STATE_SESSION, STATE_TOKEN, 2);
 	session = luo_create_session(luo, SESSION);
 	must(session, "session");
@@ -486,7 +712,7 @@ static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
 		"Usage: %s --stage 1 [--size GIB] [--area MIB] [--huge] [--unmarked] [--look]\n"
-		"          [--rounds N] [--neighbour CDEV] CDEV...\n"
+		"          [--rounds N [--refuser CDEV]] [--neighbour CDEV] CDEV...\n"
 		"       %s --stage 2 [--unmarked] DEVICES\n"
 		"       %s --stage 1 --pages N [--isolated]\n"
 		"       %s --stage 2 --pages N\n"
@@ -500,6 +726,8 @@ static void usage(FILE *stream, const char *name)
 		"  -u, --unmarked  preserve the memfd only, to compare with that\n"
 		"  -l, --look      have the kernel look at each page that is mapped\n"
 		"  -r, --rounds N  preserve and close everything so many times before\n"
+		"  -x, --refuser CDEV    and freeze it, in kexecs that this device, which has\n"
+		"                  MSI-X, refuses; an image has to be loaded\n"
 		"  -b, --neighbour CDEV  beside processes that do so with what is large\n"
 		"  -p, --pages N   preserve no device, but so many pages\n"
 		"  -i, --isolated  of which no two are next to each other\n"
@@ -512,7 +740,7 @@ int main(int argc, char *argv[])
 	bool huge = false, unmarked = false, looks = false, isolated = false, now = false;
 	unsigned long gib = 1, mib = PART_SIZE / SZ_1M, rounds = 0, pages = 0;
 	int stage = 0, luo, i;
-	const char *neighbour = NULL;
+	const char *neighbour = NULL, *refuser = NULL;
 	bool has_devices;
 	__u64 size, area;
 	const struct luo_option options[] = {
@@ -524,6 +752,7 @@ int main(int argc, char *argv[])
 		{ "look", 'l', .flag = &looks },
 		{ "rounds", 'r', .size = &rounds },
 		{ "neighbour", 'b', .text = &neighbour },
+		{ "refuser", 'x', .text = &refuser },
 		{ "pages", 'p', .size = &pages },
 		{ "isolated", 'i', .flag = &isolated },
 		{ "now", 'n', .flag = &now },
@@ -539,7 +768,8 @@ int main(int argc, char *argv[])
 	area = mib * SZ_1M;
 	has_devices = optind < argc;
 	if (stage < 1 || stage > 2 || !size || !area || PART_SIZE % area ||
-	    has_devices == !!pages || argc - optind > MAX_DEVICES) {
+	    has_devices == !!pages || argc - optind > MAX_DEVICES ||
+	    rounds > MAX_ROUNDS || (refuser && !rounds)) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
@@ -556,7 +786,7 @@ int main(int argc, char *argv[])
 		nr_devices = argc - optind;
 		for (i = 0; i < nr_devices; i++)
 			attach(i, argv[optind + i]);
-		stage_1(luo, size, area, huge, !unmarked, looks, rounds, neighbour);
+		stage_1(luo, size, area, huge, !unmarked, looks, rounds, neighbour, refuser);
 	} else {
 		nr_devices = atoi(argv[optind]);
 		if (nr_devices < 1 || nr_devices > MAX_DEVICES)
