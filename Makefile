@@ -6,10 +6,13 @@
 
 LU := ./tools/enter lu
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-debug bench bench-full legend check tree build patches install-into uninstall-from shell clean
+.PHONY: help run test test-full test-debug bench bench-full legend check tree build patches mail install-into uninstall-from shell clean
 
 # Read by tools/enter, which passes them on.
 export CASE J KSRC
+
+# Names have any characters in them: the shell takes these two from the environment.
+export FROM BASE
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,6 +32,8 @@ help:
 ##   make tree              the patched kernel tree alone (FORCE=1 drops commits not in patches/)
 ##   make build             the kernel and the kselftests alone
 ##   make patches           regenerate patches/ from the commits in that tree
+##   make mail FROM="Name <address>" [BASE=commit]
+##                          write all as series of mails, one per subsystem, from whoever sends them
 ##   make install-into KSRC=/path     put our code and patches into your own 7.3.y tree
 ##   make uninstall-from KSRC=/path   take them out again
 ##   make shell             a shell in the build root (checkout at /src, cache at /cache)
@@ -71,6 +76,9 @@ build:
 
 patches:
 	@$(LU) patches
+
+mail:
+	@$(LU) mail --from="$$FROM" $${BASE:+--base="$$BASE"}
 
 install-into:
 	@$(LU) $(if $(REVERT),uninstall-from,install-into)

@@ -21,6 +21,7 @@
 #include <linux/kho/abi/pci.h>
 #include <linux/pci_liveupdate.h>
 #include <linux/suspend.h>
+#include <trace/events/pci_liveupdate.h>
 #endif
 
 #ifdef CONFIG_IOMMUFD_LIVEUPDATE

@@ -15,6 +15,7 @@ use crate::docs;
 use crate::hooks::{self, Added};
 use crate::kernel::{self, Variant};
 use crate::layering;
+use crate::mail;
 use crate::names::{self, Ours, Tree};
 use crate::overlay::Overlay;
 use crate::series;
@@ -33,7 +34,7 @@ pub enum Which {
 /// One check: fails with what it found.
 type Check = fn(&Context, &mut Stage) -> Result<()>;
 
-const CHEAP: [(&str, Check); 8] = [
+const CHEAP: [(&str, Check); 9] = [
     ("rustfmt", rustfmt),
     ("layering", layering_rule),
     ("names", names_in_documents),
@@ -42,13 +43,15 @@ const CHEAP: [(&str, Check); 8] = [
     ("checkpatch-series", checkpatch_series),
     ("checkpatch-files", checkpatch_files),
     ("hook-lines", hook_lines),
+    ("mail", mail::check),
 ];
 
-const EXPENSIVE: [(&str, Check); 4] = [
+const EXPENSIVE: [(&str, Check); 5] = [
     ("kernel-clippy", kernel_clippy),
     ("rustdoc", rustdoc),
     (docs::RENDERED, docs::pages),
     ("series", series::builds_per_commit),
+    ("mail-series", mail::builds_per_patch),
 ];
 
 /// Notes of checkpatch that do not apply here, and why.
@@ -161,7 +164,7 @@ fn clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
 
 /// Checks `what`, a part of it on each processor.  In the tree: checkpatch wants the paths of files
 /// below its root.
-fn checkpatch(
+pub fn checkpatch(
     ctx: &Context,
     stage: &mut Stage,
     mode: &[&str],

@@ -34,6 +34,7 @@ mod legend;
 mod libtest;
 mod lines;
 mod machine;
+mod mail;
 mod names;
 mod overlay;
 mod qmp;
@@ -112,6 +113,15 @@ enum Task {
     Legend,
     /// Regenerate patches/ from the commits in the tree.
     Patches,
+    /// Write the changes as series of mails, one per subsystem.
+    Mail {
+        /// Who sends them: `Name <address>`.
+        #[arg(long)]
+        from: String,
+        /// The commit of the kernel's release that they are for.
+        #[arg(long)]
+        base: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -149,5 +159,6 @@ fn run(task: Task) -> Result<bool> {
             Ok(true)
         }
         Task::Patches => tree::export_patches(&ctx).map(|()| true),
+        Task::Mail { from, base } => mail::write(&ctx, &from, base.as_deref()).map(|()| true),
     }
 }

@@ -18,17 +18,23 @@ use crate::tree;
 /// options, and with them Rust, so that the hooks have to do without our code.
 const OPTIONS: [&str; 3] = ["PCI_LIVEUPDATE", "RUST", "SAMPLES"];
 
-/// Builds the directories that each commit touches, right after it.
+/// Builds the directories that each commit of the patch series touches, right after it.
 pub fn builds_per_commit(ctx: &Context, stage: &mut Stage) -> Result<()> {
     let tree = ctx.tree();
     let (base, head) = tree::hook_commits(&tree)?;
     let listed = output(git(&tree).args(["rev-list", "--reverse", &format!("{base}..{head}")]))?;
+    builds(ctx, stage, &base, &listed.lines().collect::<Vec<_>>())
+}
+
+/// Builds the directories that each of these commits touches, right after it; `base` is below them.
+pub fn builds(ctx: &Context, stage: &mut Stage, base: &str, commits: &[&str]) -> Result<()> {
+    let tree = ctx.tree();
     let scratch = ctx.cache.join("series");
     if !scratch.exists() {
         stage
-            .run(git(&tree).args(["worktree", "add", "-q", "--detach"]).arg(&scratch).arg(&base))?;
+            .run(git(&tree).args(["worktree", "add", "-q", "--detach"]).arg(&scratch).arg(base))?;
     }
-    let checked = listed.lines().try_for_each(|commit| {
+    let checked = commits.iter().try_for_each(|commit| {
         stage.run(git(&scratch).args(["checkout", "-q", "--detach", commit]))?;
         for on in [true, false] {
             build(ctx, stage, &scratch, commit, on).with_context(|| {
