@@ -55,7 +55,7 @@ const EXPENSIVE: [(&str, Check); 5] = [
 ];
 
 /// Notes of checkpatch that do not apply here, and why.
-const IGNORED: [(&str, &str); 6] = [
+const IGNORED: [(&str, &str); 7] = [
     ("AVOID_EXTERNS", "libvfio declares its drivers where it has the table of them"),
     ("EMBEDDED_FILENAME", "a Kconfig line that sources another file has to name its directory"),
     ("FILE_PATH_CHANGES", "new files are covered by the MAINTAINERS file of the checkout"),
@@ -63,6 +63,7 @@ const IGNORED: [(&str, &str); 6] = [
         "EXPORT_SYMBOL",
         "exports of functions that are defined in Rust have no C definition to follow",
     ),
+    ("UNKNOWN_COMMIT_ID", "the tree has none of the kernel's history"),
     ("VOLATILE", "a helper has the parameter types of the inline function that it stands for"),
     (
         "COMPLEX_MACRO",

@@ -2,7 +2,7 @@
 
 //! Makes the commits that the mails are written from, without a work tree: in an index of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ type Blob = (String, String);
 
 /// Makes one commit per mail, on top of the pristine kernel; `src` is the checkout.
 ///
-/// Fails if what comes out differs from the tree in more than the list of maintainers.
+/// Fails if what comes out differs from the tree in more than who maintains it.
 pub fn compose(
     ctx: &Context,
     stage: &mut Stage,
@@ -59,6 +59,7 @@ pub fn compose(
     output(repo.git().args(["read-tree", &base]))?;
     let mut composed = Composed { base: base.clone(), series: Vec::new() };
     let mut parent = base;
+    let mut rewritten = BTreeSet::from([MAINTAINERS.to_owned()]);
     let all: Vec<&Assigned> = mails.iter().flatten().collect();
     let mut number = 0;
     for series in mails {
@@ -67,8 +68,10 @@ pub fn compose(
             let subject = &mail.message.subject;
             let later = all.get(number + 1..).unwrap_or_default();
             number += 1;
-            repo.add(stage, mail, later, &blobs)
+            let changed = repo
+                .add(stage, mail, later, &blobs)
                 .with_context(|| format!("the mail `{subject}` cannot be composed"))?;
+            rewritten.extend(changed);
             if let Some(title) = &mail.maintainers {
                 let list = repo.read(&format!(":{MAINTAINERS}"))?;
                 let section = maintainers::section(&ours, title, sender)?;
@@ -81,7 +84,7 @@ pub fn compose(
         composed.series.push(commits);
     }
     let differs = output(git(&tree).args(["diff-tree", "-r", "--name-only", &parent, &head]))?;
-    let differs: Vec<&str> = differs.lines().filter(|name| *name != MAINTAINERS).collect();
+    let differs: Vec<&str> = differs.lines().filter(|name| !rewritten.contains(*name)).collect();
     ensure!(
         differs.is_empty(),
         "all mails together do not make the tree: {} differs",
@@ -119,14 +122,16 @@ impl Repo<'_> {
         Ok(blobs)
     }
 
-    /// Puts into the index what a mail has; of its files, without what `later` mails bring.
+    /// Puts into the index what a mail has; of its files, without what `later` mails bring. Gives
+    /// those files in which the sender is named now.
     fn add(
         &self,
         stage: &mut Stage,
         mail: &Assigned,
         later: &[&Assigned],
         blobs: &BTreeMap<String, Blob>,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
+        let mut changed = Vec::new();
         let mut entries = String::new();
         for file in mail.files.iter().chain(mail.parts.keys()) {
             let (mode, blob) = blobs.get(file).with_context(|| {
@@ -142,9 +147,12 @@ impl Repo<'_> {
             let own = mail.parts.get(file).into_iter().flatten().map(String::as_str);
             let whole = self.read(blob)?;
             parts::without(&whole, &own.collect::<Vec<_>>()).with_context(|| file.clone())?;
-            if marks.is_empty() {
+            let contact = self.sender.contact(&whole);
+            changed.extend(contact.as_ref().map(|_| file.clone()));
+            if marks.is_empty() && contact.is_none() {
                 entries.push_str(&format!("{mode} {blob}\t{file}\n"));
             } else {
+                let whole = contact.unwrap_or(whole);
                 let text = parts::without(&whole, &marks).with_context(|| file.clone())?;
                 self.write(file, mode, &text)?;
             }
@@ -156,7 +164,7 @@ impl Repo<'_> {
                 anyhow!("the patch does not apply where tools/mail/series.toml has it\n  {error}")
             })?;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// The content of a blob, with its last newline.

@@ -8,8 +8,12 @@ use anyhow::{Context as _, Result};
 
 use super::message::Sender;
 
-/// Whom a mail is to, by what `scripts/get_maintainer.pl --roles` says of them; others get copies.
-const TO: [&str; 2] = ["(maintainer:", "(supporter:"];
+/// Whom a mail is to, by what `scripts/get_maintainer.pl --roles` says of them.
+const TO: [&str; 2] = ["maintainer:", "supporter:"];
+
+/// What else it says, of those who get copies.
+const COPIES: [&str; 6] =
+    ["reviewer:", "odd fixer:", "open list", "moderated list", "subscriber list", "volunteer"];
 
 /// Our section called `title`, as it is in the kernel's list if `sender` maintains what it names.
 ///
@@ -54,15 +58,15 @@ pub fn insert(list: &str, section: &str) -> Result<String> {
 pub fn recipients(listed: &str) -> String {
     let mut to = BTreeSet::new();
     let mut copies = BTreeSet::new();
-    for line in listed.lines() {
-        // A name may have brackets, a role ends the line.
-        let (who, role) = line
-            .rsplit_once(" (")
-            .map_or((line, ""), |(who, _)| (who, line.get(who.len() + 1..).unwrap_or_default()));
-        if !who.contains('@') {
-            continue;
-        }
-        if TO.iter().any(|start| role.starts_with(start)) {
+    for line in listed.lines().filter(|line| line.contains('@')) {
+        // Names and titles of sections may have brackets, too.
+        let mut brackets =
+            line.match_indices(" (").map(|(at, found)| line.split_at(at + found.len()));
+        let starts = |role: &str, with: &[&str]| with.iter().any(|start| role.starts_with(start));
+        let role = brackets.find(|(_, role)| starts(role, &TO) || starts(role, &COPIES));
+        let (who, role) = role.unwrap_or((line, ""));
+        let who = who.strip_suffix(" (").unwrap_or(who);
+        if starts(role, &TO) {
             to.insert(who);
         } else {
             copies.insert(who);
@@ -102,10 +106,11 @@ mod tests {
     fn maintainers_are_written_to_and_lists_get_copies() {
         let listed = "Joerg Roedel (AMD) <joro@8bytes.org> (maintainer:IOMMU SUBSYSTEM)\n\
             R <r@x> (reviewer:IOMMU SUBSYSTEM)\niommu@lists.linux.dev (open list:IOMMU SUBSYSTEM)\n\
-            S <s@x> (supporter:PCI,maintainer:X)\nR <r@x> (reviewer:PCI)\n";
+            S <s@x> (supporter:PCI,maintainer:X)\nR <r@x> (reviewer:KEXEC HANDOVER (KHO))\n\
+            l@x (open list:KEXEC HANDOVER (KHO))\n";
         assert_eq!(
             recipients(listed),
-            "To: Joerg Roedel (AMD) <joro@8bytes.org>\nTo: S <s@x>\nCc: R <r@x>\nCc: iommu@lists.linux.dev\n"
+            "To: Joerg Roedel (AMD) <joro@8bytes.org>\nTo: S <s@x>\nCc: R <r@x>\nCc: iommu@lists.linux.dev\nCc: l@x\n"
         );
         assert_eq!(recipients(""), "");
     }

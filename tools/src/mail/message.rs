@@ -20,6 +20,9 @@ const TRAILERS: [&str; 9] = [
     "Cc: ",
 ];
 
+/// Who maintains all of this before it is sent.
+const OURS: &str = "liveupdate_rs maintainers <maintainers@liveupdate-rs.invalid>";
+
 /// The trailer that is the sender's.
 const SIGNED: &str = "Signed-off-by: ";
 
@@ -54,6 +57,11 @@ impl Sender {
     /// The sender as in a header or a trailer.
     pub fn whole(&self) -> String {
         format!("{} <{}>", self.name, self.address)
+    }
+
+    /// A file of ours whose contact is the sender, if it names one.
+    pub fn contact(&self, text: &str) -> Option<String> {
+        text.contains(OURS).then(|| text.replace(OURS, &self.whole()))
     }
 
     /// `git`, which makes commits of the sender.
@@ -184,6 +192,14 @@ mod tests {
             let error = bad.parse::<Sender>().unwrap_err().to_string();
             assert!(error.contains("FROM=\"Name <address>\""), "{error}");
         }
+    }
+
+    #[test]
+    fn contacts_are_who_sends() {
+        let text = format!("What: x\nContact: {OURS}\n");
+        let new = sender().contact(&text).unwrap();
+        assert_eq!(new, "What: x\nContact: Jane Doe <jane@example.org>\n");
+        assert_eq!(sender().contact(&new), None);
     }
 
     #[test]
