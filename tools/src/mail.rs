@@ -35,6 +35,10 @@ const DIR: &str = "tools/mail";
 /// What the text of a cover letter is called, in the directory of its series.
 const COVER: &str = "cover";
 
+/// What checkpatch is not asked about mails: rustfmt says where lines of Rust end, and breaks no
+/// messages. It is asked about C elsewhere.
+const NOT_ASKED: [&str; 2] = ["--ignore", "LONG_LINE"];
+
 /// Who sends the mails that nobody sends.
 const NOBODY: &str = "Nobody <nobody@localhost.invalid>";
 
@@ -69,7 +73,9 @@ pub fn write(ctx: &Context, from: &str, base: Option<&str>) -> Result<()> {
         mails.extend(patches);
     }
     let count = mails.len();
-    checks::checkpatch(ctx, &mut stage, &[], mails.into_iter())?;
+    checks::checkpatch(ctx, &mut stage, &NOT_ASKED, mails.into_iter()).with_context(|| {
+        format!("the mails are in {}, but checkpatch has remarks", ctx.show(&out))
+    })?;
     stage.done(&format!("{} series, {count} patches in {}", plan.series.len(), ctx.show(&out)));
     if known.is_none() {
         eprintln!(
