@@ -9,6 +9,8 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
+use crate::digest::Digest;
+
 /// Where `tools/enter` puts the user's own file of VM tests.
 const CASE: &str = "/case.toml";
 
@@ -104,8 +106,6 @@ impl Context {
         self.names
             .iter()
             .find(|(inside, _)| inside == Path::new("/ksrc"))
-            .map_or_else(String::new, |(_, host)| {
-                format!("-{:08x}", crate::digest::of(host) as u32)
-            })
+            .map_or_else(String::new, |(_, host)| format!("-{}", Digest::of([host]).short()))
     }
 }

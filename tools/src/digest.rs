@@ -1,80 +1,98 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Digests of inputs: a stage whose inputs did not change is skipped.
+//! Digests of inputs: what was made from the same inputs is not made again.
+//!
+//! They are kept in the cache and in users' trees, so they are BLAKE3's: those of `std::hash` may
+//! differ from one release of Rust to the next.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use blake3::{Hash, Hasher};
 
-use crate::context::Context;
+/// The digest of some inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest(Hash);
 
-/// The digest of anything that can be hashed.
-pub fn of(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// All files below `dir`, relative to it, in order; nothing if it does not exist.
-pub fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut todo = vec![dir.to_path_buf()];
-    while let Some(next) = todo.pop() {
-        if !next.is_dir() {
-            continue;
+impl Digest {
+    /// The digest of these parts, in their order: it says where each ends, too.
+    pub fn of<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> Self {
+        let mut hasher = Hasher::new();
+        for part in parts {
+            let part = part.as_ref();
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
-        for entry in fs::read_dir(&next).with_context(|| format!("reading {}", next.display()))? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                todo.push(entry.path());
-            } else {
-                found.push(entry.path().strip_prefix(dir)?.to_path_buf());
-            }
+        Self(hasher.finalize())
+    }
+
+    /// The digest of the names and the contents of files, in whatever order they are given.
+    pub fn of_files<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<Self> {
+        let mut files: Vec<&PathBuf> = files.into_iter().collect();
+        files.sort();
+        let mut parts = Vec::new();
+        for file in files {
+            let text = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+            parts.extend([file.as_os_str().as_encoded_bytes().to_vec(), text]);
         }
+        Ok(Self::of(parts))
     }
-    found.sort();
-    Ok(found)
+
+    /// Its first digits, for names that people read.
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(8).collect()
+    }
 }
 
-/// The digest of the content and the names of files.
-pub fn of_files<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Result<u64> {
-    let mut contents = BTreeMap::new();
-    for file in files {
-        contents
-            .insert(file, fs::read(file).with_context(|| format!("reading {}", file.display()))?);
+impl AsRef<[u8]> for Digest {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
     }
-    Ok(of(contents))
 }
 
-/// Remembers with which inputs a stage last succeeded.
-pub struct Stamp {
-    path: PathBuf,
-    digest: String,
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
-impl Stamp {
-    /// The stamp of stage `name` for these inputs.
-    pub fn new(ctx: &Context, name: &str, inputs: impl Hash) -> Self {
-        Self { path: ctx.cache.join("stamps").join(name), digest: format!("{:016x}", of(inputs)) }
+#[cfg(test)]
+mod tests {
+    use super::Digest;
+
+    #[test]
+    fn digest_is_the_same_for_all_time() {
+        let known = "d26e7ffa15627abe9845e514a36455a9e2bb4364183eb0290466709a0fb7ec01";
+        assert_eq!(Digest::of(["tree", "patches"]).to_string(), known);
+        assert_eq!(Digest::of(["tree", "patches"]).short(), known[..8]);
     }
 
-    /// Whether the stage last succeeded with these inputs.
-    pub fn is_current(&self) -> bool {
-        fs::read_to_string(&self.path).is_ok_and(|old| old == self.digest)
+    #[test]
+    fn parts_are_told_apart() {
+        assert_ne!(Digest::of(["ab", "c"]), Digest::of(["a", "bc"]));
+        assert_ne!(Digest::of(["a", ""]), Digest::of(["a"]));
+        assert_ne!(Digest::of(["a", "b"]), Digest::of(["b", "a"]));
     }
 
-    /// Forgets the last success: call before the outputs are touched.
-    pub fn clear(&self) {
-        // A stamp that never existed is as good as a removed one.
-        let _ = fs::remove_file(&self.path);
-    }
-
-    /// Records a success with these inputs.
-    pub fn set(&self) -> Result<()> {
-        fs::write(&self.path, &self.digest)
-            .with_context(|| format!("writing {}", self.path.display()))
+    #[test]
+    fn files_count_by_name_and_content() {
+        let dir = std::env::temp_dir().join(format!("lu-digest-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let file = |name: &str, text: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, text).expect("a file");
+            path
+        };
+        let of = |files: &[_]| Digest::of_files(files).expect("files");
+        let (one, other) = (file("one", "x"), file("other", "y"));
+        let both = of(&[one.clone(), other.clone()]);
+        assert_eq!(of(&[other.clone(), one.clone()]), both);
+        assert_ne!(of(std::slice::from_ref(&one)), both);
+        file("one", "y");
+        file("other", "x");
+        assert_ne!(of(&[one.clone(), other]), both);
+        std::fs::remove_dir_all(&dir).expect("it was there");
+        assert!(Digest::of_files([&one]).is_err());
     }
 }

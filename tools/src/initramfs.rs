@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::digest;
+use crate::files;
 use crate::kernel::{Built, COLLECTIONS};
 use crate::stage::output;
 
@@ -159,7 +159,7 @@ fn add_boots(list: &mut List, dir: &Path, boots: &[Boot]) -> Result<()> {
 fn add_modules(list: &mut List, boots: &[Boot]) -> Result<()> {
     for dir in boots.iter().filter_map(|boot| boot.modules) {
         list.program(MODPROBE.0, MODPROBE.1)?;
-        for file in digest::files_below(dir)? {
+        for file in files::below(dir)? {
             // What is left out are links to the build directory.
             if dir.join(&file).is_file() {
                 list.file(Path::new("/").join(&file), &dir.join(&file), "0644");
@@ -184,7 +184,7 @@ fn add_selftests(list: &mut List, built: &Built, boots: &[Boot]) -> Result<()> {
             }
         }
         let scripts = built.tree.join("tools/testing/selftests").join(collection).join("scripts");
-        for file in digest::files_below(&scripts)? {
+        for file in files::below(&scripts)? {
             list.file(to.join("scripts").join(&file), &scripts.join(&file), "0755");
         }
     }

@@ -13,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::context::Context;
+use crate::files;
 use crate::lines;
 use crate::overlay::Overlay;
 use crate::stage::{Stage, git, output};
@@ -26,7 +27,7 @@ pub fn install(ctx: &Context) -> Result<()> {
     let target = target(ctx)?;
     let version = tree::supported_version(ctx, &target)?;
     let overlay = Overlay::of(&ctx.src)?;
-    let digest = format!("{:016x}{:016x}", overlay.files_digest()?, overlay.patches_digest()?);
+    let digest = format!("{}{}", overlay.files_digest()?, overlay.patches_digest()?);
     if let Some(old) = recorded(&target)? {
         if old == digest {
             eprintln!("install: {} has it already", ctx.show(&target));
@@ -186,7 +187,7 @@ fn install_files(stage: &mut Stage, target: &Path, overlay: &Overlay, digest: &s
 
 fn uninstall_files(stage: &mut Stage, target: &Path) -> Result<()> {
     let record = target.join(RECORD);
-    let mut patches: Vec<PathBuf> = crate::digest::files_below(&record)?
+    let mut patches: Vec<PathBuf> = files::below(&record)?
         .into_iter()
         .filter(|name| name.extension().is_some_and(|extension| extension == "patch"))
         .map(|name| record.join(name))

@@ -11,9 +11,11 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result, bail};
 
 use crate::context::Context;
-use crate::digest::Stamp;
+use crate::digest::Digest;
+use crate::files;
 use crate::kconfig;
 use crate::stage::{self, Stage};
+use crate::stamp::Stamp;
 use crate::tree;
 
 /// The kselftest collections that the VM tests use.
@@ -117,7 +119,7 @@ pub struct Built {
     pub selftests: PathBuf,
     /// The kernel source that was built.
     pub tree: PathBuf,
-    content: u64,
+    content: Digest,
     kernels: Mutex<BTreeMap<Variant, Result<Kernel, String>>>,
 }
 
@@ -159,8 +161,11 @@ pub fn build_from(ctx: &Context, tree: PathBuf) -> Result<Built> {
     let content = tree::content_digest(&tree)?;
     let out = ctx.build(Variant::Main.name());
     let main = build_kernel(ctx, &tree, content, Variant::Main)?;
-    let stamp =
-        Stamp::new(ctx, &name_of(&out, "selftests"), (content, fragment(ctx, Variant::Main)?));
+    let stamp = Stamp::new(
+        ctx,
+        &name_of(&out, "selftests"),
+        inputs(content, &fragment(ctx, Variant::Main)?),
+    );
     if stamp.is_current() {
         stage::skipped("kselftests", "unchanged");
     } else {
@@ -178,7 +183,7 @@ pub fn build_from(ctx: &Context, tree: PathBuf) -> Result<Built> {
 }
 
 /// Builds what changed since the last time of one kernel; `content` is the digest of `tree`.
-fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> Result<Kernel> {
+fn build_kernel(ctx: &Context, tree: &Path, content: Digest, variant: Variant) -> Result<Kernel> {
     let out = ctx.build(variant.name());
     let other = variant.begins_as().map(|other| ctx.build(other.name()));
     if let Some(other) = other.filter(|other| !out.exists() && other.join("vmlinux").exists()) {
@@ -186,7 +191,7 @@ fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> R
     }
     fs::create_dir_all(&out)?;
     let fragment = fragment(ctx, variant)?;
-    let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), (content, &fragment));
+    let stamp = Stamp::new(ctx, &name_of(&out, "kernel"), inputs(content, &fragment));
     let modules = out.join("installed");
     if stamp.is_current() {
         stage::skipped(&name_of(&out, "kernel"), "unchanged");
@@ -203,6 +208,11 @@ fn build_kernel(ctx: &Context, tree: &Path, content: u64, variant: Variant) -> R
     })
 }
 
+/// What a build is made from: a tree with this content, and a configuration.
+fn inputs(content: Digest, fragment: &str) -> Digest {
+    Digest::of([content.as_ref(), fragment.as_bytes()])
+}
+
 /// Makes `out` a copy of the build `from`, of which `make` builds again what another configuration
 /// changes.
 fn copy_build(ctx: &Context, from: &Path, out: &Path) -> Result<()> {
@@ -213,34 +223,20 @@ fn copy_build(ctx: &Context, from: &Path, out: &Path) -> Result<()> {
     }
     stage.run(Command::new("cp").arg("-a").arg(from).arg(&partial))?;
     let [old, new] = [from, out].map(|dir| dir.display().to_string());
-    for file in files_below(&partial)? {
-        let place = file.strip_prefix(&partial)?;
+    for place in files::below(&partial)? {
         if place.extension().is_none_or(|extension| extension != "cmd") {
             continue;
         }
         // The programs of the build have the directory in their commands: where these change, they
         // are made again, and every object after them.
         if place.starts_with("tools") {
+            let file = partial.join(place);
             fs::write(&file, fs::read_to_string(&file)?.replace(&old, &new))?;
         }
     }
     fs::rename(&partial, out)?;
     stage.done(&format!("starts from {}", ctx.show(from)));
     Ok(())
-}
-
-/// The files in `dir` and in the directories in it.
-fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            files.extend(files_below(&entry.path())?);
-        } else {
-            files.push(entry.path());
-        }
-    }
-    Ok(files)
 }
 
 /// `make` in the kernel tree with the flags that every build of ours has.

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::checks;
 use crate::context::Context;
+use crate::files;
 use crate::overlay::Overlay;
 use crate::series;
 use crate::stage::{Stage, git, output};
@@ -175,7 +176,7 @@ fn format(
             .arg(format!("--base={}", composed.base))
             .arg(format!("{start}..{end}")),
     )?;
-    let mut patches: Vec<PathBuf> = crate::digest::files_below(dir)?
+    let mut patches: Vec<PathBuf> = files::below(dir)?
         .into_iter()
         .filter(|name| !name.starts_with("0000-cover-letter.patch"))
         .map(|name| dir.join(name))

@@ -9,14 +9,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, bail};
 use regex::Regex;
 
-use crate::digest;
+use crate::files;
 use crate::layering;
 use crate::overlay::Overlay;
 use crate::stage;
@@ -222,18 +222,9 @@ impl Ours {
     /// Looks at a checkout.
     pub fn of(src: &Path) -> Result<Self> {
         let mut ours = Self::default();
-        for entry in fs::read_dir(src)? {
-            let (path, name) =
-                entry.map(|entry| (entry.path(), PathBuf::from(entry.file_name())))?;
-            if path.is_file() {
-                ours.add(&name, &path)?;
-            } else if name != Path::new(".git") {
-                // What cargo leaves behind by itself is not ours.
-                let is_ours = |file: &PathBuf| !file.iter().any(|part| part == "target");
-                for file in digest::files_below(&path)?.into_iter().filter(is_ours) {
-                    ours.add(&name.join(&file), &path.join(file))?;
-                }
-            }
+        // What git keeps and what cargo leaves behind by itself is not ours.
+        for file in files::but_for(src, |name| matches!(name, ".git" | "target"))? {
+            ours.add(&file, &src.join(&file))?;
         }
         for (_, to) in Overlay::of(src)?.files {
             ours.add_path(&to);

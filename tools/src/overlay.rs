@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::digest;
+use crate::digest::Digest;
+use crate::files;
 use crate::lines;
 
 /// The directories of the checkout that are copied to the same place in the kernel.
@@ -35,7 +36,7 @@ impl Overlay {
     pub fn of(src: &Path) -> Result<Self> {
         let mut files = Vec::new();
         for directory in DIRECTORIES {
-            for file in digest::files_below(&src.join(directory))? {
+            for file in files::below(&src.join(directory))? {
                 let path = Path::new(directory).join(file);
                 let name = path.to_string_lossy();
                 if !LEFTOVERS.iter().any(|end| name.ends_with(end)) {
@@ -55,15 +56,18 @@ impl Overlay {
     }
 
     /// Changes whenever our files in a tree made from this overlay would.
-    pub fn files_digest(&self) -> Result<u64> {
-        let targets: Vec<&PathBuf> = self.files.iter().map(|(_, to)| to).collect();
-        let contents = digest::of_files(self.files.iter().map(|(from, _)| from))?;
-        Ok(digest::of((targets, contents)))
+    pub fn files_digest(&self) -> Result<Digest> {
+        let contents = Digest::of_files(self.files.iter().map(|(from, _)| from))?;
+        let targets =
+            Digest::of(self.files.iter().map(|(_, to)| to.as_os_str().as_encoded_bytes()));
+        Ok(Digest::of([targets, contents]))
     }
 
     /// Changes whenever the hooks in a tree made from this overlay would.
-    pub fn patches_digest(&self) -> Result<u64> {
-        Ok(digest::of((digest::of_files(&self.patches)?, &self.patches)))
+    pub fn patches_digest(&self) -> Result<Digest> {
+        let order =
+            Digest::of(self.patches.iter().map(|patch| patch.as_os_str().as_encoded_bytes()));
+        Ok(Digest::of([Digest::of_files(&self.patches)?, order]))
     }
 
     /// Copies the new files into `tree`.

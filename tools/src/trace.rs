@@ -2,6 +2,8 @@
 
 //! Reads QEMU's trace log: `time event arguments`, in host time.
 
+use std::time::UNIX_EPOCH;
+
 /// One event that QEMU saw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
@@ -45,24 +47,8 @@ pub fn event(line: &str) -> Option<Event> {
 
 /// Seconds since the epoch at `YYYY-MM-DDThh:mm:ss.ffffffZ`.
 fn seconds(stamp: &str) -> Option<f64> {
-    let (date, time) = stamp.strip_suffix('Z')?.split_once('T')?;
-    let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(time, ':')?;
-    // Years that begin in March: the leap day is the last one, and the months'
-    // lengths repeat every five.
-    let (year, month) = if month < 3.0 { (year - 1.0, month + 9.0) } else { (year, month - 3.0) };
-    let leap_days = (year / 4.0).floor() - (year / 100.0).floor() + (year / 400.0).floor();
-    let days = year * 365.0 + leap_days + ((month * 153.0 + 2.0) / 5.0).floor() + day - 1.0;
-    Some((days - DAYS_BEFORE_1970) * 86400.0 + hour * 3600.0 + minute * 60.0 + second)
-}
-
-/// Days from the first of March of year 0 to the epoch.
-const DAYS_BEFORE_1970: f64 = 719_468.0;
-
-fn numbers(text: &str, separator: char) -> Option<[f64; 3]> {
-    let parts: Vec<f64> =
-        text.split(separator).map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    parts.try_into().ok()
+    let time = humantime::parse_rfc3339(stamp).ok()?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
 impl Event {

@@ -10,13 +10,15 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::context::Context;
-use crate::digest;
+use crate::digest::Digest;
+use crate::files;
 use crate::lines;
 use crate::overlay::Overlay;
 use crate::stage::{self, Stage, git, output};
@@ -68,7 +70,7 @@ impl State {
 pub fn update(ctx: &Context, force: bool) -> Result<PathBuf> {
     let tree = ctx.tree();
     let overlay = Overlay::of(&ctx.src)?;
-    let inputs = format!("{:016x} {:016x}", overlay.files_digest()?, overlay.patches_digest()?);
+    let inputs = format!("{} {}", overlay.files_digest()?, overlay.patches_digest()?);
     let source = Source::find(ctx)?;
     let mut state = match State::load(&tree) {
         Some(state) if state.base == source.id => state,
@@ -151,7 +153,7 @@ pub fn export_patches(ctx: &Context) -> Result<()> {
     // Our files may have been edited since the tree was made: they are not looked at here.
     let patches = Overlay::of(&ctx.src)?.patches_digest()?;
     if let Some((files, _)) = state.inputs.split_once(' ') {
-        state.inputs = format!("{files} {patches:016x}");
+        state.inputs = format!("{files} {patches}");
     }
     state.save(&tree)?;
     eprintln!("patches: {} in {}", names.len(), ctx.show(&dir));
@@ -165,13 +167,14 @@ pub fn hook_commits(tree: &Path) -> Result<(String, String)> {
 }
 
 /// A digest of everything in the tree that a build can see.
-pub fn content_digest(tree: &Path) -> Result<u64> {
+pub fn content_digest(tree: &Path) -> Result<Digest> {
     let commit = output(git(tree).args(["rev-parse", "HEAD^{tree}"]))?;
     let edits = output(git(tree).args(["diff", "HEAD"]))?;
     let untracked = output(git(tree).args(["ls-files", "-z", "--others", "--exclude-standard"]))?;
     let files: Vec<PathBuf> =
         untracked.split('\0').filter(|name| !name.is_empty()).map(|name| tree.join(name)).collect();
-    Ok(digest::of((commit, edits, digest::of_files(&files)?)))
+    let files = Digest::of_files(&files)?;
+    Ok(Digest::of([commit.as_bytes(), edits.as_bytes(), files.as_ref()]))
 }
 
 /// The version that a kernel source says it is, if it is one that we support.
@@ -212,22 +215,22 @@ impl Source {
         };
         let id = if path.is_dir() {
             supported_version(ctx, &path)?;
-            let listed = output(
-                Command::new("find").arg(&path).args(["-name", ".git", "-prune", "-o"]).args([
-                    "-type",
-                    "f",
-                    "-printf",
-                    "%P %s %T@\n",
-                ]),
-            )?;
-            digest::of(listed)
+            let files = files::but_for(&path, |name| name == ".git")?;
+            let looks = files.iter().map(|file| look_of(file, &path.join(file)));
+            Digest::of(looks.collect::<Result<Vec<_>>>()?)
         } else {
-            let meta = fs::metadata(&path)
-                .with_context(|| format!("no {} in the build root", path.display()))?;
-            digest::of((&path, meta.len(), meta.modified()?))
+            let look = look_of(&path, &path);
+            Digest::of([look.with_context(|| format!("no {} in the build root", path.display()))?])
         };
-        Ok(Self { id: format!("{id:016x}"), path })
+        Ok(Self { id: id.to_string(), path })
     }
+}
+
+/// How a file that is called `name` looks from outside, which changes when somebody writes to it.
+fn look_of(name: &Path, file: &Path) -> Result<String> {
+    let meta = fs::symlink_metadata(file)?;
+    let (seconds, nanoseconds) = (meta.mtime(), meta.mtime_nsec());
+    Ok(format!("{} {} {seconds}.{nanoseconds:09}", name.display(), meta.len()))
 }
 
 /// Makes a new tree with one pristine commit.
@@ -382,7 +385,7 @@ pub fn head_of(tree: &Path) -> Result<String> {
 
 /// The patch files in `dir`, in the order of their numbers.
 fn patch_names(dir: &Path) -> Result<Vec<String>> {
-    let mut names: Vec<String> = digest::files_below(dir)?
+    let mut names: Vec<String> = files::below(dir)?
         .into_iter()
         .map(|path| path.to_string_lossy().into_owned())
         .filter(|name| name.ends_with(".patch"))
