@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::LazyLock;
 
-use anyhow::Result;
-use regex::Regex;
+use anyhow::{Context as _, Result, anyhow};
+use proc_macro2::{TokenStream, TokenTree};
+use syn::punctuated::Punctuated;
+use syn::{AttrStyle, Attribute, File, Item, Token};
 
 /// Modules that may talk to C.
 const BOUNDARY_FILES: [&str; 2] = ["ffi.rs", "exports.rs"];
@@ -19,67 +20,84 @@ const BOUNDARY_SUBMODULES: &str = "/ffi/";
 /// Directories whose purpose is to talk to C.
 const BOUNDARY_DIRS: [&str; 3] = ["rust/kernel/liveupdate", "rust/helpers/", "rust/bindings/"];
 
-/// What a crate root has to say.
-const DENY: &str = "#![deny(unsafe_code)]";
-
-/// Comments, strings, raw strings and characters: nothing in them is code.
-static NOT_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r##"(?s)//[^\n]*|/\*.*?\*/|r#"(.*?)"#|r"[^"]*"|"(\\.|[^"\\])*"|'(\\.|[^'\\])'"##)
-        .ok()
-});
-
-/// What a source file outside the boundaries must not contain.
-static FORBIDDEN: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\bunsafe\s*(\{|fn\b|impl\b|extern\b|trait\b)|\bbindings::").ok());
+/// The words that no other source file has, not even in what it gives to a macro.
+const FORBIDDEN: [&str; 2] = ["unsafe", "bindings"];
 
 /// What `path` (relative to the checkout) with this text does that it must not.
-pub fn violations(path: &Path, text: &str) -> Vec<String> {
-    let (Some(not_code), Some(forbidden)) = (NOT_CODE.as_ref(), FORBIDDEN.as_ref()) else {
-        return vec!["the patterns of the layering check are broken".into()];
-    };
+pub fn violations(path: &Path, text: &str) -> Result<Vec<String>> {
     let name = path.to_string_lossy();
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
     let mut found = Vec::new();
-    // Line breaks stay, so that line numbers do.
-    let code = not_code.replace_all(text, |matched: &regex::Captures| {
-        "\n".repeat(matched[0].matches('\n').count())
-    });
-    if !BOUNDARY_FILES.contains(&file.as_ref())
-        && !name.contains(BOUNDARY_SUBMODULES)
-        && !BOUNDARY_DIRS.iter().any(|dir| name.starts_with(dir))
-    {
-        for hit in forbidden.find_iter(&code) {
-            let line = code[..hit.start()].matches('\n').count() + 1;
-            found.push(format!(
-                "{name}:{line}: `{}` outside the boundary modules",
-                hit.as_str().trim()
-            ));
+    if !is_boundary(path) {
+        for (line, word) in forbidden(tokens(path, text)?) {
+            found.push(format!("{name}:{line}: `{word}` outside the boundary modules"));
         }
     }
-    if is_crate_root(path, text) && !text.contains(DENY) {
-        found.push(format!("{name}: a crate root without `{DENY}`"));
+    if is_crate_root(path, text)? && !parsed(path, text)?.attrs.iter().any(denies_unsafe_code) {
+        found.push(format!("{name}: a crate root without `#![deny(unsafe_code)]`"));
     }
-    found
+    Ok(found)
+}
+
+fn is_boundary(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    BOUNDARY_FILES.contains(&file.as_ref())
+        || name.contains(BOUNDARY_SUBMODULES)
+        || BOUNDARY_DIRS.iter().any(|dir| name.starts_with(dir))
+}
+
+fn tokens(path: &Path, text: &str) -> Result<TokenStream> {
+    text.parse().map_err(|error| anyhow!("{}: {error}", path.display()))
+}
+
+fn parsed(path: &Path, text: &str) -> Result<File> {
+    syn::parse2(tokens(path, text)?).with_context(|| format!("{} is no Rust", path.display()))
+}
+
+/// The forbidden words, and the lines that they are in.
+fn forbidden(tokens: TokenStream) -> Vec<(usize, String)> {
+    let found = tokens.into_iter().map(|token| match token {
+        TokenTree::Group(group) => forbidden(group.stream()),
+        TokenTree::Ident(word) if FORBIDDEN.iter().any(|forbidden| word == forbidden) => {
+            vec![(word.span().start().line, word.to_string())]
+        }
+        _ => Vec::new(),
+    });
+    found.flatten().collect()
+}
+
+/// Whether an attribute of a crate is `#![deny(unsafe_code)]`, perhaps with other lints.
+fn denies_unsafe_code(attribute: &Attribute) -> bool {
+    let lints = || attribute.parse_args_with(Punctuated::<syn::Path, Token![,]>::parse_terminated);
+    let has = |lint| lints().is_ok_and(|all| all.iter().any(|path| path.is_ident(lint)));
+    attribute.path().is_ident("deny") && has("unsafe_code")
 }
 
 /// Whether kbuild compiles this file by itself: it declares the leaf's boundary modules, or is a
 /// sample. Other modules may have modules of their own.
-pub fn is_crate_root(path: &Path, text: &str) -> bool {
-    let leaf = ["drivers", "kernel", "samples"].iter().any(|top| path.starts_with(top));
-    let declares =
-        |line: &str| line.starts_with("#![") || matches!(line, "mod exports;" | "mod ffi;");
-    leaf && text.lines().any(declares)
-        && path
-            .parent()
-            .and_then(Path::file_name)
-            .is_some_and(|dir| dir.to_string_lossy().ends_with("_rs") || dir == "rust")
+pub fn is_crate_root(path: &Path, text: &str) -> Result<bool> {
+    let is_in_leaf = ["drivers", "kernel", "samples"].iter().any(|top| path.starts_with(top));
+    let dir = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    if !is_in_leaf || !(dir.ends_with("_rs") || dir == "rust") {
+        return Ok(false);
+    }
+    let file = parsed(path, text)?;
+    // What is written `//!` is an attribute, too.
+    let is_of_crate = |attribute: &Attribute| {
+        matches!(attribute.style, AttrStyle::Inner(_)) && !attribute.path().is_ident("doc")
+    };
+    let is_boundary = |item: &Item| match item {
+        Item::Mod(module) => BOUNDARY_FILES.contains(&format!("{}.rs", module.ident).as_str()),
+        _ => false,
+    };
+    Ok(file.attrs.iter().any(is_of_crate) || file.items.iter().any(is_boundary))
 }
 
 /// The violations in all files, given as where they are and what they are called.
 pub fn scan<'a>(files: impl IntoIterator<Item = (&'a Path, &'a Path)>) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (file, name) in files {
-        found.extend(violations(name, &fs::read_to_string(file)?));
+        found.extend(violations(name, &fs::read_to_string(file)?)?);
     }
     Ok(found)
 }
@@ -89,7 +107,7 @@ mod tests {
     use super::*;
 
     fn count(path: &str, text: &str) -> usize {
-        violations(Path::new(path), text).len()
+        violations(Path::new(path), text).expect(text).len()
     }
 
     #[test]
@@ -117,10 +135,32 @@ mod tests {
     fn comments_and_strings_are_no_code() {
         let text = "// unsafe { bindings::x }\n/* unsafe fn */\nconst A: &str = \"unsafe { \\\" bindings::\";\nconst C: char = '\"';\n";
         assert_eq!(count("drivers/pci/liveupdate_rs/plan.rs", text), 0);
-        assert_eq!(
-            violations(Path::new("a/plan.rs"), &format!("{text}unsafe {{}}"))[0].split(':').nth(1),
-            Some("5")
-        );
+        let text = format!("{text}fn f() {{ unsafe {{}} }}");
+        let found = violations(Path::new("a/plan.rs"), &text).expect("some");
+        assert_eq!(found, ["a/plan.rs:5: `unsafe` outside the boundary modules"]);
+    }
+
+    #[test]
+    fn what_macros_are_given_is_code() {
+        let path = "drivers/pci/liveupdate_rs/plan.rs";
+        assert_eq!(count(path, "fn f() { info!(\"unsafe {}\", unsafe { g() }); }"), 1);
+        assert_eq!(count(path, "macro_rules! m { () => { [bindings::X] } }"), 1);
+    }
+
+    #[test]
+    fn names_of_bindings_cannot_be_imported_in_other_words() {
+        let path = "drivers/pci/liveupdate_rs/plan.rs";
+        assert_eq!(count(path, "use kernel::{bindings, pci};"), 1);
+        assert_eq!(count(path, "use kernel::bindings as b;"), 1);
+        assert_eq!(count(path, "extern \"C\" { fn unsafe_code(); }"), 0);
+    }
+
+    #[test]
+    fn what_is_no_rust_is_an_error() {
+        let path = Path::new("drivers/pci/liveupdate_rs/pci_lu.rs");
+        for text in ["fn f() {", "fn f() }", "fn fn f() {}"] {
+            assert!(violations(path, text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -134,7 +174,22 @@ mod tests {
             ),
             0
         );
-        assert_eq!(count("drivers/pci/liveupdate_rs/plan.rs", "fn f() {}\n"), 0);
+        assert_eq!(
+            count(
+                "drivers/pci/liveupdate_rs/pci_liveupdate.rs",
+                &format!("#![deny(missing_docs, unsafe_code)]\n{root}")
+            ),
+            0
+        );
+        // A word in a comment denies nothing.
+        assert_eq!(
+            count(
+                "drivers/pci/liveupdate_rs/pci_liveupdate.rs",
+                &format!("// #![deny(unsafe_code)]\n{root}")
+            ),
+            1
+        );
+        assert_eq!(count("drivers/pci/liveupdate_rs/plan.rs", "//! Pure.\nfn f() {}\n"), 0);
         assert_eq!(count("drivers/pci/liveupdate_rs/apply.rs", "mod incoming;\n"), 0);
     }
 }

@@ -261,7 +261,7 @@ impl Ours {
             Some("rs") => {
                 self.words.extend(words);
                 self.modules.push(Module::of(name, &code)?);
-                if layering::is_crate_root(name, text) && !name.starts_with("samples") {
+                if layering::is_crate_root(name, text)? && !name.starts_with("samples") {
                     let stem = name.file_stem().unwrap_or_default();
                     self.crates.insert(stem.to_string_lossy().into_owned());
                 }
