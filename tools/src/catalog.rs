@@ -10,10 +10,13 @@ use glob::Pattern;
 
 use crate::context::Context;
 use crate::job::Job;
-use crate::vm::VmTest;
+use crate::vm_test::VmTest;
 
+mod hardware;
+mod named;
 mod near;
 mod reader;
+mod scope;
 mod source;
 mod text;
 

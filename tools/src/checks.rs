@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
+use crate::checkpatch;
 use crate::context::Context;
 use crate::docs;
 use crate::hooks::{self, Added};
@@ -19,7 +20,8 @@ use crate::mail;
 use crate::names::{self, Ours, Tree};
 use crate::overlay::Overlay;
 use crate::series;
-use crate::stage::{Stage, elapsed, output};
+use crate::stage::Stage;
+use crate::times::elapsed;
 use crate::verdict::Case;
 
 /// Which checks to run.
@@ -52,23 +54,6 @@ const EXPENSIVE: [(&str, Check); 5] = [
     (docs::RENDERED, docs::pages),
     ("series", series::builds_per_commit),
     ("mail-series", mail::builds_per_patch),
-];
-
-/// Notes of checkpatch that do not apply here, and why.
-const IGNORED: [(&str, &str); 7] = [
-    ("AVOID_EXTERNS", "libvfio declares its drivers where it has the table of them"),
-    ("EMBEDDED_FILENAME", "a Kconfig line that sources another file has to name its directory"),
-    ("FILE_PATH_CHANGES", "new files are covered by the MAINTAINERS file of the checkout"),
-    (
-        "EXPORT_SYMBOL",
-        "exports of functions that are defined in Rust have no C definition to follow",
-    ),
-    ("UNKNOWN_COMMIT_ID", "the tree has none of the kernel's history"),
-    ("VOLATILE", "a helper has the parameter types of the inline function that it stands for"),
-    (
-        "COMPLEX_MACRO",
-        "kselftest fixture macros are declarations, and are written so all over the tree",
-    ),
 ];
 
 /// Runs the checks on a tree that is up to date; one line each.
@@ -163,40 +148,13 @@ fn clippy(ctx: &Context, stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Checks `what`, a part of it on each processor.  In the tree: checkpatch wants the paths of files
-/// below its root.
-pub fn checkpatch(
-    ctx: &Context,
-    stage: &mut Stage,
-    mode: &[&str],
-    what: impl Iterator<Item = PathBuf>,
-) -> Result<()> {
-    let names: Vec<String> = what.map(|path| path.display().to_string()).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let list = ctx.log("checkpatch").with_extension("list");
-    fs::write(&list, names.join("\n"))?;
-    let tree = ctx.tree();
-    let ignored: Vec<&str> = IGNORED.iter().map(|(name, _)| *name).collect();
-    let mut command = Command::new("xargs");
-    command.arg("--arg-file").arg(list).args(["--delimiter", "\\n"]);
-    // As few as there can be: each takes a second before it begins.
-    let at_once = names.len().div_ceil(ctx.jobs).to_string();
-    command.args(["--max-args", &at_once, "--max-procs", &ctx.jobs.to_string(), "perl"]);
-    command.arg(tree.join("scripts/checkpatch.pl")).arg(format!("--root={}", tree.display())).args(
-        ["--strict", "--show-types", "--no-summary", "--quiet", "--ignore", &ignored.join(",")],
-    );
-    stage.run(command.args(mode).current_dir(tree))
-}
-
 fn checkpatch_series(ctx: &Context, stage: &mut Stage) -> Result<()> {
-    checkpatch(ctx, stage, &[], Overlay::of(&ctx.src)?.patches.into_iter())
+    checkpatch::run(ctx, stage, &[], Overlay::of(&ctx.src)?.patches.into_iter())
 }
 
 fn checkpatch_files(ctx: &Context, stage: &mut Stage) -> Result<()> {
     let files = sources(ctx, &["c", "h"])?;
-    checkpatch(ctx, stage, &["--file"], files.into_iter().map(|(_, to)| to))
+    checkpatch::run(ctx, stage, &["--file"], files.into_iter().map(|(_, to)| to))
 }
 
 fn hook_lines(ctx: &Context, _: &mut Stage) -> Result<()> {
@@ -272,35 +230,4 @@ fn no_warnings(ctx: &Context, log: &str) -> Result<()> {
         bail!("  {}", text.lines().skip(at).take(8).collect::<Vec<_>>().join("\n  "));
     }
     Ok(())
-}
-
-/// The directories with source files that a commit touches, as kbuild targets.
-pub fn touched_dirs(tree: &Path, commit: &str) -> Result<Vec<String>> {
-    let names = output(crate::stage::git(tree).args([
-        "diff-tree",
-        "-r",
-        "--no-commit-id",
-        "--name-only",
-        commit,
-    ]))
-    .context("listing what a commit touches")?;
-    let mut dirs: Vec<String> = names
-        .lines()
-        .filter(|name| {
-            name.ends_with(".c")
-                || name.ends_with(".rs")
-                || name.ends_with("Makefile")
-                || name.ends_with("Kconfig")
-        })
-        .filter(|name| {
-            !name.starts_with("tools/")
-                && !name.starts_with("rust/")
-                && !name.starts_with("include/")
-        })
-        .filter_map(|name| Some(format!("{}/", Path::new(name).parent()?.display())))
-        .filter(|dir| dir != "/")
-        .collect();
-    dirs.sort();
-    dirs.dedup();
-    Ok(dirs)
 }

@@ -96,6 +96,11 @@ impl Evidence {
         boots
     }
 
+    /// What QEMU saw between two moments, in host time.
+    pub fn events(&self, from: f64, to: f64) -> impl Iterator<Item = &Event> {
+        self.trace.iter().filter(move |event| (from..to).contains(&event.at))
+    }
+
     /// When boot `stage` asked for its live update, in host time.
     pub fn update_asked(&self, stage: usize) -> Option<f64> {
         let mut asked = self.output.iter().filter(|line| line.text == "LU-KEXEC");

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::kernel::Variant;
 use crate::machine::Machine;
-use crate::vm::{Do, Stage, VmTest};
+use crate::vm_test::{Do, End, Stage, VmTest};
 
 /// What every kernel of every test is told.  The last three, because an emulated processor may stand
 /// still for a while on a busy host: without them the kernel panics because its timer is late, or
@@ -115,6 +115,17 @@ impl Job {
             .collect()
     }
 
+    /// The shell script of each stage, for `tools/vm/init` to read.
+    pub fn scripts(&self) -> Vec<String> {
+        let last = self.kernels.len() - 1;
+        let stages = self.commands().into_iter().zip(&self.test.stages).enumerate();
+        stages
+            .map(|(index, (commands, stage))| {
+                script(&commands, stage.loads_late, (index < last).then_some(stage.end))
+            })
+            .collect()
+    }
+
     /// The command line of each boot.  What a stage says comes last: the last word counts.
     pub fn cmdlines(&self) -> Vec<String> {
         let count = self.test.stages.len();
@@ -160,6 +171,25 @@ impl Job {
     pub fn has_debug(&self) -> bool {
         self.kernels.iter().any(|kernel| kernel.is_debug())
     }
+}
+
+/// The shell script of a stage.
+fn script(commands: &[Do], loads_late: bool, end: Option<End>) -> String {
+    let mut text = String::from("cd /selftests\n");
+    if !loads_late {
+        text.push_str("load_modules\n");
+    }
+    for command in commands {
+        let (line, after) = match command {
+            Do::Need(line) => (line, " || finish"),
+            Do::Test(line) => (line, ""),
+        };
+        text.push_str(&format!("run '{}'{after}\n", line.replace('\'', r"'\''")));
+    }
+    if let Some(end) = end {
+        text.push_str(&format!("{}\n", end.function()));
+    }
+    text
 }
 
 /// Whether this boot of this kernel ends with a search for leaks.
@@ -239,5 +269,14 @@ mod tests {
         let lines = job("luo-kexec").expect("a job").cmdlines();
         assert_eq!(lines[0], format!("{CMDLINE} lu_stage=1 {RETAIN} {NO_LOCK_ORDER}"));
         assert_eq!(lines[1], format!("{CMDLINE} lu_stage=2"));
+    }
+
+    #[test]
+    fn script_quotes_and_ends_early_where_a_need_is_not_met() {
+        let commands = &[Do::Need("echo 'a'".into()), Do::Test("b".into())];
+        assert_eq!(
+            script(commands, true, Some(End::LiveUpdate)),
+            "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
+        );
     }
 }

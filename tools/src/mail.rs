@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::checks;
+use crate::checkpatch;
 use crate::context::Context;
 use crate::files;
 use crate::overlay::Overlay;
@@ -74,7 +74,7 @@ pub fn write(ctx: &Context, from: &str, base: Option<&str>) -> Result<()> {
         mails.extend(patches);
     }
     let count = mails.len();
-    checks::checkpatch(ctx, &mut stage, &NOT_ASKED, mails.into_iter()).with_context(|| {
+    checkpatch::run(ctx, &mut stage, &NOT_ASKED, mails.into_iter()).with_context(|| {
         format!("the mails are in {}, but checkpatch has remarks", ctx.show(&out))
     })?;
     stage.done(&format!("{} series, {count} patches in {}", plan.series.len(), ctx.show(&out)));

@@ -11,7 +11,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod cases;
 mod catalog;
+mod checkpatch;
 mod checks;
 mod clock;
 mod config_space;
@@ -38,6 +40,7 @@ mod machine;
 mod mail;
 mod names;
 mod overlay;
+mod pitfalls;
 mod qmp;
 mod report;
 mod serial;
@@ -51,6 +54,7 @@ mod trace;
 mod tree;
 mod verdict;
 mod vm;
+mod vm_test;
 mod wire;
 
 use context::Context;

@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::evidence::{Boot, Evidence};
 use crate::job::Job;
 use crate::verdict::{Case, Outcome, Totals};
-use crate::vm::{Report, VmTest};
+use crate::vm::Report;
+use crate::vm_test::VmTest;
 
 /// Prints the story of a run of `job`.
 pub fn print(ctx: &Context, job: &Job, report: &Report) {

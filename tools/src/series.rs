@@ -7,7 +7,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::checks::touched_dirs;
 use crate::context::Context;
 use crate::kernel::{self, Variant};
 use crate::lines;
@@ -70,4 +69,30 @@ fn build(ctx: &Context, stage: &mut Stage, tree: &Path, commit: &str, on: bool) 
         return Ok(());
     }
     stage.run(kernel::make(ctx, tree, &out).args(dirs))
+}
+
+/// The directories with source files that a commit touches, as kbuild targets.
+fn touched_dirs(tree: &Path, commit: &str) -> Result<Vec<String>> {
+    let names =
+        output(git(tree).args(["diff-tree", "-r", "--no-commit-id", "--name-only", commit]))
+            .context("listing what a commit touches")?;
+    let mut dirs: Vec<String> = names
+        .lines()
+        .filter(|name| {
+            name.ends_with(".c")
+                || name.ends_with(".rs")
+                || name.ends_with("Makefile")
+                || name.ends_with("Kconfig")
+        })
+        .filter(|name| {
+            !name.starts_with("tools/")
+                && !name.starts_with("rust/")
+                && !name.starts_with("include/")
+        })
+        .filter_map(|name| Some(format!("{}/", Path::new(name).parent()?.display())))
+        .filter(|dir| dir != "/")
+        .collect();
+    dirs.sort();
+    dirs.dedup();
+    Ok(dirs)
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::context::Context;
-use crate::times::{self, Kind};
+use crate::times::{self, Kind, elapsed};
 
 /// How many of a failed command's complaints are shown: a parallel build goes
 /// on for a while after the one that matters.
@@ -132,14 +132,6 @@ impl<'a> Stage<'a> {
 /// The line of a stage that had nothing to do.
 pub fn skipped(name: &str, why: &str) {
     eprintln!("{name}: {why}");
-}
-
-/// A duration as people read it.
-pub fn elapsed(time: Duration) -> String {
-    match time.as_secs() {
-        secs if secs >= 60 => format!("{} min {:02} s", secs / 60, secs % 60),
-        _ => format!("{:.1} s", time.as_secs_f64()),
-    }
 }
 
 /// The standard output of `command`, or an error with what it said.

@@ -6,8 +6,6 @@ use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::stage::elapsed;
-
 /// How many of the longest of a kind are named.
 const NAMED: usize = 6;
 
@@ -72,6 +70,14 @@ pub fn note(kind: Kind, name: &str, took: Duration) {
 pub fn print(start: Instant) {
     if let Ok(spans) = SPANS.lock() {
         print!("{}", table(&spans, start.elapsed()));
+    }
+}
+
+/// A duration as people read it.
+pub fn elapsed(time: Duration) -> String {
+    match time.as_secs() {
+        secs if secs >= 60 => format!("{} min {:02} s", secs / 60, secs % 60),
+        _ => format!("{:.1} s", time.as_secs_f64()),
     }
 }
 

@@ -12,21 +12,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Deserialize;
 use serde_json::json;
 
+use crate::cases;
 use crate::clock::{self, Strange};
 use crate::context::Context;
-use crate::damage::{Damage, Memory};
-use crate::evidence::{Boot, Evidence, Run, STARTING_NEW_KERNEL};
+use crate::damage::Memory;
+use crate::evidence::{Evidence, STARTING_NEW_KERNEL};
 use crate::feed::Feeder;
 use crate::initramfs;
 use crate::job::Job;
-use crate::judges::Judge;
-use crate::kernel::{Built, Variant};
-use crate::ktap;
+use crate::kernel::Built;
 use crate::lines;
-use crate::machine::{Machine, wire_socket};
+use crate::machine::wire_socket;
 use crate::qmp::Qmp;
 use crate::serial::{self, Port, message};
 use crate::splat::Matcher;
@@ -36,115 +34,6 @@ use crate::wire::{self, Attempt, Sender};
 
 /// How long QEMU may take to connect to its sockets.
 const CONNECT: Duration = Duration::from_secs(20);
-
-/// How many of a hanging VM's last lines are shown.
-const SHOWN_LINES: usize = 15;
-
-/// One command of a stage.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Do {
-    /// Prepares: must succeed, or the stage ends.
-    Need(String),
-    /// Tests: its KTAP results count, or its exit status if it has none.
-    Test(String),
-}
-
-/// How a boot that is not the last one ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum End {
-    /// The kernel is live-updated to the next one.
-    #[default]
-    LiveUpdate,
-    /// It panics, and the next one is its crash kernel.
-    Panic,
-}
-
-impl End {
-    /// The function of the init that does it.
-    const fn function(self) -> &'static str {
-        match self {
-            Self::LiveUpdate => "live_update",
-            Self::Panic => "panic",
-        }
-    }
-}
-
-/// One boot of a test.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stage {
-    /// What this kernel is told besides the usual; it may take back what is usual.
-    pub cmdline: String,
-    /// The kernel.
-    pub kernel: Variant,
-    /// What is run, in this order.
-    pub commands: Vec<Do>,
-    /// Whether no module is loaded before that but for what the kernel asks for.
-    pub loads_late: bool,
-    /// Whether it looks for leaks after that.  Debug kernels always do.
-    pub finds_leaks: bool,
-    /// How it ends, unless it is the last one.
-    pub end: End,
-    /// What QEMU's human monitor is told when this kernel jumps into the next one.
-    pub at_jump: Vec<String>,
-    /// What is changed then of what this kernel hands over.
-    pub damage: Vec<Damage>,
-}
-
-impl Default for Stage {
-    /// A boot of the main kernel that does nothing.
-    fn default() -> Self {
-        Self {
-            cmdline: String::new(),
-            kernel: Variant::Main,
-            commands: Vec::new(),
-            loads_late: false,
-            finds_leaks: false,
-            end: End::default(),
-            at_jump: Vec::new(),
-            damage: Vec::new(),
-        }
-    }
-}
-
-impl Stage {
-    /// Whether Live Update is on: the command line turns it off, or the kernel may not.
-    fn has_live_update(&self) -> bool {
-        !self.cmdline.split(' ').any(|word| matches!(word, "kho=off" | "liveupdate=off"))
-    }
-}
-
-/// A test: a machine, what runs on it before and after each live update, and a judge.
-#[derive(Clone)]
-pub struct VmTest {
-    /// Its name on the command line.
-    pub name: String,
-    /// What it shows, in one line.
-    pub about: String,
-    /// The letters of the pitfalls that it covers, as the legend has them.
-    pub pitfalls: Vec<String>,
-    /// The machine.
-    pub machine: Machine,
-    /// The boots, with a live update from each to the next.
-    pub stages: Vec<Stage>,
-    /// After this time the VM hangs.
-    pub timeout: Duration,
-    /// Looks at what the programs in the VM cannot know.
-    pub judge: Option<Judge>,
-    /// Whether only the full run has it: it repeats with other properties what other tests show.
-    pub is_repetition: bool,
-    /// On which kernels it runs besides.
-    pub variations: Vec<Variation>,
-}
-
-/// The same test on other kernels.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Variation {
-    /// The kernels, as they are named after the `@`.
-    pub kernels: String,
-    /// Whether only the full run has it.
-    pub is_repetition: bool,
-}
 
 /// Kernel images that the user chose instead of ours.
 #[derive(Default)]
@@ -262,7 +151,8 @@ fn run_once(
     for (id, attempts) in job.machine().wires().iter().zip(&evidence.wires) {
         fs::write(dir.join(format!("wire{id}.log")), wire_log(attempts))?;
     }
-    let cases = judge(job, &kernels, &evidence, splats);
+    let releases: Vec<_> = kernels.iter().map(|kernel| kernel.release.as_deref()).collect();
+    let cases = cases::of(job, &releases, &evidence, splats);
     fs::write(dir.join("cases.log"), lines::of(&cases))?;
     Ok(Report { cases, evidence, dir })
 }
@@ -294,38 +184,6 @@ fn booted(built: &Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
         });
     }
     Ok(all)
-}
-
-impl Job {
-    /// The shell script of each stage, for `tools/vm/init` to read.
-    fn scripts(&self) -> Vec<String> {
-        let last = self.kernels.len() - 1;
-        let stages = self.commands().into_iter().zip(&self.test.stages).enumerate();
-        stages
-            .map(|(index, (commands, stage))| {
-                script(&commands, stage.loads_late, (index < last).then_some(stage.end))
-            })
-            .collect()
-    }
-}
-
-/// The shell script of a stage.
-fn script(commands: &[Do], loads_late: bool, end: Option<End>) -> String {
-    let mut text = String::from("cd /selftests\n");
-    if !loads_late {
-        text.push_str("load_modules\n");
-    }
-    for command in commands {
-        let (line, after) = match command {
-            Do::Need(line) => (line, " || finish"),
-            Do::Test(line) => (line, ""),
-        };
-        text.push_str(&format!("run '{}'{after}\n", line.replace('\'', r"'\''")));
-    }
-    if let Some(end) = end {
-        text.push_str(&format!("{}\n", end.function()));
-    }
-    text
 }
 
 /// Starts QEMU and watches it to its end.
@@ -485,142 +343,10 @@ fn read_trace(path: &Path) -> Result<Vec<trace::Event>> {
         .collect()
 }
 
-/// Turns what was seen into cases.
-fn judge(job: &Job, kernels: &[Booted], evidence: &Evidence, splats: &Matcher) -> Vec<Case> {
-    let test = &job.test;
-    let boots = evidence.boots();
-    let mut cases = Vec::new();
-    for (index, commands) in job.commands().into_iter().enumerate() {
-        let boot = boots.iter().find(|boot| boot.stage == index + 1);
-        for command in commands {
-            let (Do::Need(line) | Do::Test(line)) = &command;
-            let run = boot.and_then(|boot| boot.runs.iter().find(|run| run.command == *line));
-            match (&command, run) {
-                (_, None) => cases.push(Case::failed(
-                    line,
-                    format!("never ran, stage {} did not get there", index + 1),
-                )),
-                (Do::Need(_), Some(run)) if run.status == Some(0) => {}
-                (_, Some(run)) => cases.extend(cases_of(run)),
-            }
-        }
-    }
-    cases.push(Case::check(
-        "the VM reached its end",
-        evidence.ended() && evidence.errors().is_empty() && !evidence.timed_out,
-        || trouble(job.timeout(), evidence),
-    ));
-    let releases: Vec<_> = kernels.iter().map(|kernel| kernel.release.as_deref()).collect();
-    let strange = strange_boots(&test.stages, &releases, &boots);
-    cases.push(Case::check("each boot was the one asked for", strange.is_empty(), || {
-        strange.join("; ")
-    }));
-    cases.push(no_splat(evidence, splats));
-    if let Some(judge) = test.judge {
-        cases.extend(judge(evidence));
-    }
-    for case in &mut cases {
-        case.name = format!("{}: {}", job.name, case.name);
-    }
-    cases
-}
-
-/// What is wrong with the boots' kernels, and whether they had Live Update: a kernel that turned it
-/// off by itself, or was told to keep it off and did not, is another test than the one asked for.
-fn strange_boots(stages: &[Stage], releases: &[Option<&str>], boots: &[Boot]) -> Vec<String> {
-    let mut strange = Vec::new();
-    for ((stage, release), number) in stages.iter().zip(releases).zip(1..) {
-        let Some(boot) = boots.iter().find(|boot| boot.stage == number) else {
-            strange.push(format!("stage {number} did not boot"));
-            continue;
-        };
-        let has = boot.kernel.split(' ').next().unwrap_or_default();
-        if let Some(release) = release.filter(|release| *release != has) {
-            strange.push(format!("stage {number} booted {has}, not {release}"));
-        }
-        match (stage.has_live_update(), boot.live_update) {
-            (true, false) => strange.push(format!("stage {number} has no /dev/liveupdate")),
-            (false, true) => strange.push(format!("stage {number} has /dev/liveupdate")),
-            _ => {}
-        }
-    }
-    strange
-}
-
-/// The results of a program: its KTAP, or its exit status.
-fn cases_of(run: &Run) -> Vec<Case> {
-    let mut cases = ktap::cases(run.lines.iter().map(String::as_str));
-    let status =
-        run.status.map_or("never ended".to_owned(), |status| format!("exit status {status}"));
-    // What a kselftest says whose filter left nothing to run; it exits with 0 then.
-    let idle = run.lines.iter().any(|line| line == "1..0");
-    // 4 is how a kselftest says that it skipped everything.
-    let good = (run.status == Some(0) && !idle) || (run.status == Some(4) && !cases.is_empty());
-    if cases.is_empty() || (!good && !cases.iter().any(Case::has_failed)) {
-        let last = run
-            .lines
-            .iter()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .cloned()
-            .unwrap_or_default();
-        cases.push(Case::check(run.command.clone(), good, || format!("{status}: {last}")));
-    }
-    cases
-}
-
-fn no_splat(evidence: &Evidence, splats: &Matcher) -> Case {
-    let found: Vec<&str> = evidence
-        .console
-        .iter()
-        .filter(|line| !evidence.is_of_panic(line))
-        .map(|line| line.text.as_str())
-        .filter(|line| splats.is_splat(line))
-        .collect();
-    Case::check("no kernel splat", found.is_empty(), || {
-        format!("{} lines, the first: {}", found.len(), found.first().unwrap_or(&""))
-    })
-}
-
-/// Why a VM did not reach its end.
-fn trouble(timeout: Duration, evidence: &Evidence) -> String {
-    let errors = evidence.errors();
-    if !errors.is_empty() {
-        return errors.join("; ");
-    }
-    let what = if evidence.timed_out {
-        format!("hung: stopped after {} s", timeout.as_secs())
-    } else {
-        "ended early".to_owned()
-    };
-    let last: Vec<&str> =
-        evidence.console.iter().rev().take(SHOWN_LINES).map(|line| line.text.as_str()).collect();
-    let last: Vec<&str> = last.into_iter().rev().collect();
-    format!("{what}; last lines of the console:\n    {}", last.join("\n    "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-
-    #[test]
-    fn exit_status_counts_where_there_is_no_ktap() {
-        let run = |status, lines: &[&str]| Run {
-            command: "x".into(),
-            status,
-            lines: lines.iter().map(|&line| line.to_owned()).collect(),
-        };
-        let failed = |run: Run| cases_of(&run).iter().filter(|case| case.has_failed()).count();
-        assert_eq!(failed(run(Some(0), &["# hello"])), 0);
-        assert_eq!(failed(run(Some(1), &["# hello"])), 1);
-        assert_eq!(failed(run(None, &[])), 1);
-        assert_eq!(failed(run(Some(4), &[])), 1);
-        assert_eq!(failed(run(Some(1), &["1..1", "ok 1 a"])), 1);
-        assert_eq!(failed(run(Some(1), &["1..1", "not ok 1 a"])), 1);
-        assert_eq!(failed(run(Some(0), &["1..1", "ok 1 a"])), 0);
-        assert_eq!(failed(run(Some(0), &["TAP version 13", "1..0"])), 1);
-    }
 
     #[test]
     fn strange_clock_is_to_blame_for_what_failed() {
@@ -646,34 +372,5 @@ mod tests {
         assert!(text.ends_with("claims that failed as a consequence: b; c"), "{text}");
         job.test.machine.counts_instructions = true;
         assert_eq!(strange_clock(&job, &evidence), None);
-    }
-
-    #[test]
-    fn script_quotes_and_ends_early_where_a_need_is_not_met() {
-        let commands = &[Do::Need("echo 'a'".into()), Do::Test("b".into())];
-        assert_eq!(
-            script(commands, true, Some(End::LiveUpdate)),
-            "cd /selftests\nrun 'echo '\\''a'\\''' || finish\nrun 'b'\nlive_update\n"
-        );
-    }
-
-    #[test]
-    fn kernel_or_live_update_other_than_asked_for_is_strange() {
-        let boot = |stage, kernel: &str, live_update| Boot {
-            stage,
-            kernel: format!("{kernel} #1 SMP"),
-            live_update,
-            at: 0.0,
-            phases: Vec::new(),
-            runs: Vec::new(),
-        };
-        let off = Stage { cmdline: "quiet kho=off".into(), ..Stage::default() };
-        let stages = [Stage::default(), off];
-        let strange = |boots: &[Boot]| strange_boots(&stages, &[Some("7.3.4"), None], boots).len();
-        assert_eq!(strange(&[boot(1, "7.3.4", true), boot(2, "x", false)]), 0);
-        assert_eq!(strange(&[boot(1, "7.3.4", false), boot(2, "x", false)]), 1);
-        assert_eq!(strange(&[boot(1, "7.3.4-debug", true), boot(2, "x", false)]), 1);
-        assert_eq!(strange(&[boot(1, "7.3.4", true), boot(2, "x", true)]), 1);
-        assert_eq!(strange(&[boot(1, "7.3.4", true)]), 1);
     }
 }

@@ -4,157 +4,29 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZero;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Error, Result};
-use regex::{Captures, Regex};
 use toml::Spanned;
 
+use super::hardware::Machines;
+use super::named::Named;
 use super::near;
+use super::scope::Scope;
 use super::source::{Sources, Span};
-use super::text::{self, Derived, Or, Text, With};
+use super::text::{self, Or, Text, With};
 use crate::damage::{Damage, source_id};
-use crate::job::{Job, gib};
+use crate::job::Job;
 use crate::judges;
 use crate::kernel::Variant;
-use crate::legend::PITFALLS;
-use crate::machine::{Backend, Device, Machine, Slot};
-use crate::vm::{Do, End, Stage, Variation, VmTest};
-
-/// A parameter.  What has a `$` before it is the shell's, as is what has blanks or commas in it.
-static PARAMETER: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(\$?)\{([a-z][a-z0-9_-]*)\}").expect("a regular expression"));
-
-/// All things of one kind that have names.
-struct Named<T> {
-    kind: &'static str,
-    all: BTreeMap<Text, T>,
-    /// Which of them somebody used.
-    used: RefCell<BTreeSet<String>>,
-}
-
-impl<T: Derived> Named<T> {
-    fn new(kind: &'static str) -> Self {
-        Self { kind, all: BTreeMap::new(), used: RefCell::default() }
-    }
-
-    /// Adds what one more file has.
-    fn add(&mut self, sources: &Sources, more: BTreeMap<Text, T>) -> Result<()> {
-        for (name, thing) in more {
-            if let Some((other, _)) = self.all.get_key_value(&name) {
-                let (kind, at) = (self.kind, sources.place(&other.span()));
-                let what = format!("there is a {kind} `{}` already: {at}", other.get_ref());
-                return Err(sources.error(&name.span(), what));
-            }
-            self.all.insert(name, thing);
-        }
-        Ok(())
-    }
-
-    /// What is called `name`.
-    fn get(&self, sources: &Sources, name: &Text) -> Result<&T> {
-        let Some(thing) = self.all.get(name) else {
-            let hint = near::hint(name.get_ref(), self.names());
-            let what = format!("there is no {} `{}`{hint}", self.kind, name.get_ref());
-            return Err(sources.error(&name.span(), what));
-        };
-        self.used.borrow_mut().insert(name.get_ref().clone());
-        Ok(thing)
-    }
-
-    /// `thing` with everything that it does not say itself.
-    fn complete(&self, sources: &Sources, mut thing: T) -> Result<T> {
-        let mut before = BTreeSet::new();
-        while let Some(base) = thing.base().cloned() {
-            if !before.insert(base.get_ref().clone()) {
-                let what = format!("the {} `{}` begins as itself", self.kind, base.get_ref());
-                return Err(sources.error(&base.span(), what));
-            }
-            thing = thing.on(self.get(sources, &base)?.clone());
-        }
-        Ok(thing)
-    }
-
-    #[cfg(test)]
-    fn unused(&self) -> Vec<String> {
-        let used = self.used.borrow();
-        let unused = self.names().filter(|name| !used.contains(*name));
-        unused.map(|name| format!("{} {name}", self.kind)).collect()
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.all.keys().map(|name| name.get_ref().as_str())
-    }
-}
-
-/// What parameters stand for at some place.
-struct Scope<'a> {
-    sources: &'a Sources,
-    /// The nearest first.
-    levels: Vec<&'a With>,
-    /// Where the values are that somebody used.
-    used: &'a RefCell<BTreeSet<usize>>,
-    /// The test, and where it is.
-    test: &'a str,
-    at: &'a Span,
-}
-
-impl Scope<'_> {
-    /// The text with values for parameters.
-    fn fill(&self, text: &Text) -> Result<String> {
-        let mut missing = None;
-        let filled = PARAMETER.replace_all(text.get_ref(), |found: &Captures| {
-            let name = &found[2];
-            if !found[1].is_empty() {
-                return found[0].to_owned();
-            }
-            let is_it = |(key, _): &(&Text, &Text)| key.get_ref() == name;
-            let value = self.levels.iter().find_map(|level| level.iter().find(is_it));
-            let Some((key, value)) = value else {
-                missing = Some(name.to_owned());
-                return String::new();
-            };
-            self.used.borrow_mut().insert(key.span().start);
-            value.get_ref().clone()
-        });
-        if let Some(name) = missing {
-            let what = format!(
-                "the test `{}` says nothing for the parameter {{{name}}} of {}: give it \
-                 `with = {{ {name} = \"...\" }}` or, if the braces are the shell's, put blanks in them",
-                self.test,
-                self.sources.place(&text.span())
-            );
-            return Err(self.sources.error(self.at, what));
-        }
-        Ok(filled.into_owned())
-    }
-
-    /// The same for what has to be one line.
-    fn line(&self, text: &Text) -> Result<String> {
-        let line = self.fill(text)?;
-        if line.contains('\n') {
-            let what = "this has to be one line: end lines of the file with \\ to go on";
-            return Err(self.sources.error(&text.span(), what));
-        }
-        Ok(line)
-    }
-
-    /// The same for what says something.
-    fn words(&self, text: &Text) -> Result<String> {
-        let line = self.line(text)?;
-        if line.trim().is_empty() {
-            return Err(self.sources.error(&text.span(), "this says nothing"));
-        }
-        Ok(line)
-    }
-}
+use crate::machine::Machine;
+use crate::pitfalls::PITFALLS;
+use crate::vm_test::{Do, End, Stage, Variation, VmTest};
 
 /// Reads files, and then makes tests of them.
 pub struct Reader {
     sources: Sources,
-    machines: Named<text::Machine>,
+    machines: Machines,
     stages: Named<text::Stage>,
     templates: Named<text::Test>,
     tests: Vec<Spanned<text::Test>>,
@@ -165,7 +37,7 @@ impl Reader {
     pub fn new() -> Self {
         Self {
             sources: Sources::default(),
-            machines: Named::new("machine"),
+            machines: Machines::new(),
             stages: Named::new("stage"),
             templates: Named::new("template"),
             tests: Vec::new(),
@@ -234,7 +106,8 @@ impl Reader {
         if *timeout.get_ref() == 0 {
             return Err(self.error(&timeout.span(), "a test takes a second at least"));
         }
-        let machine = all.machine.map(|machine| self.machine(&machine)).transpose()?;
+        let machine =
+            all.machine.map(|machine| self.machines.read(&self.sources, &machine)).transpose()?;
         let machine = machine.unwrap_or_default();
         let last = stages.get_ref().len() - 1;
         let stages = stages.get_ref().iter().enumerate();
@@ -317,99 +190,6 @@ impl Reader {
             Ok(Variation { kernels: kernels.into_inner(), is_repetition })
         });
         all.collect()
-    }
-
-    fn machine(&self, machine: &Spanned<Or<text::Machine>>) -> Result<Machine> {
-        let own = match machine.get_ref() {
-            Or::Own(own) => own.clone(),
-            Or::Name(name) => text::Machine {
-                base: Some(Spanned::new(machine.span(), name.clone())),
-                ..text::Machine::default()
-            },
-        };
-        let all = self.machines.complete(&self.sources, own)?;
-        let mut machine = Machine::default();
-        if let Some(memory) = all.memory {
-            if gib(memory.get_ref()) == 0 {
-                let what = "memory is a number of GiB, like \"2G\"";
-                return Err(self.error(&memory.span(), what));
-            }
-            machine.memory = memory.into_inner();
-        }
-        machine.options = all.options.into_iter().flatten().map(Spanned::into_inner).collect();
-        if let Some(model) = all.iommu_model {
-            machine.iommu_model = model.into_inner();
-        }
-        if let Some(iommu) = all.iommu {
-            machine.iommu = iommu.into_inner();
-        }
-        for slot in all.slots.iter().flatten() {
-            machine.slots.extend(self.slots(slot)?);
-        }
-        machine.traces = all.traces.into_iter().flatten().map(Spanned::into_inner).collect();
-        machine.is_open = all.is_open.unwrap_or(false);
-        machine.counts_instructions = all.counts_instructions.unwrap_or(false);
-        Ok(machine)
-    }
-
-    /// What is in one slot, or in each of several.
-    fn slots(&self, slot: &Spanned<Or<text::Slot>>) -> Result<Vec<Slot>> {
-        let at = slot.span();
-        let slot = match slot.get_ref() {
-            Or::Own(slot) => slot,
-            Or::Name(model) => {
-                let device = Device { model: model.clone(), backend: Backend::None };
-                return Ok(vec![Slot::Device(device)]);
-            }
-        };
-        let one = |kind: fn(Device) -> Slot, device: &Option<Spanned<Or<text::Device>>>| {
-            device.as_ref().map(|device| Ok(kind(self.device(device)?)))
-        };
-        type Devices = Option<Vec<Spanned<Or<text::Device>>>>;
-        let several = |kind: fn(Vec<Device>) -> Slot, devices: &Devices| {
-            let devices = devices.as_ref()?.iter().map(|device| self.device(device));
-            Some(devices.collect::<Result<_>>().map(kind))
-        };
-        let all = [
-            one(Slot::Device, &slot.device),
-            one(Slot::Integrated, &slot.integrated),
-            one(Slot::Conventional, &slot.conventional),
-            one(Slot::Expander, &slot.expander),
-            several(Slot::Switch, &slot.switch),
-            several(Slot::Fixed, &slot.fixed),
-            several(Slot::Group, &slot.group),
-            several(Slot::Functions, &slot.functions),
-            slot.empty.map(|buses| Ok(Slot::Empty(buses))),
-        ];
-        let all = all.into_iter().flatten().collect::<Result<Vec<Slot>>>()?;
-        match &all[..] {
-            [one] => Ok(vec![one.clone(); slot.times.map_or(1, NonZero::get)]),
-            _ => Err(self.error(
-                &at,
-                "a slot has one of `device`, `integrated`, `conventional`, `expander`, `switch`, \
-                 `fixed`, `group`, `functions` and `empty`",
-            )),
-        }
-    }
-
-    fn device(&self, device: &Spanned<Or<text::Device>>) -> Result<Device> {
-        let at = device.span();
-        let device = match device.get_ref() {
-            Or::Own(device) => device,
-            Or::Name(model) => {
-                return Ok(Device { model: model.clone(), backend: Backend::None });
-            }
-        };
-        let backend = match (device.backend, device.reads_per_second) {
-            (text::Backend::Frames, None) => Backend::Frames,
-            (text::Backend::Wire, None) => Backend::Wire,
-            (text::Backend::Disk, None) => Backend::Disk,
-            (text::Backend::Disk, Some(reads)) => Backend::SlowDisk(reads),
-            (_, Some(_)) => {
-                return Err(self.error(&at, "`reads_per_second` is for the backend `disk` only"));
-            }
-        };
-        Ok(Device { model: device.model.clone(), backend })
     }
 
     /// One boot of a test, with this machine, which another one may follow.
@@ -510,6 +290,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::{Backend, Device, Slot};
 
     /// A file that nothing is wrong with.
     const GOOD: &str = r#"[machine.nic]

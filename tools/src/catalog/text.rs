@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use toml::Spanned;
 
 use crate::damage::Part;
-use crate::vm::End;
+use crate::vm_test::End;
 
 /// A string, and where it is.
 pub type Text = Spanned<String>;

@@ -21,7 +21,7 @@ const CLAIMS: [(&str, IsWrong); 3] = [
 /// goes on with the tables that it has.
 pub fn translation_kept(evidence: &Evidence, from: f64, to: f64) -> Vec<Case> {
     let case = |(claim, is_wrong): (&str, IsWrong)| {
-        let found = within(evidence, from, to).find(|event| is_wrong(event));
+        let found = evidence.events(from, to).find(|event| is_wrong(event));
         Case::check(claim, found.is_none(), || format!("QEMU saw {found:?}"))
     };
     CLAIMS.map(case).into()
@@ -44,11 +44,7 @@ pub fn blocked(evidence: &Evidence, bdf: &str, from: f64, to: f64) -> Case {
 /// The faults of the device at `bdf` between two moments.
 fn faults(evidence: &Evidence, bdf: &str, from: f64, to: f64) -> impl Iterator<Item = Fault> {
     let source = source_id(bdf);
-    within(evidence, from, to).filter_map(Event::fault).filter(move |f| Some(f.source) == source)
-}
-
-fn within(evidence: &Evidence, from: f64, to: f64) -> impl Iterator<Item = &Event> {
-    evidence.trace.iter().filter(move |event| (from..to).contains(&event.at))
+    evidence.events(from, to).filter_map(Event::fault).filter(move |f| Some(f.source) == source)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::DEVICE;
-use super::witness::stopped_at;
+use super::mastering::{DEVICE, stopped_at};
 use crate::evidence::Evidence;
 use crate::verdict::Case;
 

@@ -2,7 +2,7 @@
 
 //! What becomes of a device that goes on doing DMA, if the next kernel does not take it over?
 
-use super::{COMMAND, DEVICE};
+use super::mastering::{COMMAND, DEVICE};
 use crate::evidence::Evidence;
 use crate::trace::Event;
 use crate::verdict::Case;
@@ -16,7 +16,7 @@ pub fn stopped_first(evidence: &Evidence) -> Vec<Case> {
     let off = turned_off(evidence, jump, booted);
     let stopped = is_mastering(evidence, DEVICE, off.unwrap_or(booted)) == Some(false);
     let frames = |from: f64, to: f64| {
-        within(evidence, from, to).filter(|event| event.received_to().is_some()).count()
+        evidence.events(from, to).filter(|event| event.received_to().is_some()).count()
     };
     let before = frames(jump, off.unwrap_or(booted));
     let after = frames(off.unwrap_or(booted), booted);
@@ -54,7 +54,8 @@ pub fn refused(evidence: &Evidence, bdf: &str) -> Vec<Case> {
 
 /// When translation is turned off between two moments.
 fn turned_off(evidence: &Evidence, from: f64, to: f64) -> Option<f64> {
-    within(evidence, from, to)
+    evidence
+        .events(from, to)
         .find(|event| event.turned("vtd_dmar_enable") == Some(false))
         .map(|event| event.at)
 }
@@ -62,15 +63,12 @@ fn turned_off(evidence: &Evidence, from: f64, to: f64) -> Option<f64> {
 /// Whether the device at `bdf` may do DMA at some time, as it was last told.
 fn is_mastering(evidence: &Evidence, bdf: &str, at: f64) -> Option<bool> {
     let (offset, master) = COMMAND;
-    within(evidence, 0.0, at)
+    evidence
+        .events(0.0, at)
         .filter_map(Event::config_write)
         .filter(|write| write.bdf == bdf && write.offset == offset)
         .last()
         .map(|write| write.value & master != 0)
-}
-
-fn within(evidence: &Evidence, from: f64, to: f64) -> impl Iterator<Item = &Event> {
-    evidence.trace.iter().filter(move |event| (from..to).contains(&event.at))
 }
 
 #[cfg(test)]
