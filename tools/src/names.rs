@@ -397,6 +397,7 @@ fn complaint(mention: &Mention, shape: Option<&Shape>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lines;
 
     /// A kernel with one file, and some words.
     struct Stub;
@@ -436,7 +437,7 @@ mod tests {
 
     /// What is wrong with a document that has this, and nothing of which exceptions are made.
     fn wrong(text: &str) -> Vec<String> {
-        let exceptions: String = EXCEPTIONS.iter().map(|(name, _)| format!("`{name}`\n")).collect();
+        let exceptions = lines::of(EXCEPTIONS.iter().map(|(name, _)| format!("`{name}`")));
         let text = format!("{text}\n```\npci_lu\n```\n{exceptions}");
         violations(&text, &ours(), &Stub).unwrap()
     }

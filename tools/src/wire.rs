@@ -158,7 +158,7 @@ mod tests {
         while ours.write(&[0; PACKET_LEN]).is_ok() {}
         let sender = Sender::start(ours.try_clone()?, 0)?;
         sender.take("LU-FEED 200");
-        thread::sleep(10 * IDLE);
+        thread::sleep(100 * IDLE);
         ours.set_nonblocking(false)?;
         let (mut all, mut chunk) = (Vec::new(), [0; 1 << 16]);
         while !all.windows(2).any(|two| two == [0x88, 0xb5]) {
