@@ -17,6 +17,7 @@ use crate::hooks::{self, Added};
 use crate::kernel::{self, Variant};
 use crate::layering;
 use crate::mail;
+use crate::modules;
 use crate::names::{self, Ours, Tree};
 use crate::overlay::Overlay;
 use crate::series;
@@ -36,9 +37,10 @@ pub enum Which {
 /// One check: fails with what it found.
 type Check = fn(&Context, &mut Stage) -> Result<()>;
 
-const CHEAP: [(&str, Check); 9] = [
+const CHEAP: [(&str, Check); 10] = [
     ("rustfmt", rustfmt),
     ("layering", layering_rule),
+    ("modules", modules_of_the_harness),
     ("names", names_in_documents),
     ("kernel-doc", docs::kernel_doc),
     ("clippy", clippy),
@@ -116,6 +118,12 @@ fn rustfmt(ctx: &Context, stage: &mut Stage) -> Result<()> {
 fn layering_rule(ctx: &Context, _: &mut Stage) -> Result<()> {
     let files = sources(ctx, &["rs"])?;
     let found = layering::scan(files.iter().map(|(from, to)| (from.as_path(), to.as_path())))?;
+    ensure!(found.is_empty(), "  {}", found.join("\n  "));
+    Ok(())
+}
+
+fn modules_of_the_harness(ctx: &Context, _: &mut Stage) -> Result<()> {
+    let found = modules::scan(&ctx.src.join(modules::DIR))?;
     ensure!(found.is_empty(), "  {}", found.join("\n  "));
     Ok(())
 }

@@ -38,6 +38,7 @@ mod libtest;
 mod lines;
 mod machine;
 mod mail;
+mod modules;
 mod names;
 mod overlay;
 mod pitfalls;
