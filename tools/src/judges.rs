@@ -24,8 +24,8 @@ use mastering::{
 use reads::{idle_reads, running_reads, stopped_reads};
 use registers::registers;
 use running::{
-    blocked_witness, crashed_witness, dropped_witness, ended_witness, outside,
-    running_below_bridge, running_beside_bystander, running_beside_interrupts,
+    blocked_lost_witness, blocked_witness, crashed_witness, dropped_witness, ended_witness,
+    outside, running_below_bridge, running_beside_bystander, running_beside_interrupts,
     running_beside_refused, running_into_holes, running_with_partner, running_witness,
     searched_witness,
 };
@@ -47,6 +47,7 @@ macro_rules! by_name {
 
 /// All judges, as tests name them.
 pub const ALL: &[(&str, Judge)] = by_name!(
+    blocked_lost_witness
     blocked_witness
     crashed_witness
     dropped_igb

@@ -224,6 +224,16 @@ pub fn dropped_witness(evidence: &Evidence) -> Vec<Case> {
 /// A device that goes on through the kexec, until its IOMMU blocks it, which the next kernel cannot do
 /// without while it boots: translation stays on, and nothing is written any more.
 pub fn blocked_witness(evidence: &Evidence) -> Vec<Case> {
+    blocked_as(evidence, device(evidence).unwrap_or_default())
+}
+
+/// The same below a root port that has lost its bus numbers: QEMU has its devices on bus 0 then.
+pub fn blocked_lost_witness(evidence: &Evidence) -> Vec<Case> {
+    blocked_as(evidence, "00:00.0")
+}
+
+/// The same, where the IOMMU knows the device as `blocked`.
+fn blocked_as(evidence: &Evidence, blocked: &str) -> Vec<Case> {
     let bdf = device(evidence).unwrap_or_default();
     let witness = Witness::of(evidence, 0, bdf);
     let times = (evidence.update_asked(1), evidence.silence(1), evidence.end_of(2, "boot"));
@@ -233,7 +243,7 @@ pub fn blocked_witness(evidence: &Evidence) -> Vec<Case> {
     let after = witness.writes.iter().filter(|(at, _)| *at > booted).count();
     let mut cases = vec![
         witness.wrote_between("between the last word of one kernel and the next's", last, first),
-        iommu::blocked(evidence, bdf, first, booted),
+        iommu::blocked(evidence, blocked, first, booted),
         Case::check("nothing is written after the boot", after == 0, || format!("{after} frames")),
     ];
     cases.extend(iommu::translation_kept(evidence, asked, EVER));
@@ -397,6 +407,7 @@ mod tests {
         let fault = "sid 0x100 fault 5 addr 0x0 write 1";
         evidence.trace.push(seen(19.5, "vtd_dmar_fault", fault));
         assert!(failed(blocked_witness, &evidence).is_empty());
+        assert_eq!(failed(blocked_lost_witness, &evidence), ["the IOMMU blocks "]);
         evidence.trace.push(seen(25.0, "vtd_dmar_enable", "enable 0"));
         evidence.trace.push(write(25.0, 190));
         assert_eq!(

@@ -280,6 +280,11 @@ impl Drivers {
         Some(self.entries.get(&address)?.format)
     }
 
+    /// Returns the addresses of all preserved devices.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
+        self.entries.keys().copied()
+    }
+
     /// Returns the device that is preserved with the file of this handle, to be shown.
     pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
         self.entries

@@ -6,8 +6,12 @@
 //! would wait for that for ever. So nobody adds or removes devices while files are frozen. Those who
 //! want to wait, and go on if the kexec is called off. If it is not, they leave the devices alone.
 
-use super::super::ffi;
+use super::{
+    super::ffi,
+    DRIVERS, //
+};
 use kernel::{
+    liveupdate::pci as lu_pci,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -37,6 +41,7 @@ static PROCEEDS: AtomicFlag = AtomicFlag::new(false);
 /// Counts a preserved device as frozen. No devices come or go from the first one on.
 pub(crate) fn freeze() -> Result {
     if !lock() {
+        report_busy();
         return Err(EBUSY);
     }
     FROZEN.store(FROZEN.load(Relaxed).saturating_add(1), Relaxed);
@@ -65,6 +70,26 @@ pub(super) fn proceed() {
 /// Returns whether the kexec takes devices along and cannot be called off any more.
 pub(crate) fn proceeds() -> bool {
     PROCEEDS.load(Relaxed)
+}
+
+/// Names preserved devices that somebody has the lock of: whoever removes one waits for its file.
+fn report_busy() {
+    let Ok(drivers) = DRIVERS.outgoing() else {
+        return;
+    };
+
+    for address in drivers.lock().addresses() {
+        let Some(device) = lu_pci::find(address) else {
+            continue;
+        };
+
+        if lu_pci::try_locked(&device, || ()).is_none() {
+            dev_warn!(
+                device,
+                "is being unbound or removed, and a kexec waits for that: close its session\n"
+            );
+        }
+    }
 }
 
 /// Waits until nobody adds or removes devices, and keeps everybody from it then. Not for ever: somebody
