@@ -389,9 +389,8 @@ pub(crate) fn has_beyond_reach() -> bool {
         address
     });
     // One that is found late is stopped.
-    let is_cut_off = |one: &&Passenger| {
-        one.cut_off.load(Relaxed) && lu_pci::find(one.address).is_none()
-    };
+    let is_cut_off =
+        |one: &&Passenger| one.cut_off.load(Relaxed) && lu_pci::find(one.address).is_none();
     let cut_off = || {
         let one = PASSENGERS.as_ref()?.iter().find(is_cut_off)?;
 
