@@ -556,14 +556,20 @@ impl<'a> CoreDevice<'a> {
         // SAFETY: By the type invariants.
         let srcu = unsafe { &raw mut (*self.vdev.as_ptr()).vdev.liveupdate_srcu };
 
+        // The downtime has this once for each device, and a grace period that nobody hurries takes ticks:
+        // one begins before there is a cookie, and so is hurried from the beginning, and the one after it,
+        // which the cookie is for, is hurried as well.
+        //
+        // SAFETY: Initialised for as long as the device exists, and not cleaned up before what this queues
+        // is done.
+        unsafe { bindings::srcu_expedite_current(srcu) };
+
         // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.
         //
-        // SAFETY: Initialised for as long as the device exists.
+        // SAFETY: As above.
         let cookie = unsafe { bindings::start_poll_synchronize_srcu(srcu) };
 
-        // The downtime has this once for each device. A grace period that nobody hurries takes ticks.
-        //
-        // SAFETY: As above. The structure is not cleaned up before what this queues is done.
+        // SAFETY: As above.
         unsafe { bindings::srcu_expedite_current(srcu) };
 
         let start = Instant::<Monotonic>::now();
