@@ -431,6 +431,19 @@ bool pci_liveupdate_has_specific_acs(struct pci_dev *dev);
  *         or 0 if it can have none.
  */
 u8 pci_liveupdate_max_vf_buses(const struct pci_dev *dev);
+
+/**
+ * pci_liveupdate_trylock_rescan_remove - Keep PCI devices from coming and going
+ *
+ * For a reboot, which has pci_rescan_remove_lock while it freezes one file after
+ * the other. The locks that it takes for that are also held by others who wait for
+ * this one, but never while there is a reboot: LUO keeps them out. Lockdep does
+ * not know that, and is told that nobody has the lock, as is done for filesystems
+ * that are frozen.
+ *
+ * Context: Does not sleep.
+ * Return: true if the caller has the lock, which nobody had.
+ */
 bool pci_liveupdate_trylock_rescan_remove(void);
 
 /**

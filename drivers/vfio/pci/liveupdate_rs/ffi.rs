@@ -561,7 +561,7 @@ impl<'a> CoreDevice<'a> {
         // which the cookie is for, is hurried as well.
         //
         // SAFETY: Initialised for as long as the device exists, and not cleaned up before what this queues
-        // is done.
+        // is done, twice if it was called twice: see `vfio_liveupdate_cleanup()`.
         unsafe { bindings::srcu_expedite_current(srcu) };
 
         // ORDERING: Pairs with the read sections of the file operations in `vfio_main.c`.

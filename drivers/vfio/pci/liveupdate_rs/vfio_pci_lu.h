@@ -43,7 +43,28 @@ void vfio_pci_liveupdate_init(const struct vfio_device_ops *ops,
  * Context: May sleep.
  */
 void vfio_pci_liveupdate_cleanup(void);
+
+/**
+ * vfio_pci_liveupdate_is_incoming - Ask whether a device waits for who retrieves it
+ * @vdev: A device of vfio-pci.
+ *
+ * To be asked before a file of the device is opened: nobody else is to have one.
+ *
+ * Context: May sleep.
+ * Return: true if the previous kernel preserved the device, and it is not finished.
+ */
 bool vfio_pci_liveupdate_is_incoming(struct vfio_device *vdev);
+
+/**
+ * vfio_pci_liveupdate_shutdown - Stop and reset a frozen device for a kexec
+ * @pdev: A device that is bound to vfio-pci. Nothing happens unless it is frozen.
+ *
+ * To be called when the machine goes down and the kexec cannot be called off any
+ * more. Afterwards the device does no DMA until somebody sets bus mastering, which
+ * user space cannot. A device that goes on doing DMA across the kexec is left alone.
+ *
+ * Context: May sleep. The caller holds the lock of the device.
+ */
 void vfio_pci_liveupdate_shutdown(struct pci_dev *pdev);
 
 /**
