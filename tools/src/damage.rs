@@ -164,18 +164,16 @@ impl Memory {
         Ok(heads)
     }
 
-    /// Returns the numbers that follow these bytes in memory, in places that devices write frames to.
-    pub fn numbers_of(&self, header: &[u8]) -> Result<Vec<u64>> {
+    /// Returns the numbers of frames in memory, in places that devices write them to. `number_of` tells
+    /// that of the frame that some bytes begin with, if it is one.
+    pub fn numbers(&self, number_of: impl Fn(&[u8]) -> Option<u64>) -> Result<Vec<u64>> {
         let mut numbers = Vec::new();
         let mut chunk = vec![0; CHUNK];
         for at in (0..self.size).step_by(CHUNK) {
             let chunk = &mut chunk[..CHUNK.min((self.size - at) as usize)];
             self.file.read_exact_at(chunk, at).context("looking through memory")?;
-            for at in (0..chunk.len()).step_by(FRAME_ALIGN) {
-                let rest = chunk[at..].strip_prefix(header);
-                let number = rest.and_then(|rest| rest.first_chunk());
-                numbers.extend(number.map(|bytes| u64::from_be_bytes(*bytes)));
-            }
+            let places = (0..chunk.len()).step_by(FRAME_ALIGN);
+            numbers.extend(places.filter_map(|at| number_of(&chunk[at..])));
         }
         Ok(numbers)
     }
@@ -375,8 +373,12 @@ mod tests {
             let frame = [b"frame".as_slice(), &u64::to_be_bytes(number)].concat();
             memory.file.write_all_at(&frame, at).expect("written");
         }
-        assert_eq!(memory.numbers_of(b"frame").expect("read"), [7, 8, 1]);
-        assert!(memory.numbers_of(b"farm").expect("read").is_empty());
+        let number_of = |bytes: &[u8]| {
+            let number = bytes.strip_prefix(b"frame")?.first_chunk()?;
+            Some(u64::from_be_bytes(*number))
+        };
+        assert_eq!(memory.numbers(number_of).expect("read"), [7, 8, 1]);
+        assert!(memory.numbers(|_| None).expect("read").is_empty());
     }
 
     #[test]

@@ -268,7 +268,7 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
     evidence.frames = feeder.map(Feeder::finish).unwrap_or_default();
     evidence.wires = senders.into_iter().map(Sender::finish).collect();
     if let Some(memory) = memory {
-        let found = |wire| memory.numbers_of(&wire::header(wire));
+        let found = |wire| memory.numbers(|bytes| wire::number_of(wire, bytes));
         evidence.found = (0..).take(evidence.wires.len()).map(found).collect::<Result<_>>()?;
     }
     evidence.frames.extend(evidence.wires.iter().flatten().map(|attempt| attempt.at));

@@ -94,8 +94,16 @@ impl Sender {
 /// A frame, and what comes before it.
 const PACKET_LEN: usize = PREFIX_LEN + FRAME_LEN;
 
+/// The number of the frame of a wire that these bytes begin with, if it is one as far as they go.
+pub fn number_of(wire: u8, bytes: &[u8]) -> Option<u64> {
+    let number = u64::from_be_bytes(*bytes.strip_prefix(&header(wire)[..])?.first_chunk()?);
+    let frame = &packet(wire, number)[PREFIX_LEN..];
+    let length = frame.len().min(bytes.len());
+    (bytes[..length] == frame[..length]).then_some(number)
+}
+
 /// What a frame of a wire begins with: addresses and type.
-pub fn header(wire: u8) -> [u8; 14] {
+fn header(wire: u8) -> [u8; 14] {
     [0x02, b'l', b'u', 0, 0, 2, 0x02, b'l', b'u', 0, wire, 1, 0x88, 0xb5]
 }
 
@@ -123,6 +131,14 @@ mod tests {
         assert_eq!(packet[..4], [0, 0, 0, 60]);
         assert_eq!(packet[10..16], [0x02, b'l', b'u', 0, 1, 1]);
         assert_eq!(packet[16..27], [0x88, 0xb5, 0, 0, 0, 0, 0, 0, 0x12, 0x34, 0x34 + 22]);
+
+        assert_eq!(number_of(1, &packet[4..]), Some(0x1234));
+        assert_eq!(number_of(1, &packet[4..30]), Some(0x1234));
+        assert_eq!(number_of(0, &packet[4..]), None);
+        // Memory that begins like one is none.
+        let mut other = packet;
+        other[40] ^= 1;
+        assert_eq!(number_of(1, &other[4..]), None);
     }
 
     #[test]
