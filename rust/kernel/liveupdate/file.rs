@@ -137,7 +137,7 @@ pub trait FileHandler: Sized + 'static {
     /// User space sees the error, and nothing must have changed.
     fn preserve(outgoing: &Outgoing<'_>) -> Result<(Self::Preserved, Handle)>;
 
-    /// Undoes `preserve`, by default by dropping what it returned.
+    /// Unpreserves a file, by default by dropping what `preserve` returned.
     fn unpreserve(_outgoing: &Outgoing<'_>, _preserved: Self::Preserved) {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
@@ -157,7 +157,7 @@ pub trait FileHandler: Sized + 'static {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
 
-    /// Undoes `freeze`, after another file refused and the kexec was called off.
+    /// Has a frozen file work on, after another file refused and the kexec was called off.
     fn unfreeze(_outgoing: &Outgoing<'_>, _frozen: Self::Frozen) -> Self::Preserved {
         build_error!(crate::error::VTABLE_DEFAULT_ERROR)
     }
@@ -715,7 +715,7 @@ impl<T: FileHandler> Handler<T> {
         })
     }
 
-    /// Undoes a registration that was [kept](Registration::keep), if there is one.
+    /// Unregisters the handler whose registration was [kept](Registration::keep), if there is one.
     pub fn unregister(&'static self) {
         if self.kept.xchg(false, Full) {
             // INVARIANT: `keep()` gave the registration away, and this is the only taker.

@@ -41,9 +41,7 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_cleanup() {
     apply::unregister();
 }
 
-/// Returns whether the previous kernel preserved a device that is not finished. May sleep.
-///
-/// Only who retrieves its file may open it then.
+/// See `vfio_pci_lu.h`.
 ///
 /// # Safety
 ///
@@ -56,10 +54,7 @@ pub(crate) unsafe extern "C" fn vfio_pci_liveupdate_is_incoming(
     unsafe { ffi::is_incoming(vdev) }
 }
 
-/// Stops and resets a device that user space was shut out of for a kexec; leaves others alone.
-///
-/// To be called when the machine goes down and the kexec cannot be called off any more. May sleep.
-/// Afterwards the device does no DMA until somebody sets bus mastering, which user space cannot.
+/// See `vfio_pci_lu.h`.
 ///
 /// # Safety
 ///

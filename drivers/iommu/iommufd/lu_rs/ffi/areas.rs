@@ -162,7 +162,7 @@ pub(super) unsafe fn hold(hwpt: Hwpt) -> Result {
     Ok(())
 }
 
-/// Undoes [`hold`].
+/// Gives back one hold on the mappings of the IOAS of an HWPT, which [`hold`] took.
 ///
 /// # Safety
 ///
