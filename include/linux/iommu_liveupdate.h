@@ -5,7 +5,6 @@
 
 #include <linux/errno.h>
 #include <linux/err.h>
-#include <linux/kho/abi/iommu.h>
 #include <linux/types.h>
 
 struct device;
@@ -23,67 +22,15 @@ struct mutex;
  * or has cleared all of them.
  *
  * There are two mutexes. That of what is preserved for the next kernel is held
- * while operations of drivers are called that preserve something; the mutexes of
- * IOMMU groups are taken below it. That of what the previous kernel handed over is
- * taken with the mutex of an IOMMU group held.
+ * while drivers of IOMMUs preserve something; the mutexes of IOMMU groups are taken
+ * below it. That of what the previous kernel handed over is taken with the mutex of
+ * an IOMMU group held.
  *
- * While the passage of a device is ended, iommu_liveupdate_lock keeps the IOMMU core
- * from releasing devices. The mutexes of IOMMU groups are taken below it, too.
+ * While the passage of a device is ended, and while it is decided which entries stay
+ * for a kexec, iommu_liveupdate_lock keeps the IOMMU core from releasing devices. All
+ * of these mutexes are taken below it.
  */
 extern struct mutex iommu_liveupdate_lock;
-
-/**
- * struct iommu_liveupdate_ops - What the driver of an IOMMU does for live updates
- * @describe_domain:   Fill in the record of a domain, but for @hdr and @nr_tables.
- *                     -EOPNOTSUPP if the domain cannot be preserved, -EBUSY if it
- *                     is tracked which of its pages are written to.
- * @preserve_iommu:    Preserve the tables of the IOMMU that a device is behind, and
- *                     fill in their record.
- * @unpreserve_iommu:  End what @preserve_iommu began, with the same record.
- * @preserve_device:   Preserve the tables that the IOMMU has for a device alone,
- *                     and fill in the record of how it is attached to a domain.
- * @unpreserve_device: End what @preserve_device began, with the same domain and
- *                     record.
- * @check_device:      Return 0 if the IOMMU still has the entries for a device that
- *                     were preserved. Called while a kexec can be refused. Optional.
- * @keep_device:       Have the entries of a device stay when the IOMMU is shut down
- *                     for a kexec, if they are those that were preserved. Entries
- *                     that nobody has stay are cleared then.
- * @restore_domain:    Make a domain like the one in a record that the previous
- *                     kernel handed over. Its page table is a new one.
- * @restore_device:    Prepare to attach a device to a domain that @restore_domain
- *                     made, as its first one. The entries of the device are in
- *                     place already.
- * @block_device:      Clear the entries of a device that were handed over.
- * @release_domain:    Give back what @restore_device had a domain keep. The domain
- *                     is about to be freed.
- *
- * All of them may sleep. Those that fail change nothing.
- */
-struct iommu_liveupdate_ops {
-	int (*describe_domain)(struct iommu_domain *domain,
-			       struct iommu_domain_ser *ser);
-	int (*preserve_iommu)(struct device *dev, struct iommu_hw_ser *ser);
-	void (*unpreserve_iommu)(struct device *dev,
-				 const struct iommu_hw_ser *ser);
-	int (*preserve_device)(struct device *dev, struct iommu_domain *domain,
-			       struct iommu_device_ser *ser);
-	void (*unpreserve_device)(struct device *dev,
-				  struct iommu_domain *domain,
-				  const struct iommu_device_ser *ser);
-	int (*check_device)(struct device *dev,
-			    const struct iommu_device_ser *device,
-			    const struct iommu_domain_ser *domain);
-	int (*keep_device)(struct device *dev,
-			   const struct iommu_device_ser *device,
-			   const struct iommu_domain_ser *domain,
-			   struct iommu_hw_ser *iommu);
-	struct iommu_domain *(*restore_domain)(struct device *dev,
-					       const struct iommu_domain_ser *ser);
-	int (*restore_device)(struct device *dev, struct iommu_domain *domain);
-	void (*block_device)(struct device *dev);
-	void (*release_domain)(struct iommu_domain *domain);
-};
 
 #ifdef CONFIG_IOMMU_LIVEUPDATE
 
@@ -369,47 +316,6 @@ void iommu_liveupdate_prepare_kexec(void);
 /* For drivers of IOMMUs */
 
 /**
- * iommu_liveupdate_get_hw - Get the record of an IOMMU that was handed over
- * @kind:  What struct iommu_hw_ser has as its type, such as IOMMU_SER_INTEL.
- * @token: What it has as its token.
- * @phys:  Set to where the record was, which is what the records of devices call
- *         their IOMMU.
- * @ser:   Set to the record.
- *
- * Context: May sleep.
- * Return: 0, -ENOENT if there is no such record, or -ENODATA or another error if
- *         no record was handed over, or none can be read.
- */
-int iommu_liveupdate_get_hw(u64 kind, u64 token, u64 *phys,
-			    struct iommu_hw_ser *ser);
-
-/**
- * iommu_liveupdate_get_device - Get the records of a device and of its domain
- * @iommu_phys: Where the record of the device's IOMMU was.
- * @index:      The number of the device: those of an IOMMU are counted from 0.
- * @device:     Set to the record of the device.
- * @domain:     Set to the record of its domain, or to zeros if there is none.
- *
- * Context: May sleep.
- * Return: 0, or -ENOENT if the IOMMU has no more devices.
- */
-int iommu_liveupdate_get_device(u64 iommu_phys, u32 index,
-				struct iommu_device_ser *device,
-				struct iommu_domain_ser *domain);
-
-/**
- * iommu_liveupdate_set_contained - Note that an IOMMU is contained
- * @kind:  What struct iommu_hw_ser has as its type, such as IOMMU_SER_INTEL.
- * @token: What it has as its token.
- *
- * To be called when this kernel can clear the entries of the IOMMU's incoming
- * devices from here on, or has cleared all of them.
- *
- * Context: May sleep.
- */
-void iommu_liveupdate_set_contained(u64 kind, u64 token);
-
-/**
  * iommu_liveupdate_free_domain - Prepare to free a domain
  * @domain: The domain, which nobody uses and which its driver is about to free.
  *          Nothing happens unless it was handed over.
@@ -420,20 +326,6 @@ void iommu_liveupdate_set_contained(u64 kind, u64 token);
  * Context: May sleep.
  */
 void iommu_liveupdate_free_domain(struct iommu_domain *domain);
-
-/* What drivers of IOMMUs have for a device that is not there */
-
-/**
- * intel_liveupdate_end_device - Clear the entries of a device that is not found
- * @token: What struct iommu_hw_ser has as the token of the unit.
- * @bdf:   The bus number (high byte), device and function number of the device.
- *
- * The unit does not walk tables of the device afterwards. Nothing happens if the
- * unit was not adopted.
- *
- * Context: May sleep.
- */
-void intel_liveupdate_end_device(u64 token, u16 bdf);
 
 /* For the above */
 
@@ -470,8 +362,9 @@ int iommu_liveupdate_transfer_owner(struct device *dev, void *owner);
  * The group is owned until this was called for each incoming device of it.
  *
  * Context: May sleep. Takes the mutex of the group.
- * Return: 0, or -EBUSY if the group is still attached to the domain that was
- *         handed over, for another owner. Then nothing changes.
+ * Return: 0, -ENODEV if the device has no group, or -EBUSY if the group is still
+ *         attached to the domain that was handed over, for another owner. Then
+ *         nothing changes.
  */
 int iommu_liveupdate_release_group(struct device *dev);
 

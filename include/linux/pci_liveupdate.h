@@ -414,6 +414,16 @@ struct pci_dev *pci_liveupdate_find(int domain, unsigned int busnr,
 				    unsigned int devfn);
 
 /**
+ * pci_liveupdate_has_missing - Ask whether an incoming device was not found
+ *
+ * Context: May sleep. Once PCI devices are enumerated.
+ * Return: true if this kernel did not find a device that the previous kernel
+ *         preserved, and that is not finished, or was not when nothing else of
+ *         the list of these devices was left; or if the list cannot be read.
+ */
+bool pci_liveupdate_has_missing(void);
+
+/**
  * pci_liveupdate_has_specific_acs - Ask whether ACS of a device needs special code
  * @dev: The device.
  *

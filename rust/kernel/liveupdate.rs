@@ -30,7 +30,6 @@ pub mod abi;
 mod file;
 mod flb;
 #[cfg(CONFIG_IOMMU_LIVEUPDATE)]
-pub mod iommu;
 pub mod kho;
 mod luo;
 #[cfg(CONFIG_PCI)]
@@ -40,9 +39,12 @@ pub mod sorted;
 
 pub use self::{
     abi::{
+        AllegedAddress,
         Handle,
         PhysRef,
-        Record, //
+        ReadError,
+        Record,
+        RecordFlaw, //
     },
     file::{
         device_number,
@@ -124,6 +126,54 @@ macro_rules! dev_warn_ratelimited {
     ($($arg:tt)*) => {
         if $crate::liveupdate_may_log!() {
             $crate::dev_warn!($($arg)*);
+        }
+    };
+}
+
+/// Declares the module that a crate without `module!` is a part of.
+///
+/// That is the C module of this name that the crate is linked into, or the kernel itself if that module,
+/// or the crate, is built in. Stands in the crate root, as `#[vtable]` looks for `crate::LocalModule`
+/// there: the owner of handlers and FLBs.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{module::this_module, ModuleMetadata};
+///
+/// kernel::local_module!(c"example");
+///
+/// assert_eq!(LocalModule::NAME, c"example");
+/// // This is built in: nobody takes a reference on the kernel itself.
+/// assert!(this_module::<LocalModule>().as_ptr().is_null());
+/// ```
+#[macro_export]
+macro_rules! local_module {
+    ($name:expr) => {
+        /// The module that this is a part of.
+        struct LocalModule;
+
+        impl $crate::ModuleMetadata for LocalModule {
+            const NAME: &'static $crate::str::CStr = $name;
+
+            #[cfg(MODULE)]
+            const THIS_MODULE: $crate::ThisModule = {
+                extern "C" {
+                    // Only its address is of interest.
+                    static __this_module: u8;
+                }
+
+                // SAFETY: The loader made `__this_module`, and it lives as long as this code.
+                unsafe {
+                    $crate::ThisModule::from_ptr((&raw const __this_module).cast_mut().cast())
+                }
+            };
+
+            #[cfg(not(MODULE))]
+            const THIS_MODULE: $crate::ThisModule = {
+                // SAFETY: C code takes null for the kernel itself.
+                unsafe { $crate::ThisModule::from_ptr(::core::ptr::null_mut()) }
+            };
         }
     };
 }

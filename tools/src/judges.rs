@@ -81,9 +81,12 @@ pub const ALL: &[(&str, Judge)] = by_name!(
 
 /// Suites that must have run: one that silently vanished from the build is a failure.
 const SUITES: &[&str] = &[
+    "amdv1_iommu_test",
     "intel_iommu_faults",
     "iommu_liveupdate",
+    "iommu_liveupdate_objects",
     "pci_liveupdate",
+    "riscv_64_iommu_test",
     "rust_doctests_kernel",
     "rust_liveupdate_abi",
     "rust_liveupdate_block",
@@ -92,6 +95,8 @@ const SUITES: &[&str] = &[
     "rust_liveupdate_image",
     "rust_liveupdate_kho",
     "rust_liveupdate_memory",
+    "vtdss_iommu_test",
+    "x86_64_iommu_test",
 ];
 
 /// The next kernel gets nothing, and the one before it names the sessions that are lost.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The layering rule of ARCHITECTURE.md: `unsafe` and `bindings::` occur only
-//! at the boundaries, and crate roots say so.
+//! at the boundaries, and crate roots say so. There, a safe function takes no raw pointer and no
+//! physical address (`raw.rs`).
+
+mod raw;
 
 use std::fs;
 use std::path::Path;
@@ -27,10 +30,21 @@ const FORBIDDEN: [&str; 2] = ["unsafe", "bindings"];
 pub fn violations(path: &Path, text: &str) -> Result<Vec<String>> {
     let name = path.to_string_lossy();
     let mut found = Vec::new();
-    if !is_boundary(path) {
+    if is_boundary(path) {
+        if raw::applies(path) {
+            for taken in raw::parameters(&parsed(path, text)?) {
+                found.push(format!("{name}:{taken}"));
+            }
+        }
+    } else {
         for (line, word) in forbidden(tokens(path, text)?) {
             found.push(format!("{name}:{line}: `{word}` outside the boundary modules"));
         }
+    }
+    for line in eager_objects(tokens(path, text)?) {
+        found.push(format!(
+            "{name}:{line}: `then_some()` makes the object in any case, and drops it: use `then()`"
+        ));
     }
     if is_crate_root(path, text)? && !parsed(path, text)?.attrs.iter().any(denies_unsafe_code) {
         found.push(format!("{name}: a crate root without `#![deny(unsafe_code)]`"));
@@ -66,6 +80,25 @@ fn forbidden(tokens: TokenStream) -> Vec<(usize, String)> {
     found.flatten().collect()
 }
 
+/// The lines that make an object of the type itself for `then_some()`. If the condition is false, it is
+/// dropped at once: if it is a guard, that releases what nobody took.
+fn eager_objects(tokens: TokenStream) -> Vec<usize> {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is = |token: &TokenTree, word| matches!(token, TokenTree::Ident(ident) if ident == word);
+    let here = tokens.windows(2).filter_map(|pair| match pair {
+        [method, TokenTree::Group(group)] if is(method, "then_some") => {
+            let first = group.stream().into_iter().next()?;
+            is(&first, "Self").then(|| method.span().start().line)
+        }
+        _ => None,
+    });
+    let below = tokens.iter().filter_map(|token| match token {
+        TokenTree::Group(group) => Some(eager_objects(group.stream())),
+        _ => None,
+    });
+    here.chain(below.flatten()).collect()
+}
+
 /// Whether an attribute of a crate is `#![deny(unsafe_code)]`, perhaps with other lints.
 fn denies_unsafe_code(attribute: &Attribute) -> bool {
     let lints = || attribute.parse_args_with(Punctuated::<syn::Path, Token![,]>::parse_terminated);
@@ -78,7 +111,9 @@ fn denies_unsafe_code(attribute: &Attribute) -> bool {
 pub fn is_crate_root(path: &Path, text: &str) -> Result<bool> {
     let is_in_leaf = ["drivers", "kernel", "samples"].iter().any(|top| path.starts_with(top));
     let dir = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    if !is_in_leaf || !(dir.ends_with("_rs") || dir == "rust") {
+    // A module that is kept elsewhere than the crate has that name.
+    let is_module = path.file_name().is_some_and(|file| file == "mod.rs");
+    if !is_in_leaf || is_module || !(dir.ends_with("_rs") || dir == "rust") {
         return Ok(false);
     }
     let file = parsed(path, text)?;
@@ -120,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn boundary_modules_say_what_is_unsafe() {
+        let safe = "pub(crate) fn f(a: *mut T) { unsafe { g(a) } }";
+        let path = "drivers/pci/liveupdate_rs/ffi/iommu.rs";
+        let found = violations(Path::new(path), safe).expect("Rust");
+        assert_eq!(found, [format!("{path}:1: safe `f()` takes a raw pointer")]);
+        assert_eq!(count("rust/kernel/liveupdate/kho.rs", safe), 1);
+        assert_eq!(count(path, "pub(crate) unsafe fn f(a: *mut T) { unsafe { g(a) } }"), 0);
+        // Nobody follows a pointer without `unsafe`, which others do not have.
+        assert_eq!(count("drivers/pci/liveupdate_rs/apply.rs", "fn f(a: *mut T) {}"), 0);
+    }
+
+    #[test]
     fn others_may_not() {
         assert_eq!(count("drivers/pci/liveupdate_rs/plan.rs", "fn f() { unsafe { g() } }"), 1);
         assert_eq!(
@@ -153,6 +200,15 @@ mod tests {
         assert_eq!(count(path, "use kernel::{bindings, pci};"), 1);
         assert_eq!(count(path, "use kernel::bindings as b;"), 1);
         assert_eq!(count(path, "extern \"C\" { fn unsafe_code(); }"), 0);
+    }
+
+    #[test]
+    fn guards_are_made_only_if_something_was_taken() {
+        let path = "drivers/pci/liveupdate_rs/ffi.rs";
+        assert_eq!(count(path, "fn f() { g().then_some(Self { a }); }"), 1);
+        assert_eq!(count(path, "fn f() { h(g().then_some(Self(1))) }"), 1);
+        assert_eq!(count(path, "fn f() { g().then(|| Self(1)) }"), 0);
+        assert_eq!(count(path, "fn f() { g().then_some(1) }"), 0);
     }
 
     #[test]
@@ -191,5 +247,6 @@ mod tests {
         );
         assert_eq!(count("drivers/pci/liveupdate_rs/plan.rs", "//! Pure.\nfn f() {}\n"), 0);
         assert_eq!(count("drivers/pci/liveupdate_rs/apply.rs", "mod incoming;\n"), 0);
+        assert_eq!(count("drivers/iommu/intel/lu_rs/mod.rs", root), 0);
     }
 }

@@ -29,10 +29,15 @@ pub fn builds_per_commit(ctx: &Context, stage: &mut Stage) -> Result<()> {
 pub fn builds(ctx: &Context, stage: &mut Stage, base: &str, commits: &[&str]) -> Result<()> {
     let tree = ctx.tree();
     let scratch = ctx.cache.join("series");
-    if !scratch.exists() {
-        stage
-            .run(git(&tree).args(["worktree", "add", "-q", "--detach"]).arg(&scratch).arg(base))?;
-    }
+    let remove = || -> Result<()> {
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch)?;
+        }
+        output(git(&tree).args(["worktree", "prune"])).map(|_| ())
+    };
+    // What a run left that was killed may be locked, or half of a commit.
+    remove()?;
+    stage.run(git(&tree).args(["worktree", "add", "-q", "--detach"]).arg(&scratch).arg(base))?;
     let checked = commits.iter().try_for_each(|commit| {
         stage.run(git(&scratch).args(["checkout", "-q", "--detach", commit]))?;
         for on in [true, false] {
@@ -47,8 +52,7 @@ pub fn builds(ctx: &Context, stage: &mut Stage, base: &str, commits: &[&str]) ->
         }
         Ok(())
     });
-    fs::remove_dir_all(&scratch)?;
-    stage.run(git(&tree).args(["worktree", "prune"]))?;
+    remove()?;
     checked
 }
 

@@ -5,13 +5,20 @@
 use super::{
     apply::{
         self,
-        Which,
         IOMMUS, //
     },
     ffi::{
         self,
         Device,
-        Domain, //
+        Domain,
+        DyingDomain,
+        HeldDomain,
+        LockedDevice,
+        ReleaseLock, //
+    },
+    plan::{
+        Owner,
+        Which, //
     },
 };
 use kernel::{
@@ -24,7 +31,6 @@ use kernel::{
     liveupdate::pci::RawAddress,
     prelude::*, //
 };
-use zerocopy::FromZeros;
 
 /// See `include/linux/iommu_liveupdate.h`.
 ///
@@ -56,7 +62,8 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_unregister_flb(
 ///
 /// # Safety
 ///
-/// `domain` is a domain, and `handle` can be written to.
+/// `domain` is a domain whose mappings nobody changes until [`iommu_unpreserve_domain`], and `handle` can be
+/// written to.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_preserve_domain(
     domain: *mut bindings::iommu_domain,
@@ -64,7 +71,7 @@ pub(crate) unsafe extern "C" fn iommu_preserve_domain(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By function requirement.
-        let domain = unsafe { Domain::new(domain) }.ok_or(EINVAL)?;
+        let domain = unsafe { HeldDomain::from_raw(domain) }.ok_or(EINVAL)?;
         let phys = apply::preserve_domain(domain)?;
 
         // SAFETY: By function requirement.
@@ -77,12 +84,12 @@ pub(crate) unsafe extern "C" fn iommu_preserve_domain(
 ///
 /// # Safety
 ///
-/// `domain` is a domain that [`iommu_preserve_domain`] succeeded for, and with which no device is
-/// preserved.
+/// `domain` is a domain that [`iommu_preserve_domain`] succeeded for, with which no device is preserved, and
+/// whose mappings nobody changed since.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_unpreserve_domain(domain: *mut bindings::iommu_domain) {
     // SAFETY: By function requirement.
-    if let Some(domain) = unsafe { Domain::new(domain) } {
+    if let Some(domain) = unsafe { HeldDomain::from_raw(domain) } {
         if let Err(err) = apply::unpreserve_domain(domain) {
             pr_err!("a domain is not unpreserved: {err:?}\n");
         }
@@ -102,9 +109,9 @@ pub(crate) unsafe extern "C" fn iommu_preserve_device(
 ) -> c_int {
     from_result(|| {
         // SAFETY: By function requirement.
-        let domain = unsafe { Domain::new(domain) }.ok_or(EINVAL)?;
+        let domain = unsafe { Domain::from_raw(domain) }.ok_or(EINVAL)?;
         // SAFETY: By function requirement.
-        let device = unsafe { Device::new(dev) }.ok_or(ENODEV)?;
+        let device = unsafe { Device::from_raw(dev) }.ok_or(ENODEV)?;
 
         apply::preserve_device(domain, device, dma_owner_token)?;
         Ok(0)
@@ -122,7 +129,9 @@ pub(crate) unsafe extern "C" fn iommu_unpreserve_device(
     dev: *mut bindings::device,
 ) {
     // SAFETY: By function requirement.
-    let (domain, device) = unsafe { (Domain::new(domain), Device::new(dev)) };
+    let domain = unsafe { Domain::from_raw(domain) };
+    // SAFETY: By function requirement.
+    let device = unsafe { Device::from_raw(dev) };
 
     if let (Some(domain), Some(device)) = (domain, device) {
         if let Err(err) = apply::unpreserve_device(domain, device) {
@@ -135,42 +144,43 @@ pub(crate) unsafe extern "C" fn iommu_unpreserve_device(
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device that is not released meanwhile.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_is_group_whole(
     dev: *mut bindings::device,
 ) -> bool {
     // SAFETY: By function requirement.
-    unsafe { Device::new(dev) }.is_none_or(apply::is_group_whole)
+    unsafe { Device::from_raw(dev) }.is_none_or(apply::is_group_whole)
 }
 
 /// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device that is not released meanwhile.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_is_unchanged(dev: *mut bindings::device) -> bool {
     // SAFETY: By function requirement.
-    unsafe { Device::new(dev) }.is_none_or(apply::is_unchanged)
+    unsafe { Device::from_raw(dev) }.is_none_or(apply::is_unchanged)
 }
 
 /// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device that is not released meanwhile.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(
     dev: *mut bindings::device,
 ) -> c_int {
     from_result(|| {
-        ffi::keep_devices(|| {
-            // SAFETY: By function requirement.
-            let device = unsafe { Device::new(dev) };
+        let lock = ReleaseLock::take();
+        // SAFETY: By function requirement. The lock keeps it from being released.
+        let device = unsafe { Device::from_raw(dev) };
+        let domain = device.map_or(Ok(None), apply::finish)?;
 
-            device.map_or(Ok(()), apply::finish)
-        })?;
+        drop(lock);
+        drop(domain);
         Ok(0)
     })
 }
@@ -182,7 +192,7 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(
 /// `owner` lives until these devices are finished.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_transfer_domain(handle: u64, owner: *mut c_void) {
-    apply::set_owner(handle, owner.addr());
+    apply::set_owner(handle, Owner::new(owner.addr()));
     apply::for_each_device_of(handle, |device| {
         // SAFETY: By function requirement.
         if let Err(err) = unsafe { device.transfer_owner(owner) } {
@@ -250,8 +260,8 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_end_domain(handle: u64) {
 /// None: C functions are unsafe to call.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_end_owner(owner: *mut c_void) {
-    if !owner.is_null() {
-        apply::end(Which::OwnedBy(owner.addr()));
+    if let Some(owner) = Owner::new(owner.addr()) {
+        apply::end(Which::OwnedBy(owner));
     }
 }
 
@@ -269,21 +279,11 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_end_lost() {
 ///
 /// # Safety
 ///
-/// None: C functions are unsafe to call.
-#[export]
-pub(crate) unsafe extern "C" fn iommu_liveupdate_set_contained(kind: u64, token: u64) {
-    apply::set_contained(kind, token);
-}
-
-/// See `include/linux/iommu_liveupdate.h`.
-///
-/// # Safety
-///
-/// `dev` is a device.
+/// `dev` is a device that is not released meanwhile.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_stop(dev: *mut bindings::device) {
     // SAFETY: By function requirement.
-    if let Some(device) = unsafe { Device::new(dev) } {
+    if let Some(device) = unsafe { Device::from_raw(dev) } {
         apply::stop(device);
     }
 }
@@ -292,41 +292,41 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_stop(dev: *mut bindings::device
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device that is not released meanwhile.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_was_preserved(dev: *mut bindings::device) -> bool {
     // SAFETY: By function requirement.
-    unsafe { Device::new(dev) }.is_some_and(apply::was_preserved)
+    unsafe { Device::from_raw(dev) }.is_some_and(apply::was_preserved)
 }
 
 /// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device that is not released meanwhile.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_restore(
     dev: *mut bindings::device,
 ) -> *mut bindings::iommu_domain {
     // SAFETY: By function requirement.
-    let device = unsafe { Device::new(dev) };
+    let device = unsafe { Device::from_raw(dev) };
 
-    match device.ok_or(ENODEV).and_then(apply::restore) {
-        Ok(domain) => domain.as_raw(),
-        Err(err) => err.to_ptr(),
-    }
+    device
+        .ok_or(ENODEV)
+        .and_then(|device| apply::restore(device, Domain::as_raw))
+        .unwrap_or_else(Error::to_ptr)
 }
 
 /// See `include/linux/iommu_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// `dev` is a device.
+/// `dev` is a device, and the mutex of its IOMMU group is held.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_block(dev: *mut bindings::device) {
     // SAFETY: By function requirement.
-    if let Some(device) = unsafe { Device::new(dev) } {
-        apply::block(device);
+    if let Some(device) = unsafe { LockedDevice::from_raw(dev) } {
+        apply::block(&device);
     }
 }
 
@@ -344,63 +344,11 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_prepare_kexec() {
 ///
 /// # Safety
 ///
-/// `phys` and `ser` can be written to.
-#[export]
-pub(crate) unsafe extern "C" fn iommu_liveupdate_get_hw(
-    kind: u64,
-    token: u64,
-    phys: *mut u64,
-    ser: *mut bindings::iommu_hw_ser,
-) -> c_int {
-    from_result(|| {
-        let (at, raw) = apply::iommu(kind, token)?;
-
-        // SAFETY: By function requirement.
-        unsafe { ffi::store(phys, at) };
-        // SAFETY: By function requirement. `RawHwSer` has the layout of the structure.
-        unsafe { ffi::store(ser.cast(), raw) };
-        Ok(0)
-    })
-}
-
-/// See `include/linux/iommu_liveupdate.h`.
-///
-/// # Safety
-///
-/// `device` and `domain` can be written to.
-#[export]
-pub(crate) unsafe extern "C" fn iommu_liveupdate_get_device(
-    iommu_phys: u64,
-    index: u32,
-    device: *mut bindings::iommu_device_ser,
-    domain: *mut bindings::iommu_domain_ser,
-) -> c_int {
-    from_result(|| {
-        let (raw, raw_domain) = apply::device(iommu_phys, index.try_into()?)?;
-
-        // SAFETY: By function requirement. `RawDeviceSer` has the layout of the structure.
-        unsafe { ffi::store(device.cast(), raw) };
-        // SAFETY: By function requirement. `RawDomainSer` has the layout of the structure, and any
-        // bytes are one.
-        unsafe {
-            ffi::store(
-                domain.cast(),
-                raw_domain.unwrap_or_else(FromZeros::new_zeroed),
-            )
-        };
-        Ok(0)
-    })
-}
-
-/// See `include/linux/iommu_liveupdate.h`.
-///
-/// # Safety
-///
-/// `domain` is a domain that its driver is about to free.
+/// `domain` is a domain that its driver is about to free, and that nobody else has.
 #[export]
 pub(crate) unsafe extern "C" fn iommu_liveupdate_free_domain(domain: *mut bindings::iommu_domain) {
     // SAFETY: By function requirement.
-    if let Some(domain) = unsafe { Domain::new(domain) } {
+    if let Some(domain) = unsafe { DyingDomain::from_raw(domain) } {
         apply::release_domain(domain);
     }
 }

@@ -38,23 +38,19 @@
 #![deny(unsafe_code)]
 
 mod apply;
+mod arrays;
+mod driver;
 mod entries;
 #[expect(unsafe_code, reason = "C boundary")]
 mod exports;
 #[expect(unsafe_code, reason = "C boundary")]
 mod ffi;
-mod tables;
-#[cfg(CONFIG_IOMMU_LIVEUPDATE_KUNIT_TEST)]
-mod tests;
+#[path = "../intel/lu_rs/mod.rs"]
+mod intel;
+mod kept;
+mod plan;
 
-/// What messages begin with.
+/// Prefix of this crate's messages in the kernel log.
 const __LOG_PREFIX: &[u8] = b"iommu_liveupdate\0";
 
-/// What this is a part of.
-struct LocalModule;
-
-impl kernel::ModuleMetadata for LocalModule {
-    const NAME: &'static kernel::str::CStr = c"iommu_liveupdate";
-
-    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
-}
+kernel::local_module!(c"iommu_liveupdate");

@@ -2,12 +2,26 @@
 
 //! Keeps the entries, for the next kernel and of the previous one.
 
+mod arrival;
 mod incoming;
+mod numbers;
 mod outgoing;
+mod registers;
 mod topology;
 mod view;
 
 pub(crate) use self::{
+    arrival::enumerated,
+    numbers::refuse_bus_numbers,
+    registers::{
+        adopt_acs,
+        adopt_ari,
+        check_reset,
+        drops_write,
+        is_held,
+        probed,
+        take_over, //
+    },
     topology::{
         freeze,
         proceeds,
@@ -20,9 +34,9 @@ use self::{
     incoming::{
         Devices as IncomingDevices,
         Drivers as IncomingDrivers,
-        Found,
         Probes as IncomingProbes, //
     },
+    numbers::PRESERVED,
     outgoing::{
         Devices as OutgoingDevices,
         Drivers as OutgoingDrivers,
@@ -32,23 +46,17 @@ use self::{
 use super::{
     entries::{
         Format,
-        Probe,
         RawDevSer,
         RawDriverSer,
         RawProbeSer,
         RawSer, //
     },
     ffi,
-    kept::Kept,
     plan::{
         self,
         Formats,
         List,
         Standing, //
-    },
-    writes::{
-        self,
-        Write, //
     }, //
 };
 use kernel::{
@@ -73,8 +81,7 @@ use kernel::{
             AtomicFlag,
             Relaxed, //
         },
-        Mutex,
-        SetOnce, //
+        Mutex, //
     }, //
 };
 
@@ -126,16 +133,6 @@ pub(crate) static PROBES: FlbCell<Probes> = FlbCell::new();
 /// Whether the previous kernel preserved devices. Never cleared: the numbers of buses that the next
 /// owner of a device relies on do not change when the device is finished.
 static HAD_INCOMING: AtomicFlag = AtomicFlag::new(false);
-
-/// What the previous kernel preserved, in the order of addresses. Kept for good, as above.
-static PRESERVED: SetOnce<KVec<Preserved>> = SetOnce::new();
-
-/// A device or bridge that the previous kernel preserved.
-struct Preserved {
-    address: Address,
-    /// Whether a bridge was found there that lost its bus numbers.
-    lost_numbers: AtomicFlag,
-}
 
 /// Names the FLB.
 pub(crate) struct Devices;
@@ -241,14 +238,13 @@ impl Flb for Probes {
 /// As `pci_liveupdate_preserve()`.
 pub(crate) fn preserve(device: &pci::Device, format: Format, data: u64) -> Result {
     // Nobody enables virtual functions between the check and the entry.
-    lu_pci::try_locked(device, || {
-        if lu_pci::has_virtual_functions(device) {
-            dev_warn_ratelimited!(device, "cannot be preserved with virtual functions\n");
-            return Err(EOPNOTSUPP);
-        }
-        add(device, format, data)
-    })
-    .ok_or(EBUSY)?
+    let locked = lu_pci::Locked::try_new(device).ok_or(EBUSY)?;
+
+    if locked.has_virtual_functions() {
+        dev_warn_ratelimited!(device, "cannot be preserved with virtual functions\n");
+        return Err(EOPNOTSUPP);
+    }
+    add(device, format, data)
 }
 
 fn add(device: &pci::Device, format: Format, data: u64) -> Result {
@@ -410,7 +406,6 @@ impl Incoming {
 }
 
 /// Returns whether devices are preserved, or were by the previous kernel and are not finished.
-#[cfg(CONFIG_PM_SLEEP)]
 pub(crate) fn is_anything_preserved() -> bool {
     // The FLB does not end if a file is given up that has no handler.
     let is_incoming = DEVICES
@@ -418,6 +413,22 @@ pub(crate) fn is_anything_preserved() -> bool {
         .is_ok_and(|devices| !devices.lock().is_empty());
 
     is_incoming || DEVICES.outgoing().is_ok()
+}
+
+/// Returns whether a device that was preserved was not found, or may be, unless it was finished before the
+/// list of devices was.
+pub(crate) fn has_missing() -> bool {
+    if incoming::was_never_found() {
+        return true;
+    }
+    match DEVICES.incoming() {
+        Ok(devices) => {
+            let has_missing = devices.lock().has_missing();
+            has_missing
+        }
+        // What cannot be read may name any device.
+        Err(err) => err != ENODATA && err != ENOENT,
+    }
 }
 
 /// Returns whether a device is there that was preserved, and that is not finished. It is named in the log.
@@ -447,66 +458,10 @@ pub(crate) fn had_incoming() -> bool {
     HAD_INCOMING.load(Relaxed)
 }
 
-/// Returns whether a bridge that has no bus numbers is to get none, and says so.
-///
-/// The caller keeps buses from being added or removed.
-pub(crate) fn refuse_bus_numbers(bridge: &pci::Device) -> bool {
-    let Some(preserved) = PRESERVED.as_ref() else {
-        return false;
-    };
-
-    let other = plan::in_the_way(
-        lu_pci::address(bridge),
-        preserved,
-        |device| device.address,
-        |device| device.has_lost_numbers(bridge),
-    );
-
-    if let Some(other) = other {
-        dev_err!(
-            bridge,
-            "gets no bus numbers, since the preserved bridge {other:?} lost its own\n"
-        );
-    }
-    other.is_some()
-}
-
-impl Preserved {
-    const fn new(address: Address) -> Self {
-        Self {
-            address,
-            lost_numbers: AtomicFlag::new(false),
-        }
-    }
-
-    /// Returns whether a bridge is here that lost its bus numbers, as one that asks for some did.
-    ///
-    /// What is plugged in once all is finished lost none.
-    fn has_lost_numbers(&self, asking: &pci::Device) -> bool {
-        if self.lost_numbers.load(Relaxed) {
-            return true;
-        }
-
-        let was_bridge =
-            Incoming::get().is_some_and(|incoming| incoming.holds_bridge(self.address));
-
-        let lost = was_bridge
-            && (self.address == lu_pci::address(asking)
-                || lu_pci::find(self.address)
-                    .is_some_and(|device| lu_pci::is_bridge(&device) && !lu_pci::has_bus(&device)));
-
-        if lost {
-            self.lost_numbers.store(true, Relaxed);
-        }
-        lost
-    }
-}
-
 /// Returns whether a device, or one below a bridge, was preserved and is not finished.
 pub(crate) fn is_incoming(device: &pci::Device) -> bool {
-    Incoming::get().is_some_and(|incoming| {
-        incoming.with(device, |_, standing, _| standing != Standing::Ordinary)
-    })
+    Incoming::get()
+        .is_some_and(|incoming| incoming.with(device, |_, standing, _| standing.is_incoming()))
 }
 
 /// Returns whether a device, or one below a bridge, is preserved for the next kernel or was by the
@@ -591,16 +546,16 @@ pub(crate) fn finish(device: &pci::Device) -> Result {
 
 /// Stops a device that has no driver, and ends its passage.
 ///
-/// The caller holds the locks of the device and of the bridge above it.
-///
 /// # Errors
 ///
 /// As `pci_liveupdate_end()`.
-pub(crate) fn end(device: &pci::Device) -> Result {
+pub(crate) fn end(locks: &ffi::ResetLocks<'_>) -> Result {
+    let device = locks.device();
+
     if !is_incoming(device) && !ffi::has_translation(device) {
         return Err(ENOENT);
     }
-    if ffi::is_bound(device) {
+    if locks.is_bound() {
         dev_warn_ratelimited!(
             device,
             "is not stopped: it has a driver, unbind that or drop its session\n"
@@ -611,7 +566,7 @@ pub(crate) fn end(device: &pci::Device) -> Result {
     lu_pci::stop_mastering(device);
     // Its reset writes to registers.
     take_over(device);
-    ffi::reset(device);
+    locks.reset();
     ffi::end_translation(device)
         .inspect_err(|err| dev_err!(device, "keeps its translation: {err:?}\n"))?;
     finish(device)?;
@@ -620,190 +575,6 @@ pub(crate) fn end(device: &pci::Device) -> Result {
         "was stopped through sysfs, and is preserved no more\n"
     );
     Ok(())
-}
-
-/// Notes that a device was found, and keeps one that was preserved as the previous kernel left it.
-pub(crate) fn enumerated(device: &pci::Device) {
-    // Its entries are gone, and what it gets now may let it anywhere.
-    if ffi::was_cut_off(device) && lu_pci::stop_mastering(device) {
-        dev_warn!(
-            device,
-            "was handed over, and found too late: stopped, it may do DMA\n"
-        );
-    }
-    let Ok(devices) = DEVICES.incoming() else {
-        return drop_hand_over(device);
-    };
-    // All before any lock is taken, and put when all are released: LUO's come first.
-    let (probes, drivers) = (PROBES.incoming().ok(), DRIVERS.incoming().ok());
-    let mut devices = devices.lock();
-    let found = devices.enumerated(device);
-
-    let known = match &probes {
-        Some(probes) if found != Found::Other => probes.lock().of(device),
-        _ => Ok(KVec::new()),
-    };
-    let drivers = drivers.as_ref().map(|drivers| drivers.lock());
-    let formats = match &drivers {
-        Some(drivers) => Formats::Known(drivers.entries()),
-        None => Formats::Unknown,
-    };
-
-    let mut may_master = false;
-    if found == Found::Again {
-        // One that nobody can compare, since memory is short, is taken for another one.
-        if known.map_or(true, |known| !is_same(&known, device)) {
-            devices.quarantine_other(device);
-        }
-    } else if found == Found::First {
-        match known.and_then(|known| keep(&mut devices, device, known)) {
-            // Somebody will take it over, or it is nobody's.
-            Ok(is_mastering) => {
-                may_master = is_mastering && formats.names(lu_pci::address(device));
-            }
-            Err(err) => {
-                dev_err!(device, "is not kept from being written to: {err:?}\n");
-            }
-        }
-        ffi::trace_state(device, c"incoming");
-    }
-    devices.stop_suspect(device, formats, may_master);
-}
-
-/// Returns whether a device has the vendor, number and class of the one that was preserved, as far as
-/// these are known.
-fn is_same(known: &[Probe], device: &pci::Device) -> bool {
-    plan::is_same(known, |register| ffi::read_config(device, register))
-}
-
-/// Keeps a device as the previous kernel left it, as far as that is known.
-///
-/// Returns whether it goes on doing DMA.
-fn keep(devices: &mut IncomingDevices, device: &pci::Device, known: KVec<Probe>) -> Result<bool> {
-    let read = |register| ffi::read_config(device, register);
-
-    if !is_same(&known, device) {
-        devices.quarantine_other(device);
-        return Ok(false);
-    }
-    // There is nothing to keep.
-    if !plan::is_configured(&known, read) {
-        return Ok(false);
-    }
-
-    let is_mastering = plan::keeps_mastering(&known);
-    ffi::keep(
-        device,
-        KBox::new(Kept::new(known, read), GFP_KERNEL | __GFP_NOFAIL)?,
-    );
-    Ok(is_mastering)
-}
-
-/// Returns whether the registers of a device are to stay as they are.
-pub(crate) fn is_held(device: &pci::Device) -> bool {
-    ffi::kept(device).is_some_and(Kept::is_held)
-}
-
-/// Returns whether a device was preserved, may be at work, and waits for its owner to open it.
-///
-/// May be called in any context. It is not so any more once it was opened: its owner keeps it open
-/// until its passage is over.
-fn is_waiting(device: &pci::Device) -> bool {
-    ffi::kept(device).is_some_and(Kept::is_incoming)
-        && !lu_pci::is_bridge(device)
-        && !ffi::is_enabled(device)
-}
-
-/// Decides whether a bus may be reset, with all that is below it, and says why not.
-///
-/// # Errors
-///
-/// `EBUSY` if a device is there that waits for its owner.
-pub(crate) fn check_reset(bus: ffi::Bus<'_>) -> Result {
-    let Some(device) = bus.find_below(is_waiting) else {
-        return Ok(());
-    };
-
-    dev_warn_ratelimited!(
-        &*device,
-        "is not reset with its bus: it waits for its owner, or for its session to be dropped\n"
-    );
-    Err(EBUSY)
-}
-
-/// Returns whether a write to a device is dropped. May be called in any context.
-pub(crate) fn drops_write(device: &pci::Device, write: Write) -> bool {
-    let Some(kept) = ffi::kept(device).filter(|kept| kept.is_held()) else {
-        return false;
-    };
-
-    let register = write.dword();
-    let old = ffi::read_config(device, register);
-    let is_bridge = lu_pci::is_bridge(device);
-
-    if is_bridge && writes::bridge_may(&ffi::capabilities(device), old, write) {
-        return false;
-    }
-    if let Some(had) = kept.register(register) {
-        if writes::restores(had, old, write) {
-            return false;
-        }
-    }
-    kept.count_dropped();
-    ffi::trace_dropped(device, write);
-    true
-}
-
-/// Returns what writing to a register would tell, if the device is held.
-pub(crate) fn probed(device: &pci::Device, register: u16) -> Option<u32> {
-    ffi::kept(device)?.probed(register)
-}
-
-/// Sets ACS controls to what they were when a device that was preserved was found. Returns whether
-/// it was, and has some.
-pub(crate) fn adopt_acs(device: &pci::Device) -> bool {
-    let (Some(kept), Some(control)) = (ffi::kept(device), ffi::acs_control(device)) else {
-        return false;
-    };
-
-    let now = ffi::read_config_word(device, control);
-    let value = kept.acs_control(now);
-    if now != value {
-        ffi::write_config_word(device, control, value);
-    }
-    true
-}
-
-/// Leaves ARI Forwarding as it is if a bridge is held, and returns whether it is.
-pub(crate) fn adopt_ari(bridge: &pci::Device) -> bool {
-    if !is_held(bridge) {
-        return false;
-    }
-
-    ffi::adopt_ari(bridge);
-    true
-}
-
-/// Lets a device be written to that was preserved, and has its next owner.
-pub(crate) fn take_over(device: &pci::Device) {
-    if incoming::let_go(device) {
-        ffi::trace_state(device, c"taken over");
-    }
-}
-
-/// Says once what a kernel that was told to do without live update drops, and stops its devices.
-fn drop_hand_over(device: &pci::Device) {
-    static REPORTED: AtomicFlag = AtomicFlag::new(false);
-
-    if liveupdate::enabled() || !liveupdate::was_handed_over() {
-        return;
-    }
-    if !REPORTED.xchg(true, Relaxed) {
-        incoming::report_dropped();
-    }
-    if lu_pci::stop_mastering(device) {
-        dev_warn!(device, "did DMA across a kexec, was stopped\n");
-    }
 }
 
 /// Entries of this kernel's are few, and written where one may sleep. Whoever preserves a device gets the

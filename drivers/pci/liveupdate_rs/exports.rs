@@ -27,107 +27,14 @@ use kernel::{
     prelude::*, //
 };
 
-/// Keeps the machine from being put to sleep while devices are preserved.
+/// See `include/linux/pci_liveupdate.h`.
 ///
-/// Suspend and hibernation stop devices, and turn translation off under those that go on.
-#[cfg(CONFIG_PM_SLEEP)]
-mod sleep {
-    use super::{
-        apply,
-        bindings,
-        c_int, //
-    };
-    use core::cell::UnsafeCell;
-    use kernel::{
-        ffi::{
-            c_ulong,
-            c_void, //
-        },
-        prelude::*,
-        sync::{
-            atomic::{
-                AtomicFlag,
-                Full,
-                Relaxed, //
-            },
-            barrier::smp_mb, //
-        }, //
-    };
-
-    /// What is called before the machine is put to sleep.
-    struct Notifier(UnsafeCell<bindings::notifier_block>);
-
-    // SAFETY: Only those who have the lock of the list of notifiers, which it is in, access it.
-    unsafe impl Sync for Notifier {}
-
-    static NOTIFIER: Notifier = Notifier(UnsafeCell::new(bindings::notifier_block {
-        notifier_call: Some(asked),
-        next: core::ptr::null_mut(),
-        priority: 0,
-    }));
-
-    static IS_REGISTERED: AtomicFlag = AtomicFlag::new(false);
-
-    /// Whether the machine is being put to sleep, and nothing was preserved when that began.
-    static IS_ASLEEP: AtomicFlag = AtomicFlag::new(false);
-
-    /// Refuses from now on, whenever anything is preserved at that time. May sleep.
-    pub(super) fn refuse() {
-        if IS_REGISTERED.load(Relaxed) || IS_REGISTERED.xchg(true, Relaxed) {
-            return;
-        }
-        // SAFETY: A static, which is registered once. The callback has no requirements.
-        unsafe { bindings::register_pm_notifier(NOTIFIER.0.get()) };
-    }
-
-    /// Returns whether the machine is being put to sleep, to be asked once something is preserved.
-    pub(super) fn has_begun() -> bool {
-        // ORDERING: Pairs with the full barrier of `asked()`: one of both sees what the other did.
-        smp_mb(Full);
-        IS_ASLEEP.load(Relaxed)
-    }
-
-    /// Says whether the machine may be put to sleep, and notes that it is.
-    ///
-    /// # Safety
-    ///
-    /// Has no requirements: what it is given is only a number.
-    unsafe extern "C" fn asked(
-        _notifier: *mut bindings::notifier_block,
-        action: c_ulong,
-        _data: *mut c_void,
-    ) -> c_int {
-        // CAST: lossless, these are small numbers.
-        let is_over = [
-            bindings::PM_POST_SUSPEND as c_ulong,
-            bindings::PM_POST_HIBERNATION as c_ulong,
-            bindings::PM_POST_RESTORE as c_ulong,
-        ]
-        .contains(&action);
-
-        // ORDERING: Pairs with `has_begun()`.
-        IS_ASLEEP.xchg(!is_over, Full);
-        if is_over || !apply::is_anything_preserved() {
-            return bindings::NOTIFY_OK as c_int;
-        }
-        // Nobody says that it is over to those who refuse.
-        IS_ASLEEP.store(false, Relaxed);
-        pr_warn!("the machine is not put to sleep: devices are preserved for a live update\n");
-
-        // As `notifier_from_errno()`, which is inline. CAST: lossless, these are small numbers.
-        bindings::NOTIFY_STOP_MASK as c_int | (bindings::NOTIFY_OK as c_int - EBUSY.to_errno())
-    }
-}
-
-#[cfg(not(CONFIG_PM_SLEEP))]
-mod sleep {
-    /// Has nothing to refuse.
-    pub(super) fn refuse() {}
-
-    /// Never.
-    pub(super) fn has_begun() -> bool {
-        false
-    }
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_has_missing() -> bool {
+    apply::has_missing()
 }
 
 /// See `include/linux/pci_liveupdate.h`.
@@ -152,7 +59,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_register_flb(
                 }
             })?;
         }
-        sleep::refuse();
+        ffi::sleep::refuse_if(apply::is_anything_preserved);
         Ok(0)
     })
 }
@@ -197,7 +104,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_preserve(
             return Err(EINVAL);
         }
         apply::preserve(device, format.ok_or(EINVAL)?, data)?;
-        if sleep::has_begun() {
+        if ffi::sleep::has_begun() {
             apply::unpreserve(device)?;
             return Err(EBUSY);
         }
@@ -314,7 +221,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_end(dev: *mut bindings::pci_dev) 
     // SAFETY: By function requirement.
     let device = unsafe { lu_pci::from_raw(dev) };
 
-    from_result(|| ffi::with_reset_locks(device, || apply::end(device)).map(|()| 0))
+    from_result(|| apply::end(&ffi::ResetLocks::new(device)).map(|()| 0))
 }
 
 /// See `include/linux/pci_liveupdate.h`.
@@ -387,7 +294,7 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_setup_device(dev: *mut bindings::
     apply::publish();
     apply::enumerated(device);
     if apply::had_incoming() {
-        sleep::refuse();
+        ffi::sleep::refuse_if(apply::is_anything_preserved);
     }
 }
 
@@ -575,7 +482,10 @@ pub(crate) unsafe extern "C" fn __pci_liveupdate_adopts_ari(
     bridge: *mut bindings::pci_dev,
 ) -> bool {
     // SAFETY: By function requirement.
-    apply::adopt_ari(unsafe { lu_pci::from_raw(bridge) })
+    let bridge = unsafe { lu_pci::from_raw(bridge) };
+
+    // SAFETY: By function requirement.
+    apply::adopt_ari(unsafe { ffi::ScannedBridge::new(bridge) })
 }
 
 /// See `include/linux/pci_liveupdate.h`.

@@ -61,11 +61,4 @@ mod writes;
 /// What messages begin with.
 const __LOG_PREFIX: &[u8] = b"pci_liveupdate\0";
 
-/// What this is a part of.
-struct LocalModule;
-
-impl kernel::ModuleMetadata for LocalModule {
-    const NAME: &'static kernel::str::CStr = c"pci_liveupdate";
-
-    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
-}
+kernel::local_module!(c"pci_liveupdate");

@@ -269,6 +269,25 @@ pub(crate) enum Standing {
     Quarantined,
 }
 
+impl Standing {
+    /// Returns whether the device is incoming.
+    pub(crate) fn is_incoming(self) -> bool {
+        self != Self::Ordinary
+    }
+
+    /// Decides whether a device that is found may go on doing DMA.
+    ///
+    /// `goes_on` says that all that its DMA needs was handed over, `unreadable` that nobody knows which
+    /// devices were handed over: then others could be any of them.
+    pub(crate) fn may_do_dma(self, goes_on: bool, unreadable: bool) -> bool {
+        match self {
+            Self::Ordinary | Self::Bridge => !unreadable,
+            Self::Endpoint => goes_on,
+            Self::Quarantined => false,
+        }
+    }
+}
+
 /// Decides what a device is to the previous kernel.
 ///
 /// `named` says whether there is a format for it, which the previous kernel writes down apart.

@@ -28,10 +28,11 @@ pub(crate) struct Ones {
     pub(crate) high: Option<u32>,
 }
 
-/// The bit of a base address register that tells I/O from memory.
+/// The bit of a base address register that tells I/O from memory: `PCI_BASE_ADDRESS_SPACE_IO`.
 pub(crate) const IO: u32 = 0x1;
 
-/// The bits of one for memory that say how wide the address is, and what they are for 64 bits.
+/// The bits of one for memory that say how wide the address is, and what they are for 64 bits:
+/// `PCI_BASE_ADDRESS_MEM_TYPE_MASK` and `PCI_BASE_ADDRESS_MEM_TYPE_64`.
 pub(crate) const WIDTH: (u32, u32) = (0x6, 0x4);
 
 /// Returns what a register would read as whose resource has this size, and that reads as `now`.

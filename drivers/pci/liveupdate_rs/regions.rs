@@ -105,14 +105,14 @@ pub(crate) fn bars<'a>(
 }
 
 /// `PCI_IO_BASE` and `PCI_IO_LIMIT`, `PCI_IO_BASE_UPPER16` and `PCI_IO_LIMIT_UPPER16`.
-const IO_WINDOW: (u16, u16) = (0x1c, 0x30);
+pub(crate) const IO_WINDOW: (u16, u16) = (0x1c, 0x30);
 
 /// `PCI_MEMORY_BASE` and `PCI_MEMORY_LIMIT`.
-const MEMORY_WINDOW: u16 = 0x20;
+pub(crate) const MEMORY_WINDOW: u16 = 0x20;
 
 /// `PCI_PREF_MEMORY_BASE` and `PCI_PREF_MEMORY_LIMIT`, `PCI_PREF_BASE_UPPER32`,
 /// `PCI_PREF_LIMIT_UPPER32`.
-const PREFETCHABLE_WINDOW: (u16, u16, u16) = (0x24, 0x28, 0x2c);
+pub(crate) const PREFETCHABLE_WINDOW: (u16, u16, u16) = (0x24, 0x28, 0x2c);
 
 /// What the lowest bits of a base register have if there is an upper half.
 const WIDE_WINDOW: (u32, u32) = (0xf, 0x1);

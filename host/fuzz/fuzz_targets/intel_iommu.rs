@@ -5,5 +5,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    intel_lu::fuzz_intel(bytes);
+    iommu_lu::fuzz_intel(bytes);
 });

@@ -2,22 +2,24 @@
 
 //! What has to hold of any bytes at all.
 
-use crate::entries::{
-    room_for,
-    Object,
-    RawArray, //
-};
-use kernel::{
-    liveupdate::iommu::{
-        Device,
-        Domain,
+use crate::{
+    arrays::{
+        room_for,
+        Object,
+        RawArray, //
+    },
+    entries::{
+        DeviceRecord,
+        DomainRecord,
+        Features,
+        Kind,
         RawDeviceSer,
         RawDomainSer,
         RawHwSer,
-        Unit, //
+        UnitRecord, //
     },
-    prelude::*, //
 };
+use kernel::prelude::*;
 
 /// Reads a page of objects of one type, and returns how many `accept` takes.
 fn objects<T: Object>(page: &RawArray, accept: impl Fn(&T) -> bool) -> usize {
@@ -42,8 +44,8 @@ pub fn fuzz_iommu(bytes: &[u8]) -> usize {
     page.as_mut_bytes()[..size].copy_from_slice(&bytes[..size]);
 
     let units = objects(&page, |raw: &RawHwSer| {
-        Unit::try_from(raw).is_ok_and(|unit| {
-            assert_eq!((unit.token, raw.type_), (raw.token, Unit::INTEL));
+        UnitRecord::try_from(raw).is_ok_and(|unit| {
+            assert_eq!((unit.token, raw.type_), (raw.token, Kind::Intel as u64));
             assert_eq!(unit.root.phys(), raw.intel.root_table);
             assert_eq!(unit.irq_table.is_none(), raw.intel.irq_table == 0);
             assert_eq!(u32::from(unit.scalable), raw.intel.flags);
@@ -51,19 +53,19 @@ pub fn fuzz_iommu(bytes: &[u8]) -> usize {
         })
     });
     let domains = objects(&page, |raw: &RawDomainSer| {
-        Domain::try_from(raw).is_ok_and(|domain| {
+        DomainRecord::try_from(raw).is_ok_and(|domain| {
             assert_eq!(domain.top().phys(), raw.top_table_phys);
             assert_eq!(domain.tables().get(), raw.nr_tables);
             assert_eq!(domain.format() as u32, raw.format);
             assert_eq!(u32::from(domain.level()), raw.top_level);
             assert_eq!(u32::from(domain.width()), raw.vasz);
-            assert_eq!(domain.features().bits(), raw.features);
+            assert_eq!(Features::try_from(raw.features), Ok(domain.features()));
             assert!((2..=4).contains(&domain.level()));
             true
         })
     });
     let devices = objects(&page, |raw: &RawDeviceSer| {
-        Device::try_from(raw).is_ok_and(|device| {
+        DeviceRecord::try_from(raw).is_ok_and(|device| {
             assert_eq!(device.address.domain(), raw.pci_domain_nr);
             assert_eq!(u32::from(device.address.bdf()), raw.devid);
             assert_eq!(u64::from(device.did), raw.map.attachment_id);

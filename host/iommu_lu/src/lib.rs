@@ -8,12 +8,18 @@
     allow(dead_code, reason = "the rest of the crate is in the kernel only")
 )]
 
+#[path = "../../../drivers/iommu/liveupdate_rs/arrays.rs"]
+mod arrays;
 #[path = "../../../drivers/iommu/liveupdate_rs/entries.rs"]
 mod entries;
 mod fuzz;
-#[path = "../../../drivers/iommu/liveupdate_rs/tables.rs"]
-mod tables;
+mod intel;
+#[path = "../../../drivers/iommu/liveupdate_rs/plan.rs"]
+mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use self::fuzz::fuzz_iommu;
+pub use self::{
+    fuzz::fuzz_iommu,
+    intel::fuzz_intel, //
+};

@@ -3,7 +3,7 @@
 //! What is claimed of the pure files.
 
 mod abi;
+mod arrays;
 mod entries;
 mod fuzz;
-mod records;
-mod tables;
+mod plan;

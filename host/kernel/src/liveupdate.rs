@@ -2,6 +2,5 @@
 
 //! The pure part of `kernel::liveupdate`.
 
-pub mod iommu;
 pub mod pci;
 pub mod sorted;

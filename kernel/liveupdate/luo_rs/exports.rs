@@ -58,19 +58,19 @@ pub(crate) unsafe extern "C" fn liveupdate_devices_escape() -> bool {
     ffi::has_beyond_reach()
 }
 
-/// Returns what is noted of an image that is loaded from a file. For tests.
-///
-/// `fdt` is where the hand-over is that comes with it, or zero.
+/// Returns what is noted of an image that is loaded from a file, and that a hand-over comes with, or not.
+/// For tests.
 #[cfg(CONFIG_RUST_LIVEUPDATE_KUNIT_TEST)]
 pub(crate) fn noted_when_loaded(
     file: &mut [u8],
-    fdt: bindings::phys_addr_t,
+    with_hand_over: bool,
 ) -> Result<super::plan::Declared> {
     let mut image = KBox::init(pin_init::init_zeroed::<bindings::kimage>(), GFP_KERNEL)?;
 
     image.kernel_buf = file.as_mut_ptr().cast();
     image.kernel_buf_len = file.len();
-    image.kho.fdt = fdt;
+    // Where that would be, which is only compared with zero.
+    image.kho.fdt = if with_hand_over { 0x1000 } else { 0 };
 
     // SAFETY: `kernel_buf` and its length are those of `file`. Nobody else has it, or the image.
     unsafe { liveupdate_read_image(&raw mut *image) };

@@ -16,7 +16,11 @@ use core::{
 };
 use kernel::{
     bindings,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        atomic_load,
+        Relaxed, //
+    }, //
 };
 
 static_assert!(matches!(
@@ -57,8 +61,10 @@ pub(crate) unsafe fn file_of<'a>(image: *const bindings::kimage) -> Option<&'a [
 
 /// Returns what the image declares that is booted, if that is certain to happen.
 pub(crate) fn declared_by_next() -> Option<Declared> {
-    // SAFETY: Valid for reads. Set once, by the only CPU that boots an image.
-    if !unsafe { (&raw const bindings::kexec_in_progress).read_volatile() } {
+    let in_progress = &raw mut bindings::kexec_in_progress;
+
+    // SAFETY: Valid, and set in one piece, once, by the only CPU that boots an image.
+    if !unsafe { atomic_load(in_progress, Relaxed) } {
         return None;
     }
 

@@ -64,11 +64,11 @@ mod cases {
         let mut image = image()?;
         let own = apply::own().ok_or(EINVAL)?;
 
-        let noted = exports::noted_when_loaded(&mut image, 0x1000)?;
+        let noted = exports::noted_when_loaded(&mut image, true)?;
         assert!(noted.lacks(own).is_empty());
         // As for an image that is booted after a crash, or with KHO off.
         assert_eq!(
-            exports::noted_when_loaded(&mut image, 0)?,
+            exports::noted_when_loaded(&mut image, false)?,
             Declared::NOTHING
         );
         Ok(())
@@ -79,7 +79,7 @@ mod cases {
         let mut image = image()?;
 
         for length in 0..image.len() {
-            let noted = exports::noted_when_loaded(&mut image[..length], 0x1000)?;
+            let noted = exports::noted_when_loaded(&mut image[..length], true)?;
             assert_eq!(noted, Declared::NOTHING);
         }
         Ok(())

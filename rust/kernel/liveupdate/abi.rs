@@ -10,8 +10,10 @@
 
 use super::kho;
 use crate::{
+    alloc::AllocError,
     bindings,
     ffi::c_void,
+    fmt,
     page::{
         PAGE_SHIFT,
         PAGE_SIZE, //
@@ -19,7 +21,6 @@ use crate::{
     prelude::*, //
 };
 use core::{
-    fmt,
     marker::PhantomData,
     mem::size_of,
     num::NonZero, //
@@ -45,10 +46,52 @@ pub(super) const fn order_of(size: usize) -> u32 {
     pages.next_power_of_two().trailing_zeros()
 }
 
-/// Returns where the memory at `phys` is in the direct map.
-pub(super) fn phys_to_virt(phys: u64) -> *mut c_void {
-    // SAFETY: Arithmetic; KHO exists on 64-bit kernels only, whose direct map has all memory.
-    unsafe { bindings::phys_to_virt(phys) }
+/// A physical address at which another kernel says that something is: an allegation.
+///
+/// Any number is one. It is not followed: whoever is given one asks KHO whether memory was handed over
+/// there, which accepts any number, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct AllegedAddress(u64);
+
+impl AllegedAddress {
+    /// Returns the number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Returns whether the previous kernel preserved `2^order` pages there, and nobody restored them.
+    ///
+    /// That may change, unless the caller is the only one who restores them.
+    pub fn is_preserved(self, order: u32) -> bool {
+        // SAFETY: `kho_is_preserved()` accepts any address.
+        unsafe { bindings::kho_is_preserved(self.0, order) }
+    }
+
+    /// Returns where memory at the address would be in the direct map.
+    pub(super) fn to_virt(self) -> *mut c_void {
+        // SAFETY: Arithmetic; KHO exists on 64-bit kernels only, whose direct map has all memory.
+        unsafe { bindings::phys_to_virt(self.0) }
+    }
+}
+
+impl From<u64> for AllegedAddress {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl From<Handle> for AllegedAddress {
+    fn from(handle: Handle) -> Self {
+        Self(handle.get())
+    }
+}
+
+impl fmt::Debug for AllegedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Physical addresses do not belong into a log.
+        f.write_str("AllegedAddress")
+    }
 }
 
 /// The one word that LUO hands over for a file or an FLB.
@@ -101,14 +144,14 @@ pub struct PhysRef<T: Record> {
 impl<T: Record> PhysRef<T> {
     const ORDER: u32 = order_of(size_of::<T>());
 
-    fn is_preserved(phys: u64) -> bool {
-        // SAFETY: `kho_is_preserved()` accepts any address.
-        unsafe { bindings::kho_is_preserved(phys, Self::ORDER) }
+    /// Returns the physical address.
+    pub(super) fn address(&self) -> AllegedAddress {
+        self.phys.get().into()
     }
 
-    /// Returns the physical address.
-    pub(super) fn phys(&self) -> u64 {
-        self.phys.get()
+    /// Returns whether what the type invariants say is still so.
+    fn is_preserved(&self) -> bool {
+        self.address().is_preserved(Self::ORDER)
     }
 
     /// Returns a copy of the record, and leaves the memory to be restored by somebody else.
@@ -119,11 +162,11 @@ impl<T: Record> PhysRef<T> {
     ///
     /// `EINVAL` if the memory was restored in the meantime.
     pub fn peek(&self) -> Result<T> {
-        if !Self::is_preserved(self.phys()) {
+        if !self.is_preserved() {
             return Err(EINVAL);
         }
 
-        let virt = phys_to_virt(self.phys());
+        let virt = self.address().to_virt();
 
         // SAFETY:
         // - `virt` is valid for reads of a `T`: `kho_is_preserved()` said that there is memory of
@@ -147,12 +190,12 @@ impl<T: Record> PhysRef<T> {
     /// - `E2BIG` if there is something.
     /// - `EINVAL` if the memory was restored in the meantime.
     pub fn check_length(&self) -> Result {
-        if !Self::is_preserved(self.phys()) {
+        if !self.is_preserved() {
             return Err(EINVAL);
         }
 
         let size = size_of::<T>();
-        let rest = phys_to_virt(self.phys()).wrapping_byte_add(size);
+        let rest = self.address().to_virt().wrapping_byte_add(size);
 
         // SAFETY: `kho_is_preserved()` said that there is memory of that order, whose end this is, and
         // the direct map does not go away. C code may read what its new owner writes to.
@@ -177,18 +220,18 @@ impl<T: Record> PhysRef<T> {
     }
 }
 
-impl<T: Record> TryFrom<u64> for PhysRef<T> {
+impl<T: Record> TryFrom<AllegedAddress> for PhysRef<T> {
     type Error = Error;
 
-    /// Checks the allegation that a `T` lives at physical address `phys`.
+    /// Checks the allegation that a `T` lives at a physical address.
     ///
     /// # Errors
     ///
     /// `EINVAL` if there is no block of the right size there that was handed over.
-    fn try_from(phys: u64) -> Result<Self> {
-        let phys = NonZero::new(phys).ok_or(EINVAL)?;
+    fn try_from(address: AllegedAddress) -> Result<Self> {
+        let phys = NonZero::new(address.get()).ok_or(EINVAL)?;
 
-        if !Self::is_preserved(phys.get()) {
+        if !address.is_preserved(Self::ORDER) {
             return Err(EINVAL);
         }
 
@@ -200,6 +243,19 @@ impl<T: Record> TryFrom<u64> for PhysRef<T> {
     }
 }
 
+impl<T: Record> TryFrom<u64> for PhysRef<T> {
+    type Error = Error;
+
+    /// Checks the allegation that a `T` lives at the physical address that a record has.
+    ///
+    /// # Errors
+    ///
+    /// As for an [`AllegedAddress`].
+    fn try_from(number: u64) -> Result<Self> {
+        AllegedAddress::from(number).try_into()
+    }
+}
+
 impl<T: Record> TryFrom<Handle> for PhysRef<T> {
     type Error = Error;
 
@@ -207,9 +263,130 @@ impl<T: Record> TryFrom<Handle> for PhysRef<T> {
     ///
     /// # Errors
     ///
-    /// As for an address.
+    /// As for an [`AllegedAddress`].
     fn try_from(handle: Handle) -> Result<Self> {
-        handle.get().try_into()
+        AllegedAddress::from(handle).try_into()
+    }
+}
+
+/// Returns the name that a header gives a handler, an FLB or a record, from bindgen's constant for it.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::liveupdate::abi;
+///
+/// const COMPATIBLE: &CStr = abi::name(b"example-v1\0");
+///
+/// assert_eq!(COMPATIBLE, c"example-v1");
+/// ```
+pub const fn name(constant: &'static [u8]) -> &'static CStr {
+    match CStr::from_bytes_with_nul(constant) {
+        Ok(name) => name,
+        // PANIC: At build time. bindgen ends strings with the null byte of C, and they have no other.
+        Err(_) => panic!("a name ends with a null byte, and has no other"),
+    }
+}
+
+/// What may be wrong with records of one kind, in words for the log.
+///
+/// For [`ReadError`], which has what may be wrong with the memory that records are in.
+pub trait RecordFlaw: fmt::Display {
+    /// What the log calls what cannot be read, as the subject of a sentence.
+    const SUBJECT: &'static str = "it";
+}
+
+/// Why the records that the previous kernel handed over for something are not used.
+///
+/// `F` is what may be wrong with what they say.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     fmt,
+///     liveupdate::{Handle, PhysRef, ReadError, RecordFlaw},
+///     str::CString, //
+/// };
+///
+/// /// A percentage is more than a hundred.
+/// struct TooMuch(u64);
+///
+/// impl fmt::Display for TooMuch {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         write!(f, "{} % are too much", self.0)
+///     }
+/// }
+///
+/// impl RecordFlaw for TooMuch {}
+///
+/// fn check(percentage: u64) -> Result<u64, TooMuch> {
+///     match percentage {
+///         0..=100 => Ok(percentage),
+///         _ => Err(TooMuch(percentage)),
+///     }
+/// }
+///
+/// fn read(handle: Handle) -> Result<u64, ReadError<TooMuch>> {
+///     let record = PhysRef::<u64>::try_from(handle)?.restore()?;
+///
+///     Ok(check(*record)?)
+/// }
+///
+/// // No record is there.
+/// assert!(matches!(read(Handle::new(0)), Err(ReadError::NotWhole)));
+///
+/// let err = check(101).map_err(ReadError::from).unwrap_err();
+/// let text = CString::try_from_fmt(fmt!("not used: {err}"))?;
+/// assert_eq!(text.to_bytes(), b"not used: 101 % are too much");
+/// # Ok::<(), Error>(())
+/// ```
+pub enum ReadError<F> {
+    /// A record says something that cannot be believed.
+    Record(F),
+    /// Something follows a record: see [`PhysRef::check_length`].
+    Longer,
+    /// There is no memory to keep what was read in.
+    MemoryIsShort,
+    /// Memory that a record or a handle names was not handed over, or has an owner already.
+    NotWhole,
+}
+
+impl<F: RecordFlaw> fmt::Display for ReadError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(flaw) => fmt::Display::fmt(flaw, f),
+            Self::Longer => write!(f, "{} is longer than those of its name", F::SUBJECT),
+            Self::MemoryIsShort => write!(f, "memory is short"),
+            Self::NotWhole => write!(
+                f,
+                "{} is not whole in memory that was handed over",
+                F::SUBJECT
+            ),
+        }
+    }
+}
+
+impl<F: RecordFlaw> From<F> for ReadError<F> {
+    fn from(flaw: F) -> Self {
+        Self::Record(flaw)
+    }
+}
+
+/// Takes an error of what takes memory over: of [`PhysRef`] and of [`kho`].
+impl<F> From<Error> for ReadError<F> {
+    fn from(err: Error) -> Self {
+        match err {
+            E2BIG => Self::Longer,
+            ENOMEM => Self::MemoryIsShort,
+            _ => Self::NotWhole,
+        }
+    }
+}
+
+impl<F> From<AllocError> for ReadError<F> {
+    fn from(_: AllocError) -> Self {
+        Self::MemoryIsShort
     }
 }
 
@@ -241,8 +418,8 @@ macro_rules! assert_same_layout {
             // A pattern that leaves a field out does not compile.
             const fn names_all_fields($crate::bindings::$c { $($field: _),+ }: &$crate::bindings::$c) {}
 
-            // The size of a field, by the type that is inferred from a pointer to it.
-            const fn size_of_field<S, F>(_field: fn(&S) -> *const F) -> usize {
+            // The size of a field, by the type that is inferred from a copy of it.
+            const fn size_of_field<S, F>(_field: fn(&S) -> F) -> usize {
                 size_of::<F>()
             }
 
@@ -251,8 +428,8 @@ macro_rules! assert_same_layout {
             $(
                 ::core::assert!(offset_of!($rust, $field) == offset_of!($crate::bindings::$c, $field));
                 ::core::assert!(
-                    size_of_field(|s: &$rust| &raw const s.$field)
-                        == size_of_field(|s: &$crate::bindings::$c| &raw const s.$field)
+                    size_of_field(|s: &$rust| s.$field)
+                        == size_of_field(|s: &$crate::bindings::$c| s.$field)
                 );
             )+
         };

@@ -441,31 +441,34 @@ mod tests {
     type Ops = Callbacks<Shared>;
     type Args = bindings::liveupdate_flb_op_args;
 
-    /// Calls a callback, of those that LUO would call next.
-    fn call<R>(callback: unsafe extern "C" fn(*mut Args) -> R, args: &mut Args) -> R {
-        // SAFETY: The test calls the callbacks in an order that LUO calls them in, too.
-        unsafe { callback(args) }
+    /// Calls a callback.
+    macro_rules! call {
+        ($callback:expr, $args:expr) => {{
+            let args: &mut Args = $args;
+            // SAFETY: The test calls the callbacks in an order that LUO calls them in, too.
+            unsafe { $callback(args) }
+        }};
     }
 
     #[test]
     fn objects_go_through_luo_unharmed() {
         let mut args = Args::default();
 
-        assert_eq!(call(Ops::preserve, &mut args), 0);
+        assert_eq!(call!(Ops::preserve, &mut args), 0);
         assert_eq!(args.data, 50);
         // SAFETY: The object is from `preserve`.
         assert_eq!(unsafe { *args.obj.cast::<u32>() }, 5);
-        call(Ops::serialize, &mut args);
+        call!(Ops::serialize, &mut args);
         assert_eq!(WRITTEN.load(Relaxed), 5);
-        call(Ops::unpreserve, &mut args);
+        call!(Ops::unpreserve, &mut args);
 
-        assert_eq!(call(Ops::retrieve, &mut args), 0);
+        assert_eq!(call!(Ops::retrieve, &mut args), 0);
         // SAFETY: The object is from `retrieve`.
         assert_eq!(unsafe { *args.obj.cast::<u64>() }, 50);
-        call(Ops::finish, &mut args);
+        call!(Ops::finish, &mut args);
 
         args.data = 0;
-        assert_eq!(call(Ops::retrieve, &mut args), EINVAL.to_errno());
+        assert_eq!(call!(Ops::retrieve, &mut args), EINVAL.to_errno());
     }
 
     #[test]

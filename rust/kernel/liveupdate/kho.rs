@@ -16,8 +16,8 @@
 //! All of it may sleep. Memory can be handed over between `fs_initcall` (KHO is not ready before)
 //! and the last `freeze` callback, and taken over from `early_initcall` on.
 //!
-//! Two owners of the same incoming memory cannot exist: only one of those who ask gets it. Memory of
-//! files that C code handles is theirs in the same way from when they take it over.
+//! Incoming memory can be restored once: a second attempt fails, in Rust as in C. That is true for the
+//! memory of files that C code handles, too.
 //!
 //! C header: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h)
 
@@ -40,7 +40,7 @@ pub use self::{
 use super::{
     abi::{
         order_of,
-        phys_to_virt,
+        AllegedAddress,
         Handle,
         PhysRef,
         Record, //
@@ -62,12 +62,12 @@ use core::{
     ptr::NonNull, //
 };
 
-/// Returns whether the previous kernel preserved `2^order` pages at `phys`, and nobody restored them.
+/// Returns whether the previous kernel preserved `2^order` pages at an address, and nobody restored
+/// them.
 ///
-/// That may change, unless the caller is the only one who restores them.
-pub fn is_preserved(phys: u64, order: u32) -> bool {
-    // SAFETY: `kho_is_preserved()` accepts any address.
-    unsafe { bindings::kho_is_preserved(phys, order) }
+/// As [`AllegedAddress::is_preserved`].
+pub fn is_preserved(address: impl Into<AllegedAddress>, order: u32) -> bool {
+    address.into().is_preserved(order)
 }
 
 /// A record for the next kernel, in memory that is preserved.
@@ -194,20 +194,20 @@ impl<T: Record> Restored<T> {
     ///
     /// `EINVAL` if the memory was restored since the reference was made.
     pub(super) fn new(reference: PhysRef<T>) -> Result<Self> {
-        let phys = reference.phys();
+        let address = reference.address();
 
         // Ask again, for restoring what was restored warns.
-        let _: PhysRef<T> = phys.try_into()?;
+        let _: PhysRef<T> = address.try_into()?;
 
         // Restores it once, also if somebody else asks at the same time.
         //
         // SAFETY: `kho_restore_folio()` accepts any address of memory, which this is, as just asked.
-        let folio = unsafe { bindings::kho_restore_folio(phys) };
+        let folio = unsafe { bindings::kho_restore_folio(address.get()) };
         if folio.is_null() {
             return Err(EINVAL);
         }
 
-        let record = NonNull::new(phys_to_virt(phys)).ok_or(EINVAL)?;
+        let record = NonNull::new(address.to_virt()).ok_or(EINVAL)?;
 
         // INVARIANT: The folio is new to this kernel and has the order of a `T`; any bytes are one.
         Ok(Self {

@@ -75,7 +75,7 @@ struct RawFlbs {
     flbs: [RawFlbSer; MAX_FLBS],
 }
 
-/// Returns where the previous kernel left what it handed over.
+/// Returns the physical address of LUO's record from the previous kernel's KHO tree.
 fn find() -> Result<u64> {
     let mut phys = 0;
     let mut size = 0;

@@ -17,10 +17,20 @@ use crate::{
     bindings,
     device,
     error::to_result,
-    ffi::c_int,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     pci::Device,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            atomic_load,
+            Relaxed, //
+        }, //
+    },
+    types::NotThreadSafe, //
 };
 use core::{
     iter,
@@ -34,6 +44,13 @@ use core::{
 pub fn as_raw(device: &Device) -> *mut bindings::pci_dev {
     // `Device` is a transparent wrapper.
     ptr::from_ref(device).cast_mut().cast()
+}
+
+/// Returns the part of a device that all devices have, as C knows it.
+pub fn as_raw_device(device: &Device) -> *mut bindings::device {
+    let device: &device::Device = device.as_ref();
+
+    device.as_raw()
 }
 
 /// Borrows a device that C code passed.
@@ -77,6 +94,16 @@ pub fn find(address: Address) -> Option<ARef<Device>> {
     NonNull::new(device).map(|device| unsafe { ARef::from_raw(device.cast()) })
 }
 
+/// Returns whether this kernel did not find a device that the previous kernel preserved, or whether the list
+/// of these devices cannot be read.
+///
+/// May sleep. For when PCI devices are enumerated.
+#[cfg(CONFIG_PCI_LIVEUPDATE)]
+pub fn has_missing() -> bool {
+    // SAFETY: `pci_liveupdate_has_missing()` has no requirements but that one may sleep.
+    unsafe { bindings::pci_liveupdate_has_missing() }
+}
+
 /// Returns whether a device is a virtual function.
 pub fn is_virtual_function(device: &Device) -> bool {
     // SAFETY: By the type invariants of `Device`. The bit does not change once the device is set
@@ -96,16 +123,11 @@ pub fn is_bridge(device: &Device) -> bool {
 ///
 /// That changes while buses are scanned or removed.
 pub fn has_bus(device: &Device) -> bool {
-    // SAFETY: By the type invariants of `Device`. The pointer is not followed.
-    !unsafe { (*as_raw(device)).subordinate }.is_null()
-}
-
-/// Returns whether virtual functions of a device are enabled.
-///
-/// That changes while the device is locked.
-pub fn has_virtual_functions(device: &Device) -> bool {
     // SAFETY: By the type invariants of `Device`.
-    unsafe { bindings::pci_num_vf(as_raw(device)) != 0 }
+    let bus = unsafe { &raw mut (*as_raw(device)).subordinate };
+
+    // SAFETY: Valid, and aligned. C code changes it in one piece, and the pointer is not followed.
+    !unsafe { atomic_load(bus, Relaxed) }.is_null()
 }
 
 /// The bit of the command register that lets a device do DMA.
@@ -189,10 +211,8 @@ pub struct Awake {
 impl Awake {
     /// Keeps a device that is in use already from falling asleep.
     pub fn new(device: &Device) -> Self {
-        let dev: &device::Device = device.as_ref();
-
         // SAFETY: By the type invariants of `device::Device`.
-        unsafe { bindings::pm_runtime_get_noresume(dev.as_raw()) };
+        unsafe { bindings::pm_runtime_get_noresume(as_raw_device(device)) };
 
         // INVARIANT: Just counted.
         Self {
@@ -203,10 +223,8 @@ impl Awake {
 
 impl Drop for Awake {
     fn drop(&mut self) {
-        let dev: &device::Device = (*self.device).as_ref();
-
         // SAFETY: By the type invariants, the count is ours.
-        unsafe { bindings::pm_runtime_put(dev.as_raw()) };
+        unsafe { bindings::pm_runtime_put(as_raw_device(&self.device)) };
     }
 }
 
@@ -226,47 +244,67 @@ pub fn path(device: &Device) -> impl Iterator<Item = &Device> + Clone {
     })
 }
 
-/// Calls `f` while no driver can bind or unbind, and nobody resets or configures a device.
+/// The lock of a device: no driver binds or unbinds, and nobody resets or configures the device.
 ///
-/// Returns nothing if somebody does. Does not wait for them: they may wait for the caller.
-pub fn try_locked<R>(device: &Device, f: impl FnOnce() -> R) -> Option<R> {
-    let dev: &device::Device = device.as_ref();
-
-    // SAFETY: By the type invariants of `device::Device`.
-    if unsafe { bindings::device_trylock(dev.as_raw()) } == 0 {
-        return None;
-    }
-
-    let result = f();
-
-    // SAFETY: We hold the lock.
-    unsafe { bindings::device_unlock(dev.as_raw()) };
-    Some(result)
+/// # Invariants
+///
+/// We hold the lock of `device`, which nobody else releases.
+pub struct Locked<'a> {
+    device: &'a Device,
+    /// A mutex is released by whoever took it.
+    _not_send: NotThreadSafe,
 }
 
-/// Calls `f` with the driver data of a device, while no driver can bind or unbind.
-///
-/// `f` gets the driver and its data. Takes the lock of the device, and so may sleep.
-///
-/// Returns nothing if no driver is bound.
-pub fn with_driver<R>(
-    device: &Device,
-    f: impl FnOnce(NonNull<bindings::device_driver>, *mut crate::ffi::c_void) -> R,
-) -> Option<R> {
-    let dev: &device::Device = device.as_ref();
+impl<'a> Locked<'a> {
+    /// Takes the lock of a device. May sleep.
+    pub fn new(device: &'a Device) -> Self {
+        // SAFETY: By the type invariants of `device::Device`.
+        unsafe { bindings::device_lock(as_raw_device(device)) };
 
-    // SAFETY: By the type invariants of `device::Device`.
-    unsafe { bindings::device_lock(dev.as_raw()) };
+        // INVARIANT: Just taken.
+        Self {
+            device,
+            _not_send: NotThreadSafe,
+        }
+    }
 
-    // SAFETY: By the type invariants of `device::Device`; the lock is held.
-    let driver = unsafe { (*dev.as_raw()).driver };
+    /// Takes the lock of a device, unless somebody has it. Does not wait for them: they may wait for the
+    /// caller.
+    pub fn try_new(device: &'a Device) -> Option<Self> {
+        // SAFETY: By the type invariants of `device::Device`.
+        if unsafe { bindings::device_trylock(as_raw_device(device)) } == 0 {
+            return None;
+        }
 
-    let result = NonNull::new(driver).map(|driver| {
-        // SAFETY: By the type invariants of `device::Device`; the lock is held.
-        f(driver, unsafe { bindings::dev_get_drvdata(dev.as_raw()) })
-    });
+        // INVARIANT: Just taken.
+        Some(Self {
+            device,
+            _not_send: NotThreadSafe,
+        })
+    }
 
-    // SAFETY: We hold the lock.
-    unsafe { bindings::device_unlock(dev.as_raw()) };
-    result
+    /// Returns the driver that is bound to the device, if one is.
+    pub fn driver(&self) -> Option<NonNull<bindings::device_driver>> {
+        // SAFETY: By the type invariants of `device::Device`; the lock that protects it is held.
+        NonNull::new(unsafe { (*as_raw_device(self.device)).driver })
+    }
+
+    /// Returns whether virtual functions of the device are enabled.
+    pub fn has_virtual_functions(&self) -> bool {
+        // SAFETY: By the type invariants of `Device`; the lock that protects it is held.
+        unsafe { bindings::pci_num_vf(as_raw(self.device)) != 0 }
+    }
+
+    /// Returns what the driver that is bound keeps with the device.
+    pub fn driver_data(&self) -> *mut c_void {
+        // SAFETY: By the type invariants of `device::Device`; the lock that protects it is held.
+        unsafe { bindings::dev_get_drvdata(as_raw_device(self.device)) }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::device_unlock(as_raw_device(self.device)) };
+    }
 }

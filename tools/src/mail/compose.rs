@@ -53,7 +53,8 @@ pub fn compose(
     let tree = ctx.tree();
     let (overlay, head) = tree::hook_commits(&tree)?;
     let base = output(git(&tree).args(["rev-parse", &format!("{overlay}^")]))?;
-    let repo = Repo { tree: tree.clone(), index: ctx.cache.join("mail.index"), sender };
+    let index = Index::new(&ctx.cache)?;
+    let repo = Repo { tree: tree.clone(), index: index.file(), sender };
     let blobs = repo.blobs(&base, &overlay)?;
     let ours = fs::read_to_string(src.join(MAINTAINERS))?;
     output(repo.git().args(["read-tree", &base]))?;
@@ -90,8 +91,32 @@ pub fn compose(
         "all mails together do not make the tree: {} differs",
         differs.join(", ")
     );
-    fs::remove_file(&repo.index)?;
     Ok(composed)
+}
+
+/// A directory for an index of git and its lock, which goes with it. It is a new one each time: a run
+/// that was killed leaves a lock that git takes for that of somebody at work.
+struct Index(PathBuf);
+
+impl Index {
+    fn new(cache: &Path) -> Result<Self> {
+        let directory = cache.join("mail-index");
+        if directory.exists() {
+            fs::remove_dir_all(&directory)?;
+        }
+        fs::create_dir(&directory)?;
+        Ok(Self(directory))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("index")
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The repository of the tree, with an index that nobody else uses.

@@ -23,9 +23,6 @@ struct pasid_table;
  */
 #ifdef CONFIG_INTEL_IOMMU_LIVEUPDATE
 
-extern const struct iommu_liveupdate_ops intel_liveupdate_ops;
-#define INTEL_LIVEUPDATE_OPS	(&intel_liveupdate_ops)
-
 /**
  * intel_liveupdate_adopt - Adopt a unit as the previous kernel left it
  * @iommu: The unit, which is being set up.
@@ -138,8 +135,6 @@ static inline u64 intel_liveupdate_free_irte(void)
 }
 
 #else
-
-#define INTEL_LIVEUPDATE_OPS	NULL
 
 static inline bool intel_liveupdate_adopt(struct intel_iommu *iommu) { return false; }
 static inline bool intel_liveupdate_is_adopted(const struct intel_iommu *iommu) { return false; }

@@ -2,7 +2,16 @@
 
 //! Decides what can be preserved, and whether what is found in tables is what was preserved.
 
-use super::entries::{
+use super::super::entries::{
+    BadRecord,
+    DomainRecord,
+    Features,
+    Format,
+    PasidDirectory,
+    TableAddress,
+    UnitRecord, //
+};
+use super::bits::{
     LegacyHigh,
     LegacyLow,
     PasidDirectoryEntry,
@@ -18,15 +27,7 @@ use super::entries::{
     SECOND_STAGE_ONLY,
     SECOND_STAGE_UNTRANSLATED, //
 };
-use kernel::{
-    fmt,
-    liveupdate::iommu::{
-        Domain,
-        Features,
-        Format,
-        PasidDirectory, //
-    }, //
-};
+use kernel::fmt;
 
 /// Where in its context table a device has its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,30 +106,18 @@ pub(crate) fn pasid_table(entry: u64) -> Option<u64> {
         .then(|| entry.frame().get() << PasidDirectoryEntry::FRAME_SHIFT)
 }
 
-/// A page of a PASID directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DirectoryPage {
-    /// Where it is.
-    pub(crate) phys: u64,
-    /// It has the entry of the first PASIDs.
-    pub(crate) is_first: bool,
-}
-
-/// Returns the pages of the PASID directory that a context entry's first quadword names.
-pub(crate) fn directory_pages(low: u64) -> impl Iterator<Item = DirectoryPage> {
+/// Returns where the PASID directory is that a context entry's first quadword names, and its size as log2 of
+/// a number of pages, if there is one.
+pub(crate) fn directory(low: u64) -> Option<(u64, u32)> {
     let low = ScalableLow::from_raw(low);
-    let start = low.frame().get() << ScalableLow::FRAME_SHIFT;
-    let pages = if low.present().into_bool() {
-        // A page has 512 entries, and PDTS is 0 for 128. The driver has a page at least.
-        1u64 << low.size().get().saturating_sub(2)
-    } else {
-        0
-    };
+    // A page has 512 entries, and PDTS is 0 for 128. The driver has a page at least.
+    let order = low.size().get().saturating_sub(2);
 
-    (0..pages).map(move |page| DirectoryPage {
-        phys: start + (page << ScalableLow::FRAME_SHIFT),
-        is_first: page == 0,
-    })
+    low.present().into_bool().then_some((
+        low.frame().get() << ScalableLow::FRAME_SHIFT,
+        // CAST: lossless, three bits.
+        order as u32,
+    ))
 }
 
 /// Returns a context entry's first quadword without what needs the page request queue.
@@ -138,7 +127,7 @@ pub(crate) fn without_page_requests(low: u64) -> u64 {
         .into_raw()
 }
 
-/// What of an entry is not as it was handed over.
+/// How an entry differs from the records of its device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mismatch {
     /// There is none.
@@ -191,7 +180,7 @@ impl fmt::Display for Mismatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attachment {
     /// The tables.
-    pub(crate) domain: Domain,
+    pub(crate) domain: DomainRecord,
     /// The tag.
     pub(crate) did: u16,
     /// The device may translate by itself (ATS).
@@ -349,12 +338,12 @@ pub(crate) fn check_scalable(
 pub(crate) struct Traits {
     /// It is attached to the domain that it is preserved with, and to nothing else.
     pub(crate) attached: bool,
-    /// Another device does DMA in its place.
+    /// DMA of the device carries the requester ID of another one (`pci_real_dma_dev()`).
     pub(crate) is_subdevice: bool,
     /// Its entry lets it translate by itself, which is off in the device. The next kernel, which looks at
     /// the device, would take the entry for a wrong one.
     pub(crate) has_ats_off: bool,
-    /// It has pages requested.
+    /// PRI is enabled for the device, or its I/O page faults have a handler.
     pub(crate) has_faults: bool,
     /// Its unit remaps interrupts: what the device writes to where messages go raises none that the
     /// unit was not told of.
@@ -398,7 +387,7 @@ pub(crate) fn preserve(traits: &Traits) -> Result<(), Refusal> {
     .map_or(Ok(()), |(_, why)| Err(Refusal::Unsupported(why)))
 }
 
-/// What matters of a unit when it is to be adopted, beside what is said of it.
+/// The registers and the mode of a unit, to be compared with its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// It translates.
@@ -413,14 +402,20 @@ pub(crate) struct Found {
     pub(crate) ecap: u64,
 }
 
-/// The bit of the Root Table Address Register that says that the tables are of scalable mode.
-const SCALABLE_ROOT: u64 = 1 << 10;
+/// The bit of the Root Table Address Register that says that the tables are of scalable mode:
+/// `DMA_RTADDR_SMT`.
+pub(crate) const SCALABLE_ROOT: u64 = 1 << 10;
+
+/// The bits of the Root Table Address Register that are not those of the address.
+const ROOT_FLAGS: u64 = 0xfff;
+
+/// Returns where the root table is that a unit has.
+pub(crate) fn root_table(found: &Found) -> Result<TableAddress, BadRecord> {
+    TableAddress::try_from(found.root & !ROOT_FLAGS)
+}
 
 /// Says why a unit cannot be adopted.
-pub(crate) fn refuse_unit(
-    unit: &kernel::liveupdate::iommu::Unit,
-    found: &Found,
-) -> Option<&'static str> {
+pub(crate) fn refuse_unit(unit: &UnitRecord, found: &Found) -> Option<&'static str> {
     let mode = if unit.scalable { SCALABLE_ROOT } else { 0 };
 
     if !found.translates {

@@ -16,14 +16,18 @@ use super::{
         Area,
         Context,
         Device,
+        DomainHandle,
         Held,
-        Pages, //
+        Kept,
+        Pages,
+        PreservedDevice, //
     },
     plan::{
         self,
         Candidate,
         NoPassage,
         Passage,
+        Passenger,
         Range,
         Refusal,
         Rule,
@@ -33,7 +37,6 @@ use super::{
 };
 use core::num::NonZeroU64;
 use kernel::{
-    fmt,
     fs::LocalFile,
     liveupdate::{
         kho::{
@@ -50,6 +53,8 @@ use kernel::{
         Outgoing,
         OutgoingSession,
         PhysRef,
+        ReadError,
+        RecordFlaw,
         Retrieval, //
     },
     prelude::*,
@@ -75,7 +80,7 @@ pub(crate) struct Iommufd;
 /// An iommufd that is preserved.
 pub(crate) struct Preserved {
     /// The marked HWPTs, whose mappings are held until these are dropped.
-    _hwpts: KVec<Held>,
+    _hwpts: Kept,
     /// What the next kernel is told of them.
     _blocks: BlockSet<RawHwptSer>,
     _record: kho::Outgoing<RawSer>,
@@ -104,53 +109,32 @@ impl From<Rule> for Error {
     }
 }
 
-impl From<NoPassage> for Error {
-    fn from(reason: NoPassage) -> Self {
-        match reason {
-            NoPassage::Unmarked => EINVAL,
-            NoPassage::Order => ENOENT,
-            NoPassage::Pasids => EOPNOTSUPP,
-        }
-    }
-}
-
 /// Marks the HWPT that user space names, or gives it another token.
 pub(crate) fn mark(context: Context<'_>, id: u32, token: u64) -> Result {
-    let hwpt = context.hwpt(id)?;
-    let mut locked = context.lock();
+    let named = context.hwpt(id)?;
+    let mut hwpt = named.lock();
 
     plan::mark(Candidate {
-        preserved: locked.is_preserved(),
-        faults: hwpt.has_faults(),
-        token_in_use: hwpt.is_token_of_other(&locked, token),
+        preserved: hwpt.is_preserved(),
+        faults: named.has_faults(),
+        token_in_use: hwpt.is_token_of_other(token),
     })?;
 
-    hwpt.set_token(&mut locked, Some(token))
+    hwpt.set_token(Some(token))
 }
 
 /// Takes the mark from the HWPT that user space names.
 pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
-    let hwpt = context.hwpt(id)?;
-    let mut locked = context.lock();
+    let named = context.hwpt(id)?;
+    let mut hwpt = named.lock();
 
-    if locked.is_preserved() {
+    if hwpt.is_preserved() {
         return Err(EBUSY);
     }
-    if !hwpt.is_marked(&locked) {
+    if !hwpt.is_marked() {
         return Err(ENOENT);
     }
-    hwpt.set_token(&mut locked, None)
-}
-
-/// What becomes of a device that is to be preserved, and of what it is attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Its attachment ends, and it is stopped.
-    Ends,
-    /// Its attachment stays, and it is stopped: nobody hands over its page table.
-    Stays,
-    /// Its attachment stays, and it goes on doing DMA.
-    GoesOn,
+    hwpt.set_token(None)
 }
 
 /// Decides what becomes of a device that is to be preserved in a session, and preserves what it does
@@ -159,28 +143,29 @@ pub(crate) fn preserve_device(
     device: Device<'_>,
     session: &OutgoingSession<'_>,
     has_pasids: bool,
-) -> Result<Outcome> {
-    let context = device.context().ok_or(EINVAL)?;
-    let token = context.token_in(session);
+) -> Result<Passage, NoPassage<Error>> {
+    let token = device
+        .context()
+        .and_then(|context| context.token_in(session));
 
     // The caller holds a lock that owners of other devices wait for. How long it takes to preserve
     // the iommufd is up to the owner of this one.
-    let locked = context.try_lock().ok_or(EBUSY)?;
-    let passage = plan::passage(device.attachment(&locked)?, token.is_some(), has_pasids)?;
-
-    let (Passage::Stays, Some(token)) = (passage, token) else {
-        return Ok(Outcome::Ends);
+    let device = device.try_lock().ok_or(NoPassage::Busy)?;
+    let passenger = Passenger {
+        attachment: device.attachment(),
+        token,
+        has_pasids,
     };
-    match device.preserve(&locked, token) {
-        Ok(()) => Ok(Outcome::GoesOn),
+
+    plan::passage(passenger, |token| match device.preserve(token) {
         // Nobody hands over the page table, either.
-        Err(err) if err == ENODEV => Ok(Outcome::Stays),
-        Err(err) => Err(err),
-    }
+        Err(err) if err == ENODEV => Ok(false),
+        result => result.map(|()| true),
+    })
 }
 
-/// Unpreserves a device for which [`preserve_device`] returned [`Outcome::GoesOn`].
-pub(crate) fn unpreserve_device(device: Device<'_>) {
+/// Unpreserves a device for which [`preserve_device`] returned [`Passage::GoesOn`].
+pub(crate) fn unpreserve_device(device: PreservedDevice<'_>) {
     device.unpreserve();
 }
 
@@ -197,29 +182,27 @@ impl FileHandler for Iommufd {
 
     fn preserve(outgoing: &Outgoing<'_>) -> Result<(Preserved, Handle)> {
         let context = Context::of(outgoing.file()).ok_or(EINVAL)?;
-        let locked = context.lock();
-        let mut hwpts = KVec::new();
-
-        for marked in locked.marked() {
+        let mut hwpts = context.lock().hold_marked(|marked| {
             if marked.tracks_dirty() {
                 return Err(EBUSY);
             }
-
-            ffi::pause()?;
-            hwpts.push(marked.hold()?, GFP_KERNEL_ACCOUNT)?;
-        }
+            ffi::pause()
+        })?;
 
         let session = outgoing.session();
-        for hwpt in &mut hwpts {
-            look_at(hwpt, &session)?;
-            hwpt.preserve_tables().inspect_err(|err| {
+        for index in 0..hwpts.len() {
+            look_at(&hwpts[index], &session)?;
+            hwpts.preserve_tables(index).inspect_err(|err| {
                 // It gave way, which is nothing to be mended.
                 if *err != EINTR && *err != ERESTARTNOINTR {
-                    report_tables(hwpt, "cannot be preserved");
+                    report_tables(&hwpts[index], "cannot be preserved");
                 }
             })?;
-            if hwpt.domain().is_none() {
-                report_tables(hwpt, "is not preserved: attached devices are stopped");
+            if hwpts[index].domain().is_none() {
+                report_tables(
+                    &hwpts[index],
+                    "is not preserved: attached devices are stopped",
+                );
             }
         }
 
@@ -234,23 +217,12 @@ impl FileHandler for Iommufd {
         let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
         let handle = record.handle();
 
-        locked.set_preserved(true);
         let preserved = Preserved {
-            _hwpts: hwpts,
+            _hwpts: hwpts.keep(),
             _blocks: blocks,
             _record: record,
         };
         Ok((preserved, handle))
-    }
-
-    fn unpreserve(outgoing: &Outgoing<'_>, preserved: Preserved) {
-        let Some(context) = Context::of(outgoing.file()) else {
-            return;
-        };
-        let locked = context.lock();
-
-        locked.set_preserved(false);
-        drop(preserved);
     }
 
     /// Nothing can have changed: mappings are held, and files of a session leave it with all files
@@ -340,17 +312,17 @@ impl FileHandler for Iommufd {
 }
 
 /// Returns the domains of the HWPTs that the previous kernel handed over with an iommufd.
-fn domains(hwpts: &IncomingBlocks<RawHwptSer>) -> impl Iterator<Item = NonZeroU64> + '_ {
+fn domains(hwpts: &IncomingBlocks<RawHwptSer>) -> impl Iterator<Item = DomainHandle> + '_ {
     hwpts
         .entries()
-        .filter_map(|raw| NonZeroU64::new(raw.domain_data))
+        .filter_map(|raw| NonZeroU64::new(raw.domain_data).map(Into::into))
 }
 
 /// What the next kernel is told of an HWPT.
 fn record_of(hwpt: &Held) -> Hwpt {
     Hwpt {
         token: Token(hwpt.token()),
-        domain: hwpt.domain(),
+        domain: hwpt.domain().map(Into::into),
     }
 }
 
@@ -440,41 +412,12 @@ fn refuse(hwpt: &Held, iova: u64, last_iova: u64, rule: Rule) -> Error {
     rule.into()
 }
 
-/// Why a record of the previous kernel is not used.
-enum ReadError {
-    Record(BadRecord),
-    Length,
-    Memory,
-}
-
-impl From<BadRecord> for ReadError {
-    fn from(bad: BadRecord) -> Self {
-        Self::Record(bad)
-    }
-}
-
-impl From<Error> for ReadError {
-    fn from(err: Error) -> Self {
-        if err == E2BIG {
-            Self::Length
-        } else {
-            Self::Memory
-        }
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Record(bad) => fmt::Display::fmt(bad, f),
-            Self::Length => write!(f, "its record is longer than those of its name"),
-            Self::Memory => write!(f, "its record is not whole in memory that was handed over"),
-        }
-    }
+impl RecordFlaw for BadRecord {
+    const SUBJECT: &'static str = "its record";
 }
 
 /// Checks what the previous kernel left, and frees it.
-fn read(reference: PhysRef<RawSer>) -> Result<IncomingBlocks<RawHwptSer>, ReadError> {
+fn read(reference: PhysRef<RawSer>) -> Result<IncomingBlocks<RawHwptSer>, ReadError<BadRecord>> {
     reference.check_length()?;
 
     let record: Restored<RawSer> = reference.restore()?;
@@ -488,15 +431,10 @@ fn read(reference: PhysRef<RawSer>) -> Result<IncomingBlocks<RawHwptSer>, ReadEr
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler or
-/// another FLB of that name, `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short. Then
-/// nothing is registered.
+/// As [`ffi::register`]: `EOPNOTSUPP` if the Live Update Orchestrator does not run. Then nothing is
+/// registered.
 pub(crate) fn register() -> Result {
-    let handler = HANDLER.register()?;
-
-    ffi::register_flb(&handler)?;
-    ffi::keep(handler.publish());
-    Ok(())
+    ffi::register(&HANDLER)
 }
 
 /// Unregisters the file handler that [`register`] registered, if it did.

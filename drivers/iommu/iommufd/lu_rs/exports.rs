@@ -4,13 +4,15 @@
 //! `include/linux/iommufd_liveupdate.h`.
 
 use super::{
-    apply::{
-        self,
-        Outcome, //
-    },
+    apply,
     ffi::{
         Command,
-        Device, //
+        Device,
+        PreservedDevice, //
+    },
+    plan::{
+        NoPassage,
+        Passage, //
     }, //
 };
 use core::ptr::NonNull;
@@ -97,36 +99,56 @@ pub(crate) unsafe extern "C" fn iommufd_device_liveupdate_preserve(
     idev: *mut bindings::iommufd_device,
     session: *mut bindings::liveupdate_session,
     has_pasids: bool,
-) -> c_int {
-    from_result(|| {
-        // SAFETY: By function requirement.
-        let device = unsafe { Device::from_raw(NonNull::new(idev).ok_or(EINVAL)?) };
+) -> bindings::iommufd_liveupdate_verdict {
+    let (Some(idev), Some(session)) = (NonNull::new(idev), NonNull::new(session)) else {
+        return verdict(Err(NoPassage::Iommu(EINVAL)));
+    };
 
-        // SAFETY: By function requirement.
-        let session = unsafe { OutgoingSession::from_raw(NonNull::new(session).ok_or(EINVAL)?) };
+    // SAFETY: By function requirement.
+    let device = unsafe { Device::from_raw(idev) };
 
-        let passage = match apply::preserve_device(device, &session, has_pasids)? {
-            Outcome::Ends => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_ENDS,
-            Outcome::Stays => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_STAYS,
-            Outcome::GoesOn => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_GOES_ON,
-        };
+    // SAFETY: By function requirement.
+    let session = unsafe { OutgoingSession::from_raw(session) };
 
-        // CAST: lossless, they are small numbers.
-        Ok(passage as c_int)
-    })
+    verdict(apply::preserve_device(device, &session, has_pasids))
+}
+
+/// Returns what becomes of a device, as C code is told.
+fn verdict(decided: Result<Passage, NoPassage<Error>>) -> bindings::iommufd_liveupdate_verdict {
+    let passage = match decided {
+        Ok(Passage::Ends) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_ENDS,
+        Ok(Passage::Stays) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_STAYS,
+        Ok(Passage::GoesOn) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_GOES_ON,
+        Err(NoPassage::Unmarked) => {
+            bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_UNMARKED
+        }
+        Err(NoPassage::Order) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_ORDER,
+        Err(NoPassage::Pasids) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_PASIDS,
+        Err(NoPassage::Busy) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_BUSY,
+        Err(NoPassage::Iommu(_)) => bindings::iommufd_liveupdate_passage_IOMMUFD_LIVEUPDATE_FAILED,
+    };
+
+    bindings::iommufd_liveupdate_verdict {
+        passage,
+        error: match decided {
+            Err(NoPassage::Iommu(err)) => err.to_errno(),
+            _ => 0,
+        },
+    }
 }
 
 /// See `include/linux/iommufd_liveupdate.h`.
 ///
 /// # Safety
 ///
-/// `idev` is a device that stays bound to its iommufd, and is attached to what it was then.
+/// [`iommufd_device_liveupdate_preserve`] returned that the device `idev` goes on, and this was not called
+/// since. It stays bound to its iommufd, and is attached to what it was then.
 #[export]
 pub(crate) unsafe extern "C" fn iommufd_device_liveupdate_unpreserve(
     idev: *mut bindings::iommufd_device,
 ) {
     if let Some(idev) = NonNull::new(idev) {
         // SAFETY: By function requirement.
-        apply::unpreserve_device(unsafe { Device::from_raw(idev) });
+        apply::unpreserve_device(unsafe { PreservedDevice::from_raw(idev) });
     }
 }

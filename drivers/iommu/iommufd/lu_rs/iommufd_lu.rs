@@ -64,11 +64,4 @@ mod plan;
 /// What messages begin with.
 const __LOG_PREFIX: &[u8] = b"iommufd_liveupdate\0";
 
-/// The module that this is a part of.
-struct LocalModule;
-
-impl kernel::ModuleMetadata for LocalModule {
-    const NAME: &'static kernel::str::CStr = c"iommufd";
-
-    const THIS_MODULE: kernel::ThisModule = ffi::THIS_MODULE;
-}
+kernel::local_module!(c"iommufd");

@@ -221,43 +221,67 @@ pub(crate) enum Attachment {
     Marked,
 }
 
-/// What becomes of the attachment of a device that is to be preserved.
+/// What there is to know of a device that is to be preserved in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
-    /// It ends: the device is stopped.
-    Ends,
-    /// It stays as it is.
-    Stays,
+pub(crate) struct Passenger {
+    /// What it is attached to; nothing if that is not known, for somebody attaches a device of its group at
+    /// this moment.
+    pub(crate) attachment: Option<Attachment>,
+    /// The token that its iommufd is preserved by in the session, if it is.
+    pub(crate) token: Option<u64>,
+    /// Processes of the device have page tables of their own.
+    pub(crate) has_pasids: bool,
 }
 
-/// Why a device that is attached like this cannot be preserved.
+/// What becomes of a device that is to be preserved, and of what it is attached to: what C code is told
+/// as `enum iommufd_liveupdate_passage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPassage {
-    /// User space made the HWPT, and did not mark it.
+pub(crate) enum Passage {
+    /// Its attachment ends, and it is stopped.
+    Ends,
+    /// Its attachment stays, and it is stopped: nobody hands over its page table.
+    Stays,
+    /// Its attachment stays, and it goes on doing DMA.
+    GoesOn,
+}
+
+/// Why a device cannot be preserved as it is: the other values of that enumeration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPassage<E> {
+    /// User space made its HWPT, and did not mark it.
     Unmarked,
-    /// The iommufd is not preserved, or in another session.
+    /// Its iommufd is not preserved, or in another session.
     Order,
     /// Processes of the device have page tables of their own.
     Pasids,
+    /// Somebody has the lock of its iommufd, or attaches a device of its group, at this moment.
+    Busy,
+    /// What its IOMMU has for it cannot be preserved.
+    Iommu(E),
 }
 
-/// Decides whether the attachment of a device that is to be preserved stays.
+/// Decides what becomes of a device that is to be preserved.
 ///
-/// `preserved` says whether its iommufd is preserved in the session that the device is to be
-/// preserved in.
-pub(crate) fn passage(
-    attachment: Attachment,
-    preserved: bool,
-    has_pasids: bool,
-) -> Result<Passage, NoPassage> {
-    if has_pasids {
+/// `preserve` is called for one that may go on, with the token of its iommufd. It preserves what the IOMMU
+/// has for the device, or returns `false` if nobody hands that over.
+pub(crate) fn passage<E>(
+    passenger: Passenger,
+    preserve: impl FnOnce(u64) -> Result<bool, E>,
+) -> Result<Passage, NoPassage<E>> {
+    let attachment = passenger.attachment.ok_or(NoPassage::Busy)?;
+
+    if passenger.has_pasids {
         return Err(NoPassage::Pasids);
     }
 
-    match attachment {
-        Attachment::None | Attachment::Automatic => Ok(Passage::Ends),
-        Attachment::Nested | Attachment::Explicit => Err(NoPassage::Unmarked),
-        Attachment::Marked if preserved => Ok(Passage::Stays),
-        Attachment::Marked => Err(NoPassage::Order),
+    match (attachment, passenger.token) {
+        (Attachment::None | Attachment::Automatic, _) => Ok(Passage::Ends),
+        (Attachment::Nested | Attachment::Explicit, _) => Err(NoPassage::Unmarked),
+        (Attachment::Marked, None) => Err(NoPassage::Order),
+        (Attachment::Marked, Some(token)) => match preserve(token) {
+            Ok(true) => Ok(Passage::GoesOn),
+            Ok(false) => Ok(Passage::Stays),
+            Err(err) => Err(NoPassage::Iommu(err)),
+        },
     }
 }

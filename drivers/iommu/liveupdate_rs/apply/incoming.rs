@@ -1,92 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was handed over.
+//! Keeps what was handed over, and gives devices the domains that they had.
 //!
-//! It is read once, when it is first asked for, and a device is attached to what it had once. If memory
-//! were short just then, devices would be stopped. So that is waited for: there is not more than the
-//! previous kernel had memory for.
+//! Records are read once, when they are first asked for, and a device is attached to its domain once.
+//! Allocations are `__GFP_NOFAIL`: a failure would stop devices, and the records bound the size.
 
-use super::super::{
-    entries::{
-        offset_of,
-        room_for,
-        Object,
-        RawArray, //
-    },
-    ffi::{
-        self,
-        Device,
-        Domain, //
-    },
-};
-use kernel::{
-    alloc::AllocError,
-    fmt,
-    liveupdate::{
-        iommu::{
+use super::{
+    super::{
+        arrays::{
+            offset_of,
+            room_for,
+            Object,
+            RawArray, //
+        },
+        entries::{
             BadRecord,
-            Device as DeviceRecord,
-            Domain as DomainRecord,
+            DomainRecord,
             Features,
+            Kind,
             RawDeviceSer,
             RawDomainSer,
             RawFlbSer,
             RawHwSer, //
         },
+        ffi::{
+            Device,
+            Domain,
+            DyingDomain,
+            HeldDomain,
+            IncomingTable,
+            LockedDevice,
+            OwnedDomain,
+            ReleaseLock, //
+        },
+        kept::Kept,
+        plan::{
+            self,
+            DeviceEntry,
+            DomainEntry,
+            IommuEntry,
+            Refusal, //
+        },
+    },
+    handed_over, //
+};
+use kernel::{
+    alloc::AllocError,
+    liveupdate::{
         kho,
         pci::{
             self as lu_pci,
-            Address,
-            RawAddress, //
+            Address, //
         },
         sorted,
         Handle,
-        PhysRef, //
+        PhysRef,
+        ReadError,
+        RecordFlaw, //
     },
-    new_mutex,
-    prelude::*,
-    sync::Mutex, //
+    prelude::*, //
 };
 
-/// Why what was handed over is not used.
-enum ReadError {
-    Record(BadRecord),
-    Memory(Error),
-}
+impl RecordFlaw for BadRecord {}
 
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Record(bad) => fmt::Display::fmt(bad, f),
-            Self::Memory(err) if *err == ENOMEM => write!(f, "memory is short"),
-            Self::Memory(_) => write!(f, "it is not whole in memory that was handed over"),
-        }
-    }
-}
-
-impl From<BadRecord> for ReadError {
-    fn from(bad: BadRecord) -> Self {
-        Self::Record(bad)
-    }
-}
-
-impl From<Error> for ReadError {
-    fn from(err: Error) -> Self {
-        Self::Memory(err)
-    }
-}
-
-impl From<AllocError> for ReadError {
-    fn from(err: AllocError) -> Self {
-        Self::Memory(err.into())
-    }
-}
-
-/// Reads a chain of pages of objects, each with its address, and frees the pages. The objects are in
-/// the order of addresses then.
+/// Returns one entry per record of the page chain, sorted by the record's physical address, and frees the
+/// pages.
 ///
 /// It ends for any chain: no page can be restored twice.
-fn read_objects<T: Object>(head: u64) -> Result<KVVec<(u64, T)>, ReadError> {
+fn read_objects<T: Object, E>(
+    head: u64,
+    entry: impl Fn(u64, T) -> E,
+) -> Result<KVVec<E>, ReadError<BadRecord>> {
     let mut objects = KVVec::new();
     let mut next = head;
 
@@ -107,130 +91,39 @@ fn read_objects<T: Object>(head: u64) -> Result<KVVec<(u64, T)>, ReadError> {
         next = page.next_array_phys;
     }
     sorted::sort(&mut objects, |(phys, _)| *phys);
-    Ok(objects)
-}
 
-/// A device that was preserved.
-struct DeviceEntry {
-    /// Where its record was.
-    phys: u64,
-    raw: RawDeviceSer,
-    /// Nobody finished it.
-    pending: bool,
-    /// It is attached to the domain that it had.
-    restored: bool,
-    /// Its IOMMU was asked for it: it was there, and can be stopped, or was when it was removed.
-    seen: bool,
-}
-
-impl DeviceEntry {
-    /// Returns where the device is said to be, though all else may be wrong.
-    fn address(&self) -> Option<Address> {
-        let bdf = self.raw.devid.try_into().ok()?;
-        let domain = self.raw.pci_domain_nr;
-
-        RawAddress { domain, bdf }.try_into().ok()
+    let mut entries = KVVec::with_capacity(objects.len(), GFP_KERNEL | __GFP_NOFAIL)?;
+    for (phys, object) in objects {
+        entries.push(entry(phys, object), GFP_KERNEL | __GFP_NOFAIL)?;
     }
+    Ok(entries)
+}
 
-    /// Returns whether nobody could ever stop the device, which may go on doing DMA.
-    fn is_beyond_reach(&self) -> bool {
-        let is_there = || self.address().is_some_and(|at| lu_pci::find(at).is_some());
+/// Returns indices of devices, in the order of a property of these.
+fn indices(
+    devices: &[DeviceEntry],
+    key: impl Fn(&DeviceEntry) -> u64,
+) -> Result<KVVec<usize>, AllocError> {
+    let mut indices = KVVec::with_capacity(devices.len(), GFP_KERNEL | __GFP_NOFAIL)?;
 
-        !self.seen && !is_there()
+    for index in 0..devices.len() {
+        indices.push(index, GFP_KERNEL | __GFP_NOFAIL)?;
     }
+    plan::sort_indices(&mut indices, devices, key);
+    Ok(indices)
 }
 
-/// An IOMMU that was preserved.
-struct IommuEntry {
-    /// Where its record was.
-    phys: u64,
-    raw: RawHwSer,
-    /// What it has of devices can be taken away, or was.
-    contained: bool,
-}
-
-/// Whose the tables of a domain are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tables {
-    /// They are as they were handed over: nobody took them over.
-    HandedOver,
-    /// A domain that was made of them has them, or they were freed.
-    Taken,
-}
-
-/// A domain that was preserved.
-struct DomainEntry {
-    /// Where its record was.
-    phys: u64,
-    raw: RawDomainSer,
-    /// How many devices are said to have it.
-    users: usize,
-    /// How many of them are not finished.
-    pending: usize,
-    /// What was made of it.
-    made: Option<Domain>,
-    /// How many devices it was made for, and are not finished.
-    devices: u32,
-    tables: Tables,
-    /// Who retrieved the file that it belongs to: a number that tells owners apart, or 0.
-    owner: usize,
-}
-
-/// Of which domains something is to be ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// Of the one whose record was here.
-    At(u64),
-    /// Of those that this owner has.
-    OwnedBy(usize),
-    /// Of all, as far as devices are not found.
-    Lost,
-}
-
-impl Which {
-    fn is(self, domain: &DomainEntry) -> bool {
-        match self {
-            Self::At(phys) => domain.phys == phys,
-            Self::OwnedBy(owner) => domain.owner == owner,
-            Self::Lost => true,
-        }
-    }
-}
-
-/// A device that is not finished.
-pub(super) struct Pending {
-    /// A number that it has for as long as things are handed over.
-    pub(super) at: usize,
-    /// Where it is said to be.
-    pub(super) address: Option<Address>,
-    /// The kind of its IOMMU, and what that is known by.
-    pub(super) iommu: Option<(u64, u64)>,
-    /// Nobody could ever stop it.
-    pub(super) is_beyond_reach: bool,
-}
-
-/// What is handed over and not finished.
+/// The lists of [`plan::Incoming`], in memory.
 pub(crate) struct Incoming {
-    /// In the order of kinds, and of tokens of a kind.
     iommus: KVVec<IommuEntry>,
-    /// In the order of where their records were.
-    domains: KVVec<DomainEntry>,
-    /// In the order of their addresses.
+    domains: KVVec<DomainEntry<OwnedDomain>>,
     devices: KVVec<DeviceEntry>,
-    /// Where `devices` has them, in the order of where the records of their domains were.
     by_domain: KVVec<usize>,
-    /// Where `devices` has them, in the order of where the records of their IOMMUs were.
     by_iommu: KVVec<usize>,
-}
-
-/// What is kept with a domain that was handed over.
-#[pin_data]
-struct Kept {
-    /// What is known of its tables.
-    record: DomainRecord,
-    /// What came of making them this kernel's, which is tried once.
-    #[pin]
-    adopted: Mutex<Option<Result>>,
+    /// There were records, and they could not be read: any IOMMU may translate for any device.
+    unreadable: bool,
+    /// An IOMMU is contained, whether there is a record of it or not.
+    has_contained: bool,
 }
 
 impl Incoming {
@@ -241,462 +134,303 @@ impl Incoming {
             devices: KVVec::new(),
             by_domain: KVVec::new(),
             by_iommu: KVVec::new(),
+            unreadable: false,
+            has_contained: false,
         }
     }
 
-    /// Reads what was handed over. If it cannot be read there is nothing, which is said.
+    /// Reads the incoming records, or logs why they are unreadable and returns empty lists.
     pub(super) fn read(handle: Handle) -> Self {
         Self::try_read(handle).unwrap_or_else(|err| {
             pr_err!("no IOMMU is taken over: {err}\n");
-            Self::nothing()
+            Self {
+                unreadable: true,
+                ..Self::nothing()
+            }
         })
     }
 
-    fn try_read(handle: Handle) -> Result<Self, ReadError> {
+    fn try_read(handle: Handle) -> Result<Self, ReadError<BadRecord>> {
         let flb = PhysRef::<RawFlbSer>::try_from(handle)?.restore()?;
 
         flb.check()?;
 
-        let mut this = Self::nothing();
-        this.add_devices(&read_objects(flb.device_array_phys)?)?;
-        for (phys, raw) in read_objects::<RawHwSer>(flb.iommu_array_phys)? {
-            let entry = IommuEntry {
-                phys,
-                raw,
-                contained: false,
-            };
-            this.iommus.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
+        let mut devices = read_objects(flb.device_array_phys, DeviceEntry::new)?;
+        plan::sort_devices(&mut devices);
+        let by_domain = indices(&devices, DeviceEntry::domain_phys)?;
+        let by_iommu = indices(&devices, DeviceEntry::iommu_phys)?;
+
+        let mut iommus = read_objects(flb.iommu_array_phys, IommuEntry::new)?;
+        plan::sort_iommus(&mut iommus);
+
+        let mut domains = read_objects(flb.iommu_domain_array_phys, |phys, raw| {
+            DomainEntry::new(phys, raw, plan::count_users(&by_domain, &devices, phys))
+        })?;
+        let mut by_top = KVVec::with_capacity(domains.len(), GFP_KERNEL | __GFP_NOFAIL)?;
+        for index in 0..domains.len() {
+            by_top.push(index, GFP_KERNEL | __GFP_NOFAIL)?;
         }
-        sorted::sort(&mut this.iommus, |entry| {
-            (entry.raw.type_, entry.raw.token, entry.phys)
-        });
-        this.add_domains(&read_objects(flb.iommu_domain_array_phys)?)?;
-        Ok(this)
-    }
+        plan::refuse_shared_tables(&mut domains, &mut by_top);
 
-    fn add_devices(&mut self, records: &[(u64, RawDeviceSer)]) -> Result<(), AllocError> {
-        self.devices
-            .reserve(records.len(), GFP_KERNEL | __GFP_NOFAIL)?;
-        for (phys, raw) in records {
-            let entry = DeviceEntry {
-                phys: *phys,
-                raw: *raw,
-                pending: true,
-                restored: false,
-                seen: false,
-            };
-            self.devices.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
-        }
-        sorted::sort(&mut self.devices, |entry| (entry.address(), entry.phys));
-
-        self.by_domain = self.indices(|entry| entry.raw.map.domain_phys)?;
-        self.by_iommu = self.indices(|entry| entry.raw.map.iommu_phys)?;
-        Ok(())
-    }
-
-    /// Returns where `devices` has its entries, in the order of something of theirs.
-    fn indices(&self, key: impl Fn(&DeviceEntry) -> u64) -> Result<KVVec<usize>, AllocError> {
-        let mut indices = KVVec::with_capacity(self.devices.len(), GFP_KERNEL | __GFP_NOFAIL)?;
-
-        for index in 0..self.devices.len() {
-            indices.push(index, GFP_KERNEL | __GFP_NOFAIL)?;
-        }
-        sorted::sort(&mut indices, |index| (key(&self.devices[*index]), *index));
-        Ok(indices)
-    }
-
-    fn add_domains(&mut self, records: &[(u64, RawDomainSer)]) -> Result<(), AllocError> {
-        self.domains
-            .reserve(records.len(), GFP_KERNEL | __GFP_NOFAIL)?;
-        for (phys, raw) in records {
-            let users = self.devices_of(*phys).len();
-            let entry = DomainEntry {
-                phys: *phys,
-                raw: *raw,
-                users,
-                pending: users,
-                made: None,
-                devices: 0,
-                tables: Tables::HandedOver,
-                owner: 0,
-            };
-            self.domains.push(entry, GFP_KERNEL | __GFP_NOFAIL)?;
-        }
-        Ok(())
-    }
-
-    /// Returns where `devices` has those of a domain.
-    fn devices_of(&self, domain_phys: u64) -> &[usize] {
-        let range = sorted::range_of(&self.by_domain, domain_phys, |index| {
-            self.devices[*index].raw.map.domain_phys
-        });
-
-        &self.by_domain[range]
-    }
-
-    /// Returns the record of an IOMMU, and where it was.
-    pub(super) fn iommu(&self, kind: u64, token: u64) -> Option<(u64, RawHwSer)> {
-        let entry = self.iommus[self.iommus_of(kind, token)].first()?;
-
-        Some((entry.phys, entry.raw))
-    }
-
-    fn iommus_of(&self, kind: u64, token: u64) -> core::ops::Range<usize> {
-        sorted::range_of(&self.iommus, (kind, token), |entry| {
-            (entry.raw.type_, entry.raw.token)
+        Ok(Self {
+            iommus,
+            domains,
+            devices,
+            by_domain,
+            by_iommu,
+            unreadable: false,
+            has_contained: false,
         })
     }
 
-    /// Notes that what an IOMMU has of devices can be taken away from now on, or was.
-    pub(super) fn set_contained(&mut self, kind: u64, token: u64) {
-        let range = self.iommus_of(kind, token);
+    /// Returns whether IOMMUs may translate whose records cannot be read, and this kernel has a driver for
+    /// none.
+    pub(super) fn is_out_of_control(&self) -> bool {
+        self.unreadable && !self.has_contained
+    }
 
-        for entry in &mut self.iommus[range] {
-            entry.contained = true;
+    /// Notes that this kernel can clear the entries that an IOMMU has for incoming devices, or has cleared
+    /// them.
+    pub(super) fn set_contained(&mut self, kind: Kind, token: u64) {
+        self.has_contained = true;
+        self.lists().set_contained(kind, token);
+    }
+
+    /// Returns the lists, for a decision.
+    pub(super) fn lists(&mut self) -> plan::Incoming<'_, OwnedDomain> {
+        plan::Incoming {
+            iommus: &mut self.iommus,
+            domains: &mut self.domains,
+            devices: &mut self.devices,
+            by_domain: &self.by_domain,
+            by_iommu: &self.by_iommu,
         }
     }
 
-    /// Returns an IOMMU that still translates for a device which is not finished, and that this kernel has
-    /// no driver for.
-    pub(super) fn uncontained(&self) -> Option<u64> {
-        let mut entries = self.iommus.iter().filter(|entry| !entry.contained);
-
-        entries.find_map(|entry| {
-            let range = sorted::range_of(&self.by_iommu, entry.phys, |index| {
-                self.devices[*index].raw.map.iommu_phys
-            });
-
-            self.by_iommu[range]
-                .iter()
-                .any(|index| self.devices[*index].pending)
-                .then_some(entry.raw.token)
-        })
-    }
-
-    /// Returns a device that is not finished, and that an IOMMU may translate for: nobody takes over what
-    /// was handed over of one without a domain.
-    pub(super) fn unfinished(&self) -> Option<Address> {
-        self.devices
-            .iter()
-            .filter(|entry| entry.pending && self.domain(entry.raw.map.domain_phys).is_some())
-            .find_map(DeviceEntry::address)
-    }
-
-    /// Returns the records of a device of an IOMMU and of its domain, by a number.
-    pub(super) fn device(
-        &self,
-        iommu_phys: u64,
-        number: usize,
-    ) -> Option<(RawDeviceSer, Option<RawDomainSer>)> {
-        let range = sorted::range_of(&self.by_iommu, iommu_phys, |index| {
-            self.devices[*index].raw.map.iommu_phys
-        });
-        let raw = self.devices[*self.by_iommu[range].get(number)?].raw;
-        let domain = self.domain(raw.map.domain_phys);
-
-        Some((raw, domain.map(|index| self.domains[index].raw)))
-    }
-
-    /// Returns where `domains` has a domain.
-    fn domain(&self, phys: u64) -> Option<usize> {
-        self.domains
-            .binary_search_by_key(&phys, |entry| entry.phys)
-            .ok()
-    }
-
-    /// Returns where `devices` has a device that is not finished.
-    fn find(&self, address: Address) -> Option<usize> {
-        let mut range = sorted::range_of(&self.devices, Some(address), DeviceEntry::address);
-
-        range.find(|index| self.devices[*index].pending)
-    }
-
-    /// Returns whether a device, which is there, was preserved and is not finished.
-    pub(super) fn has(&mut self, address: Address) -> bool {
-        let found = self.find(address);
-
-        if let Some(at) = found {
-            self.devices[at].seen = true;
-        }
-        found.is_some()
-    }
-
-    /// Returns the addresses of all devices, in this order.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
-        self.devices.iter().filter_map(DeviceEntry::address)
-    }
-
-    /// Returns a device that is not finished, and that nobody could ever stop.
-    pub(super) fn beyond_reach(&self) -> Option<Address> {
-        self.devices
-            .iter()
-            .filter(|entry| entry.pending && self.domain(entry.raw.map.domain_phys).is_some())
-            .filter(|entry| entry.is_beyond_reach())
-            .find_map(DeviceEntry::address)
-    }
-
-    /// Returns the domain of a device, which is made for the first one of it.
-    pub(super) fn restore(&mut self, device: Device, address: Address) -> Result<Domain> {
-        let at = self.find(address).ok_or(ENOENT)?;
-        let record = check_device(&self.devices[at].raw).map_err(|bad| report(device, bad))?;
-        let index = self.domain(record.domain_phys).ok_or(EINVAL)?;
-        let entry = &mut self.domains[index];
-
-        let domain = match entry.made {
-            Some(domain) => domain,
-            None => entry.make(device)?,
-        };
-
-        device.restore(domain)?;
-        entry.devices += 1;
-        self.devices[at].restored = true;
-        Ok(domain)
-    }
-
-    /// Notes that a device did not get the domain that it had.
-    pub(super) fn give_up(&mut self, address: Address) {
-        let Some(at) = self.find(address) else {
-            return;
-        };
-        let entry = &mut self.devices[at];
-        let phys = entry.raw.map.domain_phys;
-
-        if core::mem::replace(&mut entry.restored, false) {
-            if let Some(index) = self.domain(phys) {
-                self.domains[index].devices -= 1;
-            }
-        }
-    }
-
-    /// Returns the next device that had a domain and is not finished: its number, and its address.
-    pub(super) fn next_of(&self, phys: u64, number: usize) -> Option<(usize, Address)> {
-        self.devices_of(phys)
-            .iter()
-            .map(|index| &self.devices[*index])
-            .enumerate()
-            .skip(number)
-            .filter(|(_, entry)| entry.pending)
-            .find_map(|(number, entry)| Some((number, entry.address()?)))
-    }
-
-    /// Notes who has a domain.
-    pub(super) fn set_owner(&mut self, phys: u64, owner: usize) {
-        if let Some(index) = self.domain(phys) {
-            self.domains[index].owner = owner;
-        }
-    }
-
-    /// Returns the next device that is not finished, of certain domains. Its number is `from` at least.
-    pub(super) fn next_pending(&self, which: Which, from: usize) -> Option<Pending> {
-        let is_meant = |entry: &DeviceEntry| {
-            let is_lost = || entry.address().is_some_and(|at| lu_pci::find(at).is_none());
-
-            entry.pending
-                && self
-                    .domain(entry.raw.map.domain_phys)
-                    .is_some_and(|index| which.is(&self.domains[index]))
-                && (which != Which::Lost || is_lost())
-        };
-        let mut entries = self.devices.iter().enumerate().skip(from);
-        let (at, entry) = entries.find(|(_, entry)| is_meant(entry))?;
-        let iommu = self
-            .iommus
-            .iter()
-            .find(|iommu| iommu.phys == entry.raw.map.iommu_phys)
-            .map(|iommu| (iommu.raw.type_, iommu.raw.token));
-
-        Some(Pending {
-            at,
-            address: entry.address(),
-            iommu,
-            is_beyond_reach: entry.is_beyond_reach(),
-        })
-    }
-
-    /// Returns the tables of the next of certain domains that was made for no device, and is needed by
-    /// none any more. They are the caller's.
-    ///
-    /// It looks at domains from number `from` on, which is advanced behind the one that it returns.
-    pub(super) fn take_tables(&mut self, which: Which, from: &mut usize) -> Option<DomainRecord> {
-        let (first, end) = match which {
-            Which::At(phys) => self.domain(phys).map_or((0, 0), |at| (at, at + 1)),
-            Which::OwnedBy(_) | Which::Lost => (0, self.domains.len()),
-        };
-
-        for at in (*from).max(first)..end {
-            let domain = &mut self.domains[at];
-
-            *from = at + 1;
-            if !which.is(domain) || domain.tables != Tables::HandedOver || domain.pending != 0 {
-                continue;
-            }
-            domain.tables = Tables::Taken;
-            // What cannot be believed stays reserved.
-            if let Ok(record) = check_domain(&domain.raw, domain.users) {
-                return Some(record);
-            }
-        }
-        None
-    }
-
-    /// Returns the domains that are attached to no device.
-    pub(super) fn left_over(&mut self) -> impl Iterator<Item = Domain> {
+    /// Takes out all that was made of records, each with whether devices are attached to it.
+    pub(super) fn take_made(&mut self) -> impl Iterator<Item = (OwnedDomain, bool)> {
         core::mem::take(&mut self.domains)
             .into_iter()
-            .filter(|entry| entry.devices == 0)
-            .filter_map(|entry| entry.made)
+            .filter_map(DomainEntry::into_made)
     }
 
-    /// Ends the passage of a device. Returns a domain that nobody needs any more.
-    pub(super) fn finish(&mut self, address: Address) -> Option<Domain> {
-        let at = self.find(address)?;
+    /// Prepares to attach a device to the domain that it had, which is made for the first device of it, and
+    /// calls `f` with the domain.
+    fn restore<R>(
+        &mut self,
+        device: &Device,
+        address: Address,
+        f: impl FnOnce(&Domain) -> R,
+    ) -> Result<R> {
+        let mut lists = self.lists();
+        let place = lists.place(address).map_err(|why| report(device, why))?;
+        let entry = &mut lists.domains[place.domain];
 
-        self.finish_at(at)
-    }
+        if entry.made().is_none() {
+            let made = make(device, entry)?;
 
-    /// Ends the passage of the device with this number. Returns a domain that nobody needs any more.
-    pub(super) fn finish_at(&mut self, at: usize) -> Option<Domain> {
-        let device = self.devices.get_mut(at).filter(|device| device.pending)?;
-        let (phys, restored) = (device.raw.map.domain_phys, device.restored);
-
-        device.pending = false;
-        let index = self.domain(phys)?;
-        let domain = &mut self.domains[index];
-
-        domain.pending -= 1;
-        if restored {
-            domain.devices -= 1;
+            entry.set_made(made);
         }
-        // One that came late has it, too, as all of its group.
-        if domain.devices != 0 || domain.pending != 0 {
-            return None;
-        }
-        domain.made.take()
+        let domain = entry.made().ok_or(EINVAL)?;
+
+        device.driver()?.restore_device(device, domain)?;
+        let result = f(domain);
+        lists.set_restored(place);
+        Ok(result)
     }
 }
 
-impl DomainEntry {
-    /// Makes a domain of what was handed over, for the first device of it.
-    fn make(&mut self, device: Device) -> Result<Domain> {
-        let record = check_domain(&self.raw, self.users).map_err(|bad| report(device, bad))?;
+/// Makes a domain of what was handed over, for the first device of it.
+fn make(device: &Device, entry: &DomainEntry<OwnedDomain>) -> Result<OwnedDomain> {
+    let record = entry.check().map_err(|bad| report(device, bad.into()))?;
 
-        // What the IOMMU walks already is not for others.
-        if !kho::is_preserved(record.top().phys(), 0) {
-            return Err(EINVAL);
-        }
+    // What somebody took over already is not for others.
+    let top = IncomingTable::at(record.top()).ok_or(EINVAL)?;
+    let kept = KBox::pin_init(Kept::new(record), GFP_KERNEL | __GFP_NOFAIL)?;
+    let domain = device
+        .driver()?
+        .restore_domain(device, entry.raw())?
+        .begin_with(top, kept)?;
 
-        let kept = KBox::pin_init(
-            pin_init!(Kept {
-                record,
-                adopted <- new_mutex!(None),
-            }),
-            GFP_KERNEL | __GFP_NOFAIL,
-        )?;
-
-        let domain = device.restore_domain(&self.raw)?;
-        domain.begin_with(record.top());
-        domain.keep(kept);
-        ffi::account(record.top().phys(), tables(&record));
-
-        self.made = Some(domain);
-        self.tables = Tables::Taken;
-        Ok(domain)
-    }
+    domain.count_tables(tables(&record));
+    Ok(domain)
 }
 
 fn tables(record: &DomainRecord) -> isize {
     isize::try_from(record.tables().get()).unwrap_or(isize::MAX)
 }
 
-fn check_device(raw: &RawDeviceSer) -> Result<DeviceRecord, BadRecord> {
-    raw.hdr.check(0)?;
-    raw.try_into()
-}
+/// Says why a device does not get the domain that it had, and returns the error for that.
+fn report(device: &Device, why: Refusal) -> Error {
+    let Some(pci) = device.pci() else {
+        return EINVAL;
+    };
 
-fn check_domain(raw: &RawDomainSer, users: usize) -> Result<DomainRecord, BadRecord> {
-    raw.hdr.check(users)?;
-    raw.try_into()
-}
-
-/// Says what is wrong with a record.
-fn report(device: Device, bad: BadRecord) -> Error {
-    if let Some(pci) = device.pci() {
-        dev_err!(pci, "was preserved with a bad record: {bad}\n");
+    match why {
+        Refusal::NotIncoming => return ENOENT,
+        Refusal::Record(bad) => dev_err!(pci, "was preserved with a bad record: {bad}\n"),
+        Refusal::NoDomain => dev_err!(pci, "was preserved with a domain that has no record\n"),
     }
     EINVAL
 }
 
-impl Kept {
-    /// Makes all tables this kernel's.
-    fn adopt(&self) -> Result {
-        let mut adopted = self.adopted.lock();
+/// Makes all tables of a domain this kernel's, if it was handed over. That is tried once.
+///
+/// # Errors
+///
+/// `EINVAL` if a table was not handed over, `E2BIG` if there are more than the record says. Then some are
+/// this kernel's.
+pub(super) fn adopt(domain: HeldDomain<'_>) -> Result {
+    let Some(kept) = domain.kept() else {
+        return Ok(());
+    };
+    let mut adopted = kept.adopted.lock();
 
-        if let Some(result) = *adopted {
-            return result;
-        }
-
-        let record = &self.record;
-        let top = record.top().phys();
-
-        // They are counted one by one instead.
-        ffi::account(top, -tables(record));
-
-        let result = ffi::adopt_tables(
-            record.format(),
-            top,
-            record.level(),
-            record.tables().get(),
-            record.features().has(Features::INCOHERENT),
-        );
-
-        *adopted = Some(result);
-        result
+    if let Some(result) = *adopted {
+        return result;
     }
-}
 
-/// Makes all tables of a domain this kernel's, if it was handed over.
-pub(super) fn adopt(domain: Domain) -> Result {
-    domain.kept::<Kept>().map_or(Ok(()), |kept| kept.adopt())
-}
+    let record = &kept.record;
 
-/// Frees tables that were handed over, and that no IOMMU walks.
-pub(super) fn free_tables(record: &DomainRecord) {
-    let result = ffi::free_tables(
-        record.format(),
-        record.top().phys(),
-        record.level(),
+    // They are counted one by one instead.
+    domain.count_tables(-tables(record));
+
+    let result = domain.adopt_tables(
         record.tables().get(),
+        record.features().has(Features::INCOHERENT),
     );
 
-    if let Err(err) = result {
-        pr_err!("tables of a domain are lost until the next reboot: {err:?}\n");
-    }
+    *adopted = Some(result);
+    result
 }
 
-/// Prepares to free a domain that was handed over. Others are left alone.
-pub(super) fn release(domain: Domain) {
-    if domain.kept::<Kept>().is_none() {
+/// Adopts or leaks the page table of a restored domain before its driver frees the domain.
+pub(crate) fn release_domain(mut domain: DyingDomain<'_>) {
+    if domain.kept().is_none() {
         return;
     }
-    if let Err(err) = adopt(domain) {
+    if let Err(err) = adopt(domain.held()) {
         pr_err!("tables of a domain are lost until the next reboot: {err:?}\n");
         // Those that are not this kernel's must not be freed.
-        ffi::forget_tables(domain);
+        domain.forget_tables();
     }
-    domain.give_back();
-    drop(domain.release::<Kept>());
+    if let Ok(driver) = domain.driver() {
+        driver.release_domain(&mut domain);
+    }
+    drop(domain.take_kept());
 }
 
-/// Takes away what a device had, and keeps it from doing DMA.
-pub(super) fn block(device: Device) {
-    if let Some(pci) = device.pci() {
-        let stopped = lu_pci::stop_mastering(pci);
+/// Calls `f` with what was handed over, and the address of a device.
+pub(super) fn with_incoming<R>(
+    device: &Device,
+    f: impl FnOnce(&mut Incoming, Address) -> R,
+) -> Option<R> {
+    let incoming = handed_over().ok()?;
+    let address = lu_pci::address(device.pci()?);
+    let mut incoming = incoming.lock();
 
-        device.block();
-        dev_err!(
-            pci,
-            "does not get the translation that was handed over{}\n",
-            if stopped { ": stopped" } else { "" }
-        );
+    Some(f(&mut incoming, address))
+}
+
+/// Returns whether a device was handed over and has not ended its passage.
+pub(crate) fn was_preserved(device: &Device) -> bool {
+    with_incoming(device, |incoming, address| incoming.lists().has(address)).unwrap_or(false)
+}
+
+/// Prepares to attach a device to the domain that it had, and calls `f` with the domain.
+///
+/// # Errors
+///
+/// `ENOENT` if the device is not incoming, `EINVAL` if a record cannot be believed, which the log says,
+/// or as the driver of the IOMMU.
+pub(crate) fn restore<R>(device: &Device, f: impl FnOnce(&Domain) -> R) -> Result<R> {
+    with_incoming(device, |incoming, address| {
+        incoming.restore(device, address, f)
+    })
+    .ok_or(ENOENT)?
+}
+
+/// Clears the IOMMU entries of a device that were handed over, and its Bus Master Enable bit.
+pub(crate) fn block(device: &LockedDevice<'_>) {
+    with_incoming(device, |incoming, address| {
+        incoming.lists().give_up(address);
+    });
+    let Some(pci) = device.pci() else {
+        return;
+    };
+    let stopped = lu_pci::stop_mastering(pci);
+
+    if let Ok(driver) = device.driver() {
+        driver.block_device(device);
+    }
+    dev_err!(
+        pci,
+        "does not get the translation that was handed over{}\n",
+        if stopped { ": stopped" } else { "" }
+    );
+}
+
+/// Keeps a device from doing DMA.
+pub(crate) fn stop(device: &Device) {
+    if let Some(pci) = device.pci() {
+        lu_pci::stop_mastering(pci);
+    }
+}
+
+/// The record of an IOMMU, and the records of the devices behind it.
+pub(crate) struct HandedOver {
+    /// Its record.
+    pub(crate) raw: RawHwSer,
+    /// The records of the devices behind it, each with that of its domain.
+    pub(crate) devices: KVVec<(RawDeviceSer, Option<RawDomainSer>)>,
+}
+
+/// Returns what was handed over of an IOMMU. Waits for memory.
+///
+/// # Errors
+///
+/// `ENOENT` if it has no record, `EBADMSG` if the records cannot be read, `ENODATA` or another error if none
+/// were handed over.
+pub(crate) fn iommu(kind: Kind, token: u64) -> Result<HandedOver> {
+    let incoming = handed_over()?;
+    let mut incoming = incoming.lock();
+
+    if incoming.unreadable {
+        return Err(EBADMSG);
+    }
+    let lists = incoming.lists();
+    let (phys, raw) = lists.iommu(kind, token).ok_or(ENOENT)?;
+    let behind = lists.devices_behind(phys);
+    let mut devices = KVVec::with_capacity(behind.len(), GFP_KERNEL | __GFP_NOFAIL)?;
+
+    for records in behind {
+        devices.push(records, GFP_KERNEL | __GFP_NOFAIL)?;
+    }
+    Ok(HandedOver { raw, devices })
+}
+
+/// Calls `f` with each device that had the domain whose record was at a physical address, and has not
+/// ended its passage.
+pub(crate) fn for_each_device_of(domain_phys: u64, f: impl Fn(&Device)) {
+    let Ok(incoming) = handed_over() else {
+        return;
+    };
+
+    // One by one: the locks of groups come before that of the records.
+    let mut index = 0;
+    loop {
+        let next = incoming.lock().lists().next_of(domain_phys, index);
+        let Some((at, address)) = next else {
+            break;
+        };
+
+        if let Some(pci) = lu_pci::find(address) {
+            let lock = ReleaseLock::take();
+
+            if let Some(device) = Device::of(&pci, &lock) {
+                f(device);
+            }
+        }
+        index = at + 1;
     }
 }

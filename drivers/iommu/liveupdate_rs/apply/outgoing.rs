@@ -2,25 +2,15 @@
 
 //! What is to be handed over.
 
-use super::super::{
-    entries::{
-        offset_of,
-        room_for,
-        Object,
-        RawArray, //
-    },
-    ffi::{
-        self,
-        Device,
-        Domain, //
-    },
-};
-use core::marker::PhantomData;
-use kernel::{
-    dev_warn_ratelimited,
-    liveupdate::{
-        iommu::{
-            Format,
+use super::{
+    super::{
+        arrays::{
+            offset_of,
+            room_for,
+            Object,
+            RawArray, //
+        },
+        entries::{
             RawDevMapSer,
             RawDeviceSer,
             RawDomainSer,
@@ -29,15 +19,41 @@ use kernel::{
             RawHwSer,
             VERSION, //
         },
+        ffi::{
+            Device,
+            DeviceId,
+            Domain,
+            DomainId,
+            HeldDomain,
+            IommuId,
+            PreservedTables,
+            ReleaseLock, //
+        },
+        plan::{
+            header,
+            DomainUse,
+            IommuUse,
+            Member, //
+        },
+    },
+    incoming,
+    IOMMUS, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    dev_warn_ratelimited,
+    liveupdate::{
         kho,
         pci as lu_pci,
         Handle, //
     },
+    pci,
     prelude::*,
     rbtree::{
         RBTree,
         RBTreeNodeReservation, //
-    }, //
+    },
+    sync::aref::ARef, //
 };
 
 /// Where an object is: the page, and the index in that.
@@ -50,7 +66,7 @@ struct Slot {
 /// Objects of one type, each of which stays where it is.
 struct Objects<T: Object> {
     pages: KVec<kho::Outgoing<RawArray>>,
-    /// The slots that nobody has, with room for all that there are.
+    /// Free slots, with capacity for all slots, so that freeing one needs no memory.
     free: KVec<Slot>,
     _objects: PhantomData<T>,
 }
@@ -131,46 +147,22 @@ impl<T: Object> Objects<T> {
     }
 }
 
-/// The tables of a domain.
-#[derive(Clone, Copy)]
-pub(super) struct Tables {
-    format: Format,
-    top: u64,
-    level: u8,
-}
-
-impl Tables {
-    /// Preserves all tables of the domain, or none. Returns how many there are.
-    pub(super) fn preserve(self) -> Result<u64> {
-        ffi::preserve_tables(self.format, self.top, self.level)
-    }
-
-    /// Unpreserves the first `count` tables of the domain.
-    pub(super) fn unpreserve(self, count: u64) {
-        ffi::unpreserve_tables(self.format, self.top, self.level, count);
-    }
-}
-
 /// A domain that is preserved, or is about to be.
 struct DomainEntry {
     slot: Slot,
-    tables: Tables,
-    /// How many tables are preserved; nothing while somebody preserves or unpreserves them.
-    count: Option<u64>,
-    /// How many devices are preserved with it.
-    devices: u32,
+    use_: DomainUse<PreservedTables>,
 }
 
 /// An IOMMU that is preserved.
 struct IommuEntry {
     slot: Slot,
-    devices: u32,
+    use_: IommuUse,
 }
 
 /// A device that is preserved.
-#[derive(Clone, Copy)]
 struct DeviceEntry {
-    domain: Domain,
+    pci: ARef<pci::Device>,
+    domain: DomainId,
     slot: Slot,
 }
 
@@ -180,17 +172,9 @@ pub(crate) struct Outgoing {
     raw_iommus: Objects<RawHwSer>,
     raw_domains: Objects<RawDomainSer>,
     raw_devices: Objects<RawDeviceSer>,
-    iommus: RBTree<usize, IommuEntry>,
-    domains: RBTree<Domain, DomainEntry>,
-    devices: RBTree<Device, DeviceEntry>,
-}
-
-/// The header of an object that so many others need.
-const fn header(users: u32) -> RawHdrSer {
-    RawHdrSer {
-        ref_count: 1 + users,
-        flags: 0,
-    }
+    iommus: RBTree<IommuId, IommuEntry>,
+    domains: RBTree<DomainId, DomainEntry>,
+    devices: RBTree<DeviceId, DeviceEntry>,
 }
 
 impl Outgoing {
@@ -218,7 +202,7 @@ impl Outgoing {
         self.flb.handle()
     }
 
-    /// Notes where the pages of objects are, which changes with the first of each.
+    /// Notes where the pages of records are, which changes with the first of each.
     fn publish(&mut self) {
         self.flb.iommu_array_phys = self.raw_iommus.head();
         self.flb.iommu_domain_array_phys = self.raw_domains.head();
@@ -229,17 +213,12 @@ impl Outgoing {
     /// [`domain_preserved`](Self::domain_preserved) or [`forget_domain`](Self::forget_domain).
     ///
     /// There may be many tables, which nobody else waits for.
-    pub(super) fn preserve_domain(&mut self, domain: Domain) -> Result<Tables> {
-        if self.domains.get(&domain).is_some() {
+    fn preserve_domain(&mut self, domain: &Domain) -> Result {
+        if self.domains.get(&domain.id()).is_some() {
             return Err(EBUSY);
         }
 
-        let mut ser = domain.describe()?;
-        let tables = Tables {
-            format: Format::try_from(ser.format).map_err(|()| EOPNOTSUPP)?,
-            top: ser.top_table_phys,
-            level: ser.top_level.try_into()?,
-        };
+        let mut ser = domain.driver()?.describe_domain(domain)?;
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
 
         ser.hdr = header(0);
@@ -247,72 +226,66 @@ impl Outgoing {
         self.publish();
 
         self.domains.insert(node.into_node(
-            domain,
+            domain.id(),
             DomainEntry {
                 slot,
-                tables,
-                count: None,
-                devices: 0,
+                use_: DomainUse::new(),
             },
         ));
-        Ok(tables)
+        Ok(())
     }
 
     /// Notes that all tables of a domain are preserved, and returns where its record is.
-    pub(super) fn domain_preserved(&mut self, domain: Domain, count: u64) -> Result<u64> {
-        let entry = self.domains.get_mut(&domain).ok_or(ENOENT)?;
-        let slot = entry.slot;
+    fn domain_preserved(&mut self, domain: &Domain, tables: PreservedTables) -> Result<u64> {
+        let entry = self.domains.get_mut(&domain.id()).ok_or(ENOENT)?;
+        let (slot, nr_tables) = (entry.slot, tables.count());
 
-        entry.count = Some(count);
+        entry.use_.set_preserved(tables);
         if let Some(ser) = self.raw_domains.get(slot) {
-            let nr_tables = count;
-
             self.raw_domains
                 .set(slot, &RawDomainSer { nr_tables, ..ser });
         }
         Ok(self.raw_domains.phys(slot))
     }
 
-    /// Begins to unpreserve a domain. The caller unpreserves its tables, of which there are as many as
-    /// returned, and then calls [`forget_domain`](Self::forget_domain). Needs no memory.
-    pub(super) fn unpreserve_domain(&mut self, domain: Domain) -> Result<(Tables, u64)> {
-        let entry = self.domains.get_mut(&domain).ok_or(ENOENT)?;
-        let count = entry.count.take().ok_or(ENOENT)?;
+    /// Begins to unpreserve a domain. The caller unpreserves its tables, which are returned, and then calls
+    /// [`forget_domain`](Self::forget_domain). Needs no memory.
+    fn unpreserve_domain(&mut self, domain: &Domain) -> Result<PreservedTables> {
+        let entry = self.domains.get_mut(&domain.id()).ok_or(ENOENT)?;
 
-        Ok((entry.tables, count))
+        entry.use_.take_tables().ok_or(ENOENT)
     }
 
     /// Forgets a domain of which no table is preserved. Needs no memory.
-    pub(super) fn forget_domain(&mut self, domain: Domain) {
-        if let Some(entry) = self.domains.remove(&domain) {
+    fn forget_domain(&mut self, domain: &Domain) {
+        if let Some(entry) = self.domains.remove(&domain.id()) {
             self.raw_domains.free(entry.slot);
         }
     }
 
     /// Preserves a device, and its IOMMU with the first one.
-    pub(super) fn preserve_device(&mut self, domain: Domain, device: Device, owner: u64) -> Result {
+    fn preserve_device(&mut self, domain: &Domain, device: &Device, owner: u64) -> Result {
         // First: a domain of such a driver is not preserved, either, and that is not its user's mistake.
-        device.check_driver()?;
+        let driver = device.driver()?;
 
-        let domain_phys = match self.domains.get(&domain) {
-            Some(entry) if entry.count.is_some() => self.raw_domains.phys(entry.slot),
+        let domain_phys = match self.domains.get(&domain.id()) {
+            Some(entry) if entry.use_.is_preserved() => self.raw_domains.phys(entry.slot),
             _ => return Err(EINVAL),
         };
 
-        if self.devices.get(&device).is_some() {
+        if self.devices.get(&device.id()).is_some() {
             return Err(EBUSY);
         }
+        let pci = device.pci().ok_or(EOPNOTSUPP)?;
         device.check_group(domain).inspect_err(|err| {
-            if let Some(pci) = device.pci() {
-                dev_warn_ratelimited!(
-                    pci,
-                    "its DMA cannot go on: nobody owns its IOMMU group, or that has PASIDs or a reset: {err:?}\n"
-                );
-            }
+            dev_warn_ratelimited!(
+                pci,
+                "its DMA cannot go on: nobody owns its IOMMU group, or that has PASIDs or a reset: {err:?}\n"
+            );
         })?;
 
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let mut ser = device.preserve(domain)?;
+        let mut ser = driver.preserve_device(device, domain)?;
 
         let result = self.get_iommu(device).and_then(|iommu_phys| {
             ser.hdr = header(0);
@@ -326,50 +299,58 @@ impl Outgoing {
                 .add(&ser)
                 .inspect_err(|_| self.put_iommu(device))
         });
-        let slot = result.inspect_err(|_| device.unpreserve(domain, &ser))?;
+        let slot = result.inspect_err(|_| driver.unpreserve_device(device, domain))?;
         self.publish();
 
-        self.devices
-            .insert(node.into_node(device, DeviceEntry { domain, slot }));
-        self.count_devices(domain, 1);
+        let entry = DeviceEntry {
+            pci: pci.into(),
+            domain: domain.id(),
+            slot,
+        };
+        self.devices.insert(node.into_node(device.id(), entry));
+        self.count_device(domain.id(), DomainUse::add_device);
         Ok(())
     }
 
     /// Unpreserves a device, and its IOMMU with the last one. Needs no memory.
-    pub(super) fn unpreserve_device(&mut self, domain: Domain, device: Device) -> Result {
+    fn unpreserve_device(&mut self, domain: &Domain, device: &Device) -> Result {
+        let driver = device.driver()?;
         let entry = self
             .devices
-            .find_mut(&device)
-            .filter(|entry| entry.get().domain == domain)
+            .find_mut(&device.id())
+            .filter(|entry| entry.get().domain == domain.id())
             .ok_or(ENOENT)?
             .remove();
 
-        if let Some(ser) = self.raw_devices.get(entry.slot) {
-            device.unpreserve(domain, &ser);
-        }
+        driver.unpreserve_device(device, domain);
         self.raw_devices.free(entry.slot);
         self.put_iommu(device);
-        self.count_devices(domain, -1);
+        self.count_device(domain.id(), DomainUse::remove_device);
         Ok(())
     }
 
-    /// Returns whether a device does not go on, or all in its IOMMU group do, with the same domain.
-    ///
-    /// Ports and bridges do no DMA of their own, and are not counted.
-    pub(super) fn is_group_whole(&self, device: Device) -> bool {
-        let goes_on = |device| self.devices.get(&device);
+    /// Returns what a device of an IOMMU group does.
+    fn member(&self, device: &Device) -> Member<DomainId> {
+        match self.devices.get(&device.id()) {
+            Some(entry) => Member::GoesOn(entry.domain),
+            None if device.pci().is_some_and(lu_pci::is_bridge) => Member::Bridge,
+            None => Member::Stays,
+        }
+    }
 
-        goes_on(device).is_none_or(|entry| {
-            device.all_in_group(|other| {
-                other.pci().is_some_and(lu_pci::is_bridge)
-                    || goes_on(other).is_some_and(|other| other.domain == entry.domain)
-            })
-        })
+    /// Returns whether a device does not go on, or all in its IOMMU group do, with the same domain.
+    fn is_group_whole(&self, device: &Device) -> bool {
+        match self.member(device) {
+            Member::GoesOn(domain) => {
+                device.all_in_group(|other| self.member(other).lets_go_on_with(&domain))
+            }
+            Member::Bridge | Member::Stays => true,
+        }
     }
 
     /// Returns whether a device does not go on, or its IOMMU still has for it what was preserved.
-    pub(super) fn is_unchanged(&self, device: Device) -> bool {
-        let Some(entry) = self.devices.get(&device) else {
+    fn is_unchanged(&self, device: &Device) -> bool {
+        let Some(entry) = self.devices.get(&device.id()) else {
             return true;
         };
         let domain = self.domains.get(&entry.domain);
@@ -378,68 +359,77 @@ impl Outgoing {
             .raw_devices
             .get(entry.slot)
             .zip(domain.and_then(|domain| self.raw_domains.get(domain.slot)));
-        records.is_some_and(|(raw, raw_domain)| device.check(&raw, &raw_domain).is_ok())
+        records
+            .zip(device.driver().ok())
+            .is_some_and(|((raw, raw_domain), driver)| {
+                driver.check_device(device, &raw, &raw_domain).is_ok()
+            })
     }
 
-    fn count_devices(&mut self, domain: Domain, by: i32) {
+    fn count_device(
+        &mut self,
+        domain: DomainId,
+        count: impl FnOnce(&mut DomainUse<PreservedTables>) -> RawHdrSer,
+    ) {
         let Some(entry) = self.domains.get_mut(&domain) else {
             return;
         };
-        entry.devices = entry.devices.saturating_add_signed(by);
+        let (slot, hdr) = (entry.slot, count(&mut entry.use_));
 
-        let (slot, devices) = (entry.slot, entry.devices);
-        if let Some(mut ser) = self.raw_domains.get(slot) {
-            ser.hdr = header(devices);
-            self.raw_domains.set(slot, &ser);
+        if let Some(ser) = self.raw_domains.get(slot) {
+            self.raw_domains.set(slot, &RawDomainSer { hdr, ..ser });
         }
     }
 
     /// Counts a device of an IOMMU, which is preserved with the first one. Returns where the record of
     /// the IOMMU is.
-    fn get_iommu(&mut self, device: Device) -> Result<u64> {
+    fn get_iommu(&mut self, device: &Device) -> Result<u64> {
         if let Some(entry) = self.iommus.get_mut(&device.iommu()) {
-            entry.devices = entry.devices.checked_add(1).ok_or(EOVERFLOW)?;
+            entry.use_.add().ok_or(EOVERFLOW)?;
             return Ok(self.raw_iommus.phys(entry.slot));
         }
 
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        let mut ser = device.preserve_iommu()?;
+        let driver = device.driver()?;
+        let mut ser = driver.preserve_iommu(device)?;
 
         ser.hdr = header(0);
         let slot = self
             .raw_iommus
             .add(&ser)
-            .inspect_err(|_| device.unpreserve_iommu(&ser))?;
-        self.iommus
-            .insert(node.into_node(device.iommu(), IommuEntry { slot, devices: 1 }));
+            .inspect_err(|_| driver.unpreserve_iommu(device, &ser))?;
+        let entry = IommuEntry {
+            slot,
+            use_: IommuUse::FIRST,
+        };
+        self.iommus.insert(node.into_node(device.iommu(), entry));
         Ok(self.raw_iommus.phys(slot))
     }
 
     /// Counts a device of an IOMMU less, which is unpreserved with the last one.
-    fn put_iommu(&mut self, device: Device) {
+    fn put_iommu(&mut self, device: &Device) {
         let Some(mut found) = self.iommus.find_mut(&device.iommu()) else {
             return;
         };
-        let entry = found.get_mut();
 
-        entry.devices -= 1;
-        if entry.devices != 0 {
+        if !found.get_mut().use_.remove() {
             return;
         }
 
         let slot = found.remove().slot;
-        if let Some(ser) = self.raw_iommus.get(slot) {
-            device.unpreserve_iommu(&ser);
+        if let (Some(ser), Ok(driver)) = (self.raw_iommus.get(slot), device.driver()) {
+            driver.unpreserve_iommu(device, &ser);
         }
         self.raw_iommus.free(slot);
     }
 
-    /// Has all devices that go on doing DMA keep what they have.
-    pub(super) fn prepare_kexec(&mut self) {
+    /// Keeps the IOMMU entries of devices that do DMA across the kexec; clears other
+    /// records.
+    fn prepare_kexec(&mut self, lock: &ReleaseLock) {
         let devices = core::mem::take(&mut self.devices);
 
-        for (device, entry) in &devices {
-            if !self.try_keep(*device, entry) {
+        for entry in devices.values() {
+            if !self.try_keep(entry, lock) {
                 // The next kernel would look for what is not there.
                 self.raw_devices.clear(entry.slot);
             }
@@ -448,12 +438,18 @@ impl Outgoing {
     }
 
     /// Has a device keep what it has if it goes on doing DMA, and returns whether it does.
-    fn try_keep(&mut self, device: Device, entry: &DeviceEntry) -> bool {
+    fn try_keep(&mut self, entry: &DeviceEntry, lock: &ReleaseLock) -> bool {
+        let pci = &entry.pci;
+
         // Others are stopped, and lose it.
-        let Some(pci) = device.pci().filter(|pci| lu_pci::keeps_mastering(pci)) else {
+        if !lu_pci::keeps_mastering(pci) {
             return false;
-        };
-        if let Err(err) = self.keep(device, entry) {
+        }
+        let result = Device::of(pci, lock)
+            .ok_or(ENODEV)
+            .and_then(|device| self.keep(device, entry));
+
+        if let Err(err) = result {
             // It would have no way to memory.
             lu_pci::end_mastering(pci);
             dev_err!(pci, "does not keep its translation: {err:?}\n");
@@ -463,7 +459,7 @@ impl Outgoing {
     }
 
     /// Has a device keep what it has.
-    fn keep(&mut self, device: Device, entry: &DeviceEntry) -> Result {
+    fn keep(&mut self, device: &Device, entry: &DeviceEntry) -> Result {
         let raw = self.raw_devices.get(entry.slot).ok_or(ENOENT)?;
 
         let domain_slot = self.domains.get(&entry.domain).ok_or(ENOENT)?.slot;
@@ -472,10 +468,93 @@ impl Outgoing {
         let iommu_slot = self.iommus.get(&device.iommu()).ok_or(ENOENT)?.slot;
         let mut iommu = self.raw_iommus.get(iommu_slot).ok_or(ENOENT)?;
 
-        let result = device.keep(&raw, &raw_domain, &mut iommu);
+        let result = device
+            .driver()?
+            .keep_device(device, &raw, &raw_domain, &mut iommu);
         // What was preserved of it by now is.
         self.raw_iommus.set(iommu_slot, &iommu);
         result
+    }
+}
+
+/// Preserves a domain, and returns where its record is.
+///
+/// # Errors
+///
+/// As `iommu_preserve_domain()`.
+pub(crate) fn preserve_domain(domain: HeldDomain<'_>) -> Result<u64> {
+    // Tables that were handed over are this kernel's before they are preserved again.
+    incoming::adopt(domain)?;
+
+    let outgoing = IOMMUS.outgoing()?;
+    outgoing.lock().preserve_domain(&domain)?;
+
+    // How many there are is up to whoever maps things. Others do not wait for that.
+    match domain.preserve_tables() {
+        Ok(tables) => outgoing.lock().domain_preserved(&domain, tables),
+        Err(err) => {
+            outgoing.lock().forget_domain(&domain);
+            Err(err)
+        }
+    }
+}
+
+/// Unpreserves a domain, with which no device is preserved any more.
+///
+/// # Errors
+///
+/// `ENOENT` if it is not preserved.
+pub(crate) fn unpreserve_domain(domain: HeldDomain<'_>) -> Result {
+    let outgoing = IOMMUS.outgoing()?;
+    let tables = outgoing.lock().unpreserve_domain(&domain)?;
+
+    domain.unpreserve_tables(tables);
+    outgoing.lock().forget_domain(&domain);
+    Ok(())
+}
+
+/// Preserves a device that is attached to a domain that is preserved.
+///
+/// # Errors
+///
+/// As `iommu_preserve_device()`.
+pub(crate) fn preserve_device(domain: &Domain, device: &Device, owner: u64) -> Result {
+    IOMMUS
+        .outgoing()?
+        .lock()
+        .preserve_device(domain, device, owner)
+}
+
+/// Unpreserves a device that was preserved with a domain.
+///
+/// # Errors
+///
+/// `ENOENT` if it was not preserved with that.
+pub(crate) fn unpreserve_device(domain: &Domain, device: &Device) -> Result {
+    IOMMUS.outgoing()?.lock().unpreserve_device(domain, device)
+}
+
+/// Returns whether a device does not go on, or all in its IOMMU group do.
+pub(crate) fn is_group_whole(device: &Device) -> bool {
+    IOMMUS
+        .outgoing()
+        .map_or(true, |outgoing| outgoing.lock().is_group_whole(device))
+}
+
+/// Returns whether a device does not go on, or its IOMMU still has for it what was preserved.
+pub(crate) fn is_unchanged(device: &Device) -> bool {
+    IOMMUS
+        .outgoing()
+        .map_or(true, |outgoing| outgoing.lock().is_unchanged(device))
+}
+
+/// Has what goes on doing DMA keep its translations when IOMMUs are shut down.
+pub(crate) fn prepare_kexec() {
+    // There is none if nothing is preserved.
+    if let Ok(outgoing) = IOMMUS.outgoing() {
+        let lock = ReleaseLock::take();
+
+        outgoing.lock().prepare_kexec(&lock);
     }
 }
 

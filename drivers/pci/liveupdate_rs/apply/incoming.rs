@@ -5,18 +5,24 @@
 //! It is read once, when it is first asked for. If memory were short just then, devices would be strangers
 //! until the next reboot. So that is waited for: there is not more than the previous kernel had memory for.
 
+mod known;
+mod table;
+
+pub(super) use self::known::{
+    Drivers,
+    Probes, //
+};
+
+use self::table::{
+    open,
+    Once,
+    ReadError, //
+};
 use super::{
     super::{
         entries::{
-            BadRecord,
-            DriverEntry,
             Entry,
-            Probe,
-            ProbeEntry,
-            RawDevSer,
-            RawDriverSer,
-            RawProbeSer,
-            RawSer, //
+            RawDevSer, //
         },
         ffi,
         kept::Kept,
@@ -30,115 +36,37 @@ use super::{
         },
         regions::Region,
     },
-    Preserved, //
-};
-use core::ops::{
-    Deref,
-    DerefMut, //
+    numbers::Preserved, //
 };
 use kernel::{
-    alloc::AllocError,
     fmt,
     liveupdate::{
         self,
-        kho::{
-            IncomingBlocks, //
-        },
         pci::{
             self as lu_pci,
             Address,
             Awake, //
         },
-        Handle,
-        PhysRef,
-        Record, //
+        Handle, //
     },
     pci,
     prelude::*,
     rbtree::RBTree,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            AtomicFlag,
+            Relaxed, //
+        }, //
+    },
 };
 
-/// Why a record of the previous kernel is not used.
-enum ReadError {
-    Record(BadRecord),
-    Memory(Error),
-}
+/// A device was not found for as long as the list of devices was there.
+static NEVER_FOUND: AtomicFlag = AtomicFlag::new(false);
 
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Record(bad) => fmt::Display::fmt(bad, f),
-            Self::Memory(err) if *err == ENOMEM => write!(f, "memory is short"),
-            Self::Memory(_) => write!(f, "it is not whole in memory that was handed over"),
-        }
-    }
-}
-
-impl From<BadRecord> for ReadError {
-    fn from(bad: BadRecord) -> Self {
-        Self::Record(bad)
-    }
-}
-
-impl From<Error> for ReadError {
-    fn from(err: Error) -> Self {
-        Self::Memory(err)
-    }
-}
-
-impl From<AllocError> for ReadError {
-    fn from(err: AllocError) -> Self {
-        Self::Memory(err.into())
-    }
-}
-
-/// A list of what was handed over, which grows however short memory is.
-///
-/// As many registers as are believed do not fit into the largest block of pages.
-struct Once<T>(KVVec<T>);
-
-impl<T> Once<T> {
-    const fn new() -> Self {
-        Self(KVVec::new())
-    }
-}
-
-impl<T> Deref for Once<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<T> DerefMut for Once<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
-    }
-}
-
-impl<T> List<T> for Once<T> {
-    type Error = AllocError;
-
-    fn append(&mut self, item: T) -> Result<(), AllocError> {
-        self.0.push(item, GFP_KERNEL | __GFP_NOFAIL)
-    }
-
-    fn cut(&mut self, length: usize) {
-        self.0.truncate(length);
-    }
-}
-
-/// Takes over a table of the previous kernel: what it announces, and what it names.
-fn open<R: Record>(handle: Handle) -> Result<(RawSer, IncomingBlocks<R>), ReadError> {
-    let record = PhysRef::<RawSer>::try_from(handle)?;
-    record.peek()?.check_version()?;
-
-    let record = record.restore()?;
-    let blocks = IncomingBlocks::restore(record.devices)?;
-
-    Ok((*record, blocks))
+/// Returns whether a device was not found for as long as the list of devices was there.
+pub(super) fn was_never_found() -> bool {
+    NEVER_FOUND.load(Relaxed)
 }
 
 /// What became of a device or bridge that was handed over.
@@ -277,13 +205,21 @@ impl Devices {
 
     /// Returns what a device was to the previous kernel.
     pub(super) fn standing(&self, device: &pci::Device, formats: Formats<'_>) -> Standing {
-        let address = lu_pci::address(device);
+        self.standing_at(lu_pci::address(device), Some(device), formats)
+    }
 
+    /// Returns what the device at an address was to the previous kernel, whether it was found or not.
+    fn standing_at(
+        &self,
+        address: Address,
+        found: Option<&pci::Device>,
+        formats: Formats<'_>,
+    ) -> Standing {
         plan::standing(
             &self.entries,
             &self.quarantined,
             address,
-            lu_pci::is_bridge(device),
+            found.is_some_and(lu_pci::is_bridge),
             formats.names(address),
         )
     }
@@ -305,20 +241,16 @@ impl Devices {
 
     /// Sees to it that a device does no DMA that nobody handed over what it needs for.
     ///
-    /// `may_master` says that somebody did.
+    /// `goes_on` says that somebody did.
     pub(super) fn stop_suspect(
         &mut self,
         device: &pci::Device,
         formats: Formats<'_>,
-        may_master: bool,
+        goes_on: bool,
     ) {
-        let suspect = match self.standing(device, formats) {
-            Standing::Ordinary | Standing::Bridge => self.unreadable,
-            Standing::Endpoint => !may_master,
-            Standing::Quarantined => true,
-        };
+        let standing = self.standing(device, formats);
 
-        if suspect && lu_pci::stop_mastering(device) {
+        if !standing.may_do_dma(goes_on, self.unreadable) && lu_pci::stop_mastering(device) {
             dev_warn!(device, "did DMA across a kexec: stopped and quarantined\n");
             if !self.is_quarantined(lu_pci::address(device)) {
                 self.quarantine(device, "it did DMA across the kexec");
@@ -400,11 +332,9 @@ impl Devices {
         for Entry { address, refcount } in self.entries.iter() {
             let device = lu_pci::find(*address);
 
-            match &device {
-                Some(device) if lu_pci::is_bridge(device) => {
-                    write!(f, "  bridge {address:?}: incoming, for {refcount}")?;
-                }
-                _ => self.show_device(f, *address, formats)?,
+            match self.standing_at(*address, device.as_deref(), formats) {
+                Standing::Bridge => write!(f, "  bridge {address:?}: incoming, for {refcount}")?,
+                standing => self.show_device(f, *address, standing, formats)?,
             }
             match device.as_ref().map(|device| ffi::kept(device)) {
                 Some(Some(kept)) if kept.is_held() => {
@@ -420,7 +350,7 @@ impl Devices {
         // Those that the list does not have.
         for address in self.quarantined.iter() {
             if plan::find(&self.entries, *address).is_err() {
-                self.show_device(f, *address, formats)?;
+                self.show_device(f, *address, Standing::Quarantined, formats)?;
                 writeln!(f)?;
             }
         }
@@ -431,9 +361,10 @@ impl Devices {
         &self,
         f: &mut fmt::Formatter<'_>,
         address: Address,
+        standing: Standing,
         formats: Formats<'_>,
     ) -> fmt::Result {
-        if self.is_quarantined(address) {
+        if standing == Standing::Quarantined {
             let reason = self.reasons.get(&address).copied().or(self.reason_for_all);
 
             write!(
@@ -487,6 +418,16 @@ impl Devices {
         Ok(())
     }
 
+    /// Returns whether a device that is not finished was not found, or may be.
+    pub(super) fn has_missing(&self) -> bool {
+        let was_found = |address| {
+            self.fate(address)
+                .is_some_and(|index| self.fates[index].found)
+        };
+
+        self.unreadable || self.entries.iter().any(|entry| !was_found(entry.address))
+    }
+
     /// Says which devices no file took over, and which were never found. All are ordinary ones from
     /// here on.
     pub(super) fn let_go_left_over(&self) {
@@ -503,6 +444,7 @@ impl Devices {
             {
                 pr_warn!("{address:?} was preserved, but nobody finished it\n");
             } else {
+                NEVER_FOUND.store(true, Relaxed);
                 pr_warn!("{address:?} was preserved, but was never found\n");
             }
         }
@@ -525,81 +467,6 @@ fn note_reason(
 ) {
     if reasons.get(&address).is_none() {
         let _ = reasons.try_create_and_insert(address, reason, GFP_KERNEL);
-    }
-}
-
-/// The drivers that can take over the devices, in the order of addresses.
-pub(crate) struct Drivers {
-    entries: Once<DriverEntry>,
-}
-
-impl Drivers {
-    /// Reads what the previous kernel left, and frees it.
-    pub(super) fn read(handle: Handle) -> Self {
-        Self::try_read(handle).unwrap_or_else(|err| {
-            pr_err!("no driver can take over a preserved device: {err}\n");
-            Self {
-                entries: Once::new(),
-            }
-        })
-    }
-
-    fn try_read(handle: Handle) -> Result<Self, ReadError> {
-        let (record, blocks) = open::<RawDriverSer>(handle)?;
-        let mut entries = Once::new();
-
-        plan::read_drivers::<ReadError, _>(&record, blocks.entries(), &mut entries)?;
-        Ok(Self { entries })
-    }
-
-    pub(super) fn entries(&self) -> &[DriverEntry] {
-        &self.entries
-    }
-
-    /// Returns the device that belongs to the file of this handle.
-    pub(super) fn device_of(&self, handle: Handle) -> Option<Address> {
-        plan::device_of(&self.entries, handle.get())
-    }
-
-    /// Forgets a device that was finished.
-    pub(super) fn remove(&mut self, device: &pci::Device) {
-        plan::forget_driver(&mut self.entries, lu_pci::address(device));
-    }
-}
-
-/// What writing to the registers of the devices would tell.
-pub(crate) struct Probes {
-    entries: Once<ProbeEntry>,
-}
-
-impl Probes {
-    /// Reads what the previous kernel left, and frees it.
-    pub(super) fn read(handle: Handle) -> Self {
-        Self::try_read(handle).unwrap_or_else(|err| {
-            pr_err!("registers of preserved devices are written to: {err}\n");
-            Self {
-                entries: Once::new(),
-            }
-        })
-    }
-
-    fn try_read(handle: Handle) -> Result<Self, ReadError> {
-        let (record, blocks) = open::<RawProbeSer>(handle)?;
-        let mut entries = Once::new();
-
-        plan::read_probes::<ReadError, _>(&record, blocks.entries(), &mut entries)?;
-        Ok(Self { entries })
-    }
-
-    /// Returns what is known of a device.
-    pub(super) fn of(&self, device: &pci::Device) -> Result<KVec<Probe>> {
-        let at = plan::probes_of(&self.entries, lu_pci::address(device));
-        let mut probes = KVec::with_capacity(at.len(), GFP_KERNEL | __GFP_NOFAIL)?;
-
-        for entry in &self.entries[at] {
-            probes.push(entry.probe, GFP_KERNEL)?;
-        }
-        Ok(probes)
     }
 }
 

@@ -7,7 +7,7 @@
 //! want to wait, and go on if the kexec is called off. If it is not, they leave the devices alone.
 
 use super::{
-    super::ffi,
+    super::ffi::Topology,
     DRIVERS, //
 };
 use kernel::{
@@ -40,9 +40,8 @@ static PROCEEDS: AtomicFlag = AtomicFlag::new(false);
 
 /// Counts a preserved device as frozen. No devices come or go from the first one on.
 pub(crate) fn freeze() -> Result {
-    if !lock() {
-        report_busy();
-        return Err(EBUSY);
+    if !Topology::is_kept() {
+        lock().inspect_err(|_| report_busy())?.keep();
     }
     FROZEN.store(FROZEN.load(Relaxed).saturating_add(1), Relaxed);
     Ok(())
@@ -54,7 +53,7 @@ pub(crate) fn unfreeze() {
 
     FROZEN.store(frozen, Relaxed);
     if frozen == 0 {
-        ffi::unlock_topology();
+        drop(Topology::kept());
     }
 }
 
@@ -64,7 +63,7 @@ pub(crate) fn unfreeze() {
 pub(super) fn proceed() {
     // ORDERING: Before the lock is released, with which others look at it.
     PROCEEDS.store(true, Relaxed);
-    ffi::unlock_topology();
+    drop(Topology::kept());
 }
 
 /// Returns whether the kexec takes devices along and cannot be called off any more.
@@ -83,7 +82,7 @@ fn report_busy() {
             continue;
         };
 
-        if lu_pci::try_locked(&device, || ()).is_none() {
+        if lu_pci::Locked::try_new(&device).is_none() {
             dev_warn!(
                 device,
                 "is being unbound or removed, and a kexec waits for that: close its session\n"
@@ -94,14 +93,20 @@ fn report_busy() {
 
 /// Waits until nobody adds or removes devices, and keeps everybody from it then. Not for ever: somebody
 /// may be removing another preserved device, and wait for its file.
-fn lock() -> bool {
+///
+/// # Errors
+///
+/// `EBUSY` if so.
+fn lock() -> Result<Topology> {
     let start = Instant::<Monotonic>::now();
 
-    while !ffi::try_lock_topology() {
+    loop {
+        if let Some(topology) = Topology::try_lock() {
+            return Ok(topology);
+        }
         if start.elapsed() >= PATIENCE {
-            return false;
+            return Err(EBUSY);
         }
         fsleep(PAUSE);
     }
-    true
 }

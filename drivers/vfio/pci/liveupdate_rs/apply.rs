@@ -7,14 +7,16 @@ use super::{
     ffi::{
         self,
         Attachment,
-        CoreDevice, //
+        CoreDevice,
+        KeptAttachment, //
     },
     plan::{
         self,
         Lost,
         Progress,
         Refusal,
-        Treatment, //
+        Treatment,
+        Unkept, //
     },
 };
 use kernel::{
@@ -49,10 +51,22 @@ static HANDLER: Handler<VfioPci> = Handler::new();
 /// Names the handler.
 pub(crate) struct VfioPci;
 
+impl From<Unkept> for Error {
+    fn from(unkept: Unkept) -> Self {
+        match unkept {
+            Unkept::Unmarked => EINVAL,
+            Unkept::Order => ENOENT,
+            Unkept::Pasids => EOPNOTSUPP,
+            Unkept::Busy | Unkept::OtherFile => EBUSY,
+            Unkept::Iommu(err) | Unkept::GaveWay(err) => err,
+        }
+    }
+}
+
 /// A file that is preserved.
 pub(crate) struct Preserved {
     /// What its device is attached to.
-    attachment: Attachment,
+    attachment: KeptAttachment,
     /// Exists for the next kernel.
     _record: kho::Outgoing<RawCoreDeviceSer>,
 }
@@ -102,20 +116,18 @@ impl FileHandler for VfioPci {
         let handle = record.handle();
 
         let attachment = device
-            .keep_attachment(outgoing.file(), &outgoing.session())
-            .inspect_err(|err| {
-                // It gave way, which is nothing to be mended.
-                if *err != EINTR && *err != ERESTARTNOINTR {
-                    dev_warn_ratelimited!(
-                        device.pci(),
-                        "cannot be preserved: {}\n",
-                        explain_attachment(*err)
-                    );
+            .keep_attachment(&outgoing.session())
+            .map_err(|unkept| {
+                if let Some(what) = unkept.explain() {
+                    dev_warn_ratelimited!(device.pci(), "cannot be preserved: {what}\n");
                 }
+                Error::from(unkept)
             })?;
-        preserve(device, handle, attachment)
-            .inspect_err(|_| device.release_attachment(attachment))?;
-        if let Attachment::Stays = attachment {
+        if let Err(err) = preserve(device, handle, attachment.outcome()) {
+            device.release_attachment(attachment);
+            return Err(err);
+        }
+        if let Attachment::Stays = attachment.outcome() {
             dev_warn_ratelimited!(
                 device.pci(),
                 "will be stopped: the driver of its IOMMU hands over no page tables\n"
@@ -145,7 +157,7 @@ impl FileHandler for VfioPci {
             return Err((EINVAL, preserved));
         };
 
-        match device.freeze(outgoing.file(), plan::freeze) {
+        match device.freeze(plan::freeze) {
             Ok(treatment) => {
                 if let Treatment::Quiesced { left_on: true } = treatment {
                     dev_info!(
@@ -252,17 +264,6 @@ fn preserve(device: CoreDevice<'_>, handle: Handle, attachment: Attachment) -> R
     Ok(())
 }
 
-/// What is wrong if what a device is attached to does not let it through, and what to do about it.
-fn explain_attachment(err: Error) -> &'static str {
-    if err == EINVAL || err == ENOENT {
-        "mark its HWPT, and preserve its iommufd first, in the same session"
-    } else if err == EBUSY {
-        "preserve the file of it that is bound; if this is it, try again: its iommufd is in use"
-    } else {
-        "detach PASIDs; if there are none, its IOMMU says what keeps it"
-    }
-}
-
 /// How far a file of the previous kernel has got.
 fn progress(incoming: &Incoming<'_>) -> Progress {
     match incoming.retrieval() {
@@ -335,15 +336,10 @@ fn address(record: RawCoreDeviceSer) -> Result<Address> {
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` if the Live Update Orchestrator does not run, `EEXIST` if there is a handler or
-/// another FLB of that name, `ENOSPC` if there are too many FLBs, `ENOMEM` if memory is short. Then nothing is
+/// As [`ffi::register`]: `EOPNOTSUPP` if the Live Update Orchestrator does not run. Then nothing is
 /// registered.
 pub(crate) fn register() -> Result {
-    let handler = HANDLER.register()?;
-
-    ffi::register_flb(&handler)?;
-    ffi::keep(handler.publish());
-    Ok(())
+    ffi::register(&HANDLER)
 }
 
 /// Unregisters the file handler that [`register`] registered, if it did.

@@ -4,7 +4,8 @@
 
 use kernel::{
     fmt,
-    liveupdate::pci::Address, //
+    liveupdate::pci::Address,
+    prelude::*, //
 };
 
 /// What a file is, as far as it matters for preserving it.
@@ -83,6 +84,44 @@ pub(crate) fn preserve(obstacles: Obstacles) -> Result<(), Refusal> {
         Err(Refusal::DmaBufs)
     } else {
         Ok(())
+    }
+}
+
+/// Why what a device is attached to does not let it through.
+///
+/// iommufd decides that, as `enum iommufd_liveupdate_passage` says, but for [`OtherFile`](Self::OtherFile).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unkept {
+    /// Its HWPT is nested, or user space made it and did not mark it.
+    Unmarked,
+    /// Its HWPT is marked, and its iommufd is not preserved in the session.
+    Order,
+    /// PASIDs of it are attached.
+    Pasids,
+    /// Somebody uses its iommufd, or attaches a device of its group, at this moment.
+    Busy,
+    /// It is bound by another file than the one that is to be preserved.
+    OtherFile,
+    /// The entries of its IOMMU cannot be preserved.
+    Iommu(Error),
+    /// The kernel gave way to a kexec, or to the end of the process, before anything was decided.
+    GaveWay(Error),
+}
+
+impl Unkept {
+    /// What is wrong, and what to do about it, unless there is nothing to be mended.
+    pub(crate) const fn explain(self) -> Option<&'static str> {
+        match self {
+            Self::Unmarked => {
+                Some("mark its HWPT, and preserve its iommufd first, in the same session")
+            }
+            Self::Order => Some("preserve its iommufd first, in the same session"),
+            Self::Pasids => Some("detach its PASIDs"),
+            Self::Busy => Some("its iommufd is in use, try again"),
+            Self::OtherFile => Some("preserve the file of it that is bound"),
+            Self::Iommu(_) => Some("its IOMMU says what keeps it"),
+            Self::GaveWay(_) => None,
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 //! What is claimed of the bytes that are handed over.
 
-use crate::entries::RawArray;
-use kernel::{
-    liveupdate::iommu::{
+use crate::{
+    arrays::RawArray,
+    entries::{
         Features,
         Format,
+        Kind,
         RawDevMapSer,
         RawDeviceIntelSer,
         RawDeviceSer,
@@ -15,11 +16,11 @@ use kernel::{
         RawHdrSer,
         RawHwSer,
         RawIntelSer,
-        Unit,
+        UnitRecord,
         VERSION, //
     },
-    prelude::*, //
 };
+use kernel::prelude::*;
 use testing::{
     golden,
     layout::{
@@ -59,7 +60,7 @@ fn iommus() -> Contract {
         constants: vec![
             ("IOMMU_LUO_FLB_COMPATIBLE", Constant::Text(NAME)),
             ("IOMMU_LUO_FLB_VERSION", number(VERSION)),
-            ("IOMMU_SER_INTEL", Constant::Number(Unit::INTEL)),
+            ("IOMMU_SER_INTEL", Constant::Number(Kind::Intel as u64)),
             ("IOMMU_DOMAIN_SER_VTDSS", number(Format::SecondStage as u32)),
             ("IOMMU_DOMAIN_SER_X86_64", number(Format::FirstStage as u32)),
             ("IOMMU_DOMAIN_SER_INCOHERENT", number(Features::INCOHERENT)),
@@ -75,7 +76,7 @@ fn iommus() -> Contract {
                 "IOMMU_DOMAIN_SER_DIRTY_TRACKING",
                 number(Features::DIRTY_TRACKING),
             ),
-            ("IOMMU_INTEL_SER_SCALABLE", number(Unit::SCALABLE)),
+            ("IOMMU_INTEL_SER_SCALABLE", number(UnitRecord::SCALABLE)),
         ],
         structs: vec![
             testing::layout!(RawFlbSer as iommu_flb_ser {

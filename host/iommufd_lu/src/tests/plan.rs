@@ -12,6 +12,7 @@ use crate::plan::{
     Extent,
     NoPassage,
     Passage,
+    Passenger,
     Range,
     Refusal,
     Removals,
@@ -89,7 +90,9 @@ fn explains_each_rule() {
 
 #[test]
 fn lets_devices_through_with_marked_hwpts_and_without_any() {
-    for preserved in BOTH {
+    const TOKEN: u64 = 7;
+
+    for token in [None, Some(TOKEN)] {
         for (attachment, expected) in [
             (Attachment::None, Ok(Passage::Ends)),
             (Attachment::Automatic, Ok(Passage::Ends)),
@@ -97,16 +100,50 @@ fn lets_devices_through_with_marked_hwpts_and_without_any() {
             (Attachment::Explicit, Err(NoPassage::Unmarked)),
             (
                 Attachment::Marked,
-                if preserved {
-                    Ok(Passage::Stays)
-                } else {
-                    Err(NoPassage::Order)
+                match token {
+                    Some(_) => Ok(Passage::GoesOn),
+                    None => Err(NoPassage::Order),
                 },
             ),
         ] {
-            assert_eq!(passage(attachment, preserved, false), expected);
-            assert_eq!(passage(attachment, preserved, true), Err(NoPassage::Pasids));
+            let mut passenger = Passenger {
+                attachment: Some(attachment),
+                token,
+                has_pasids: false,
+            };
+            let mut asked = Vec::new();
+            let mut preserve = |token| {
+                asked.push(token);
+                Ok::<_, ()>(true)
+            };
+
+            assert_eq!(passage(passenger, &mut preserve), expected);
+            passenger.has_pasids = true;
+            assert_eq!(passage(passenger, &mut preserve), Err(NoPassage::Pasids));
+            passenger.attachment = None;
+            assert_eq!(passage(passenger, preserve), Err(NoPassage::Busy));
+
+            // Nothing is preserved for a device that does not go on.
+            let goes_on = expected == Ok(Passage::GoesOn);
+            assert_eq!(asked, if goes_on { vec![TOKEN] } else { vec![] });
         }
+    }
+}
+
+#[test]
+fn stops_devices_whose_page_tables_nobody_hands_over() {
+    let passenger = Passenger {
+        attachment: Some(Attachment::Marked),
+        token: Some(0),
+        has_pasids: false,
+    };
+
+    for (preserved, expected) in [
+        (Ok(true), Ok(Passage::GoesOn)),
+        (Ok(false), Ok(Passage::Stays)),
+        (Err("no memory"), Err(NoPassage::Iommu("no memory"))),
+    ] {
+        assert_eq!(passage(passenger, |_| preserved), expected);
     }
 }
 

@@ -433,6 +433,25 @@ fn an_endpoint_that_is_quarantined_stands_as_that_and_a_bridge_does_not() {
     }
 }
 
+#[test]
+fn only_what_is_known_to_be_nobodys_or_handed_over_does_dma() {
+    for (standing, may_if) in [
+        (Standing::Ordinary, [true, false, true, false]),
+        (Standing::Bridge, [true, false, true, false]),
+        (Standing::Endpoint, [false, false, true, true]),
+        (Standing::Quarantined, [false; 4]),
+    ] {
+        let facts = [(false, false), (false, true), (true, false), (true, true)];
+
+        assert_eq!(
+            facts.map(|(goes_on, unreadable)| standing.may_do_dma(goes_on, unreadable)),
+            may_if,
+            "{standing:?}"
+        );
+        assert_eq!(standing.is_incoming(), standing != Standing::Ordinary);
+    }
+}
+
 /// A list in memory that is short: it does not grow at all.
 #[derive(Clone, Debug, PartialEq)]
 struct Full<T>(Vec<T>);

@@ -16,9 +16,13 @@ use crate::plan::{
     Progress,
     Refusal,
     Treatment,
-    Unfit, //
+    Unfit,
+    Unkept, //
 };
-use kernel::fmt::Adapter;
+use kernel::{
+    fmt::Adapter,
+    prelude::EINVAL, //
+};
 
 const BOTH: [bool; 2] = [false, true];
 
@@ -260,4 +264,23 @@ fn finishes_what_is_bound_or_lost_and_not_what_waits() {
     ] {
         assert_eq!(can_finish(progress), expected);
     }
+}
+
+#[test]
+fn says_what_to_do_about_each_attachment_but_not_when_it_gave_way() {
+    let mut said = [
+        Unkept::Unmarked,
+        Unkept::Order,
+        Unkept::Pasids,
+        Unkept::Busy,
+        Unkept::OtherFile,
+        Unkept::Iommu(EINVAL),
+    ]
+    .map(|unkept| unkept.explain().expect("something"))
+    .to_vec();
+
+    said.sort_unstable();
+    said.dedup();
+    assert_eq!(said.len(), 6);
+    assert_eq!(Unkept::GaveWay(EINVAL).explain(), None);
 }

@@ -7,6 +7,7 @@
 use super::{
     super::{
         enabled,
+        AllegedAddress,
         PhysRef,
         Record, //
     },
@@ -170,7 +171,7 @@ impl<T: Record> BlockSet<T> {
 
     /// Gives the set room for `count` entries, so that storing no more of them cannot fail.
     ///
-    /// What is in the set then is nothing that the next kernel could read, until entries are stored.
+    /// The set has no valid contents for the next kernel until entries are stored.
     ///
     /// # Errors
     ///
@@ -257,7 +258,7 @@ pub struct IncomingBlocks<T: Record> {
 }
 
 impl<T: Record> IncomingBlocks<T> {
-    /// Takes over the chain of blocks that starts at physical address `head`; 0 is an empty one.
+    /// Takes over the chain of blocks that starts at an address; 0 is an empty one.
     ///
     /// # Errors
     ///
@@ -267,9 +268,9 @@ impl<T: Record> IncomingBlocks<T> {
     /// - `ENOMEM` if there are more blocks than a list can have. Memory that is short is waited for.
     ///
     /// The blocks before the one that was refused are freed; the others stay reserved.
-    pub fn restore(head: u64) -> Result<Self> {
+    pub fn restore(head: impl Into<AllegedAddress>) -> Result<Self> {
         let mut blocks = KVec::new();
-        let mut next = head;
+        let mut next = head.into().get();
 
         while next != 0 {
             if blocks.len() == MAX_BLOCKS {

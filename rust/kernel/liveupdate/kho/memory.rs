@@ -5,7 +5,7 @@
 use super::super::{
     abi::{
         order_of,
-        phys_to_virt, //
+        AllegedAddress, //
     },
     enabled, //
 };
@@ -184,19 +184,19 @@ impl Folio {
         })
     }
 
-    /// Takes over the folio of `2^order` pages that the previous kernel preserved at `phys`.
+    /// Takes over the folio of `2^order` pages that the previous kernel preserved at an address.
     ///
     /// # Errors
     ///
     /// `EINVAL` if there is none, or if it was restored before.
-    pub fn restore(phys: u64, order: u32) -> Result<Self> {
-        // SAFETY: `kho_is_preserved()` accepts any address.
-        if !unsafe { bindings::kho_is_preserved(phys, order) } {
+    pub fn restore(address: impl Into<AllegedAddress>, order: u32) -> Result<Self> {
+        let address = address.into();
+        if !address.is_preserved(order) {
             return Err(EINVAL);
         }
 
         // SAFETY: `kho_restore_folio()` accepts any memory, and restores it once.
-        let folio = unsafe { bindings::kho_restore_folio(phys) };
+        let folio = unsafe { bindings::kho_restore_folio(address.get()) };
 
         // INVARIANT: Restored folios have one reference and are in the direct map.
         Ok(Self {
@@ -298,29 +298,29 @@ impl Pages {
         })
     }
 
-    /// Takes over the `count` pages that the previous kernel preserved from `phys` on.
+    /// Takes over the `count` pages that the previous kernel preserved from an address on.
     ///
     /// # Errors
     ///
     /// `EINVAL` if any of them was not preserved, or was restored before. Then none is taken over,
     /// unless somebody else takes one over at the same time: then those before it stay reserved.
-    pub fn restore(phys: u64, count: NonZero<usize>) -> Result<Self> {
-        for (block, order) in Blocks::new(phys, count).ok_or(EINVAL)? {
-            // SAFETY: `kho_is_preserved()` accepts any address.
-            if !unsafe { bindings::kho_is_preserved(block, order) } {
+    pub fn restore(address: impl Into<AllegedAddress>, count: NonZero<usize>) -> Result<Self> {
+        let address = address.into();
+        for (block, order) in Blocks::new(address, count).ok_or(EINVAL)? {
+            if !block.is_preserved(order) {
                 return Err(EINVAL);
             }
         }
 
         // SAFETY: `kho_restore_pages()` accepts any memory, and restores each block once.
-        let page = unsafe { bindings::kho_restore_pages(phys, count.get()) };
+        let page = unsafe { bindings::kho_restore_pages(address.get(), count.get()) };
         if page.is_null() {
             return Err(EINVAL);
         }
 
         // INVARIANT: Restored pages are single and have one reference each.
         Ok(Self {
-            first: NonNull::new(phys_to_virt(phys).cast()).ok_or(EINVAL)?,
+            first: NonNull::new(address.to_virt().cast()).ok_or(EINVAL)?,
             count,
         })
     }
@@ -382,13 +382,13 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(phys: u64, count: NonZero<usize>) -> Option<Self> {
+    fn new(start: AllegedAddress, count: NonZero<usize>) -> Option<Self> {
         let page_size = u64::try_from(PAGE_SIZE).ok()?;
-        if phys % page_size != 0 {
+        if start.get() % page_size != 0 {
             return None;
         }
 
-        let pfn = phys / page_size;
+        let pfn = start.get() / page_size;
         let end_pfn = pfn.checked_add(u64::try_from(count.get()).ok()?)?;
 
         // So that the address of the end can be computed, too.
@@ -399,8 +399,8 @@ impl Blocks {
 }
 
 impl Iterator for Blocks {
-    /// Physical address and order.
-    type Item = (u64, u32);
+    /// Address and order.
+    type Item = (AllegedAddress, u32);
 
     fn next(&mut self) -> Option<Self::Item> {
         let left = (self.end_pfn - self.pfn).checked_ilog2()?;
@@ -409,7 +409,7 @@ impl Iterator for Blocks {
         // CAST: lossless, a `usize` has 64 bits wherever KHO exists.
         let phys = self.pfn * PAGE_SIZE as u64;
         self.pfn += 1 << order;
-        Some((phys, order))
+        Some((phys.into(), order))
     }
 }
 
@@ -487,11 +487,11 @@ mod tests {
             for count in 1..40 {
                 let mut pfn = start;
 
-                for (phys, order) in Blocks::new(start << PAGE_SHIFT, pages(count))
+                for (block, order) in Blocks::new((start << PAGE_SHIFT).into(), pages(count))
                     .into_iter()
                     .flatten()
                 {
-                    assert_eq!(phys, pfn << PAGE_SHIFT);
+                    assert_eq!(block.get(), pfn << PAGE_SHIFT);
                     assert_eq!(pfn % (1 << order), 0);
                     pfn += 1 << order;
                 }

@@ -3,8 +3,8 @@
 //! What an HWPT maps: the ranges of its IOAS, and where its page table leads to.
 
 use super::{
-    Held,
-    PAGE, //
+    extents::PAGE,
+    Held, //
 };
 use crate::plan::Removals;
 use core::{
@@ -19,7 +19,11 @@ use kernel::{
         c_ulong, //
     },
     fs::LocalFile,
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        atomic_store,
+        Relaxed, //
+    }, //
 };
 
 type Hwpt = NonNull<bindings::iommufd_hwpt_paging>;
@@ -139,7 +143,7 @@ pub(super) unsafe fn hold(hwpt: Hwpt) -> Result {
     // SAFETY: By function requirement.
     let holds = unsafe { &raw mut (*iopt).liveupdate_holds };
     // SAFETY: The lock of the iommufd, which protects it, is held.
-    let count = unsafe { holds.read() };
+    let count = unsafe { *holds };
 
     // Nothing has changed since somebody else held them.
     let mut next = (count == 0).then_some(0);
@@ -157,8 +161,8 @@ pub(super) unsafe fn hold(hwpt: Hwpt) -> Result {
         // SAFETY: As above.
         next = unsafe { (*area).node.last }.checked_add(1);
     }
-    // SAFETY: The lock that protects it is held. Volatile, for it is read without.
-    unsafe { holds.write_volatile(count + 1) };
+    // SAFETY: The lock that protects it is held. Atomically, for C code reads it without.
+    unsafe { atomic_store(holds, count + 1, Relaxed) };
     Ok(())
 }
 
@@ -171,10 +175,10 @@ pub(super) unsafe fn release(hwpt: Hwpt) {
     // SAFETY: By function requirement.
     let holds = unsafe { &raw mut (*mappings(hwpt)).liveupdate_holds };
     // SAFETY: The lock of the iommufd, which protects it, is held.
-    let count = unsafe { holds.read() };
+    let count = unsafe { *holds };
 
-    // SAFETY: As above. Volatile, for it is read without.
-    unsafe { holds.write_volatile(count - 1) };
+    // SAFETY: As above. Atomically, for C code reads it without.
+    unsafe { atomic_store(holds, count - 1, Relaxed) };
 }
 
 /// A range of IOVAs that is mapped.

@@ -1,80 +1,118 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What hands over page tables, and what devices do with them: `include/linux/iommu_liveupdate.h`.
-//!
-//! The pointers are those of this crate's own types, whose invariants say that they are good.
 
+use super::handles::{
+    Attached,
+    Domain,
+    DomainHandle,
+    Owner, //
+};
+use core::{
+    num::NonZeroU64,
+    ptr, //
+};
 use kernel::{
     bindings,
     error::to_result,
-    ffi::c_void,
+    liveupdate::{
+        FileHandler,
+        Unpublished, //
+    },
     prelude::*, //
 };
 
-/// Has the files of a handler share the record of page tables.
-pub(super) fn register_flb(handler: *mut bindings::liveupdate_file_handler) -> Result {
-    // SAFETY: The handler is registered, and no file was preserved with it.
-    to_result(unsafe { bindings::iommu_liveupdate_register_flb(handler) })
+/// Has the files of a handler share the record of preserved page tables.
+///
+/// # Errors
+///
+/// As `iommu_liveupdate_register_flb()`.
+pub(super) fn register_flb<T: FileHandler>(handler: &Unpublished<T>) -> Result {
+    // SAFETY: By the type invariants, the handler is registered, and no file was preserved with it.
+    to_result(unsafe { bindings::iommu_liveupdate_register_flb(handler.as_raw()) })
 }
 
 /// Preserves the page table of a domain, and returns what the next kernel knows it by.
-pub(super) fn preserve_domain(domain: *mut bindings::iommu_domain) -> Result<u64> {
+///
+/// # Errors
+///
+/// As `iommu_preserve_domain()`.
+pub(super) fn preserve_domain(domain: Domain<'_>) -> Result<Option<DomainHandle>> {
     let mut handle = 0;
 
-    // SAFETY: It is a domain, and what it maps is held.
-    to_result(unsafe { bindings::iommu_preserve_domain(domain, &mut handle) })?;
-    Ok(handle)
+    // SAFETY: By the type invariants, it is a domain, and what it maps is held.
+    to_result(unsafe { bindings::iommu_preserve_domain(domain.as_ptr(), &mut handle) })?;
+    // There is nothing at address 0.
+    Ok(NonZeroU64::new(handle).map(DomainHandle))
 }
 
 /// Unpreserves the page table of a domain.
-pub(super) fn unpreserve_domain(domain: *mut bindings::iommu_domain) {
-    // SAFETY: It is a domain, which was preserved.
-    unsafe { bindings::iommu_unpreserve_domain(domain) };
+///
+/// # Safety
+///
+/// [`preserve_domain`] succeeded for it, and was not undone.
+pub(super) unsafe fn unpreserve_domain(domain: Domain<'_>) {
+    // SAFETY: By the type invariants, it is a domain; by function requirement, it was preserved.
+    unsafe { bindings::iommu_unpreserve_domain(domain.as_ptr()) };
 }
 
 /// Preserves the entries that an IOMMU has for a device that is attached to a domain.
-pub(super) fn preserve_device(
-    domain: *mut bindings::iommu_domain,
-    dev: *mut bindings::device,
-    token: u64,
-) -> Result {
-    // SAFETY: It is a domain, and the device stays attached to it.
+///
+/// # Errors
+///
+/// As `iommu_preserve_device()`.
+pub(super) fn preserve_device(attached: Attached<'_>, token: u64) -> Result {
+    let (domain, dev) = (attached.domain.as_ptr(), attached.dev.as_ptr());
+
+    // SAFETY: By the type invariants, the device is attached to the domain.
     to_result(unsafe { bindings::iommu_preserve_device(domain, dev, token) })
 }
 
 /// Unpreserves the entries that an IOMMU has for a device.
-pub(super) fn unpreserve_device(domain: *mut bindings::iommu_domain, dev: *mut bindings::device) {
-    // SAFETY: The device was preserved, attached to that domain.
+///
+/// # Safety
+///
+/// [`preserve_device`] succeeded for the device, attached to that domain, and was not undone.
+pub(super) unsafe fn unpreserve_device(attached: Attached<'_>) {
+    let (domain, dev) = (attached.domain.as_ptr(), attached.dev.as_ptr());
+
+    // SAFETY: By function requirement.
     unsafe { bindings::iommu_unpreserve_device(domain, dev) };
 }
 
 /// Gives the DMA of all devices that have a domain of the previous kernel to an owner.
-pub(super) fn transfer_domain(handle: u64, owner: *mut c_void) {
-    // SAFETY: Accepts any handle. The owner lives until its devices are finished: whoever retrieved
-    // it holds it until the files that were preserved after it are.
-    unsafe { bindings::iommu_liveupdate_transfer_domain(handle, owner) };
+///
+/// Whoever retrieved the owner holds it until the files that were preserved after it are finished, and
+/// with them its devices.
+pub(super) fn transfer_domain(handle: DomainHandle, owner: Owner) {
+    let owner = ptr::without_provenance_mut(owner.0.get());
+
+    // SAFETY: Accepts any handle, and any pointer, which it does not follow.
+    unsafe { bindings::iommu_liveupdate_transfer_domain(handle.0.get(), owner) };
 }
 
-/// Returns whether all that was handed over can be kept from going on.
-pub(super) fn can_end() -> bool {
+/// Returns whether all that was handed over can be kept from going on, and says why not.
+pub(crate) fn can_end() -> bool {
     // SAFETY: Has no requirements but that one may sleep.
     unsafe { bindings::iommu_liveupdate_can_end() }
 }
 
-/// Ends what is left of a domain of the previous kernel.
-pub(super) fn end_domain(handle: u64) {
+/// Ends the passage of all that has a domain of the previous kernel, which nobody got.
+pub(crate) fn end_domain(handle: DomainHandle) {
     // SAFETY: Accepts any handle.
-    unsafe { bindings::iommu_liveupdate_end_domain(handle) };
+    unsafe { bindings::iommu_liveupdate_end_domain(handle.0.get()) };
 }
 
-/// Ends what is left of all domains of the previous kernel that an owner has.
-pub(super) fn end_owner(owner: *mut c_void) {
+/// Ends the passage of all that has domains of the previous kernel which an owner was given.
+pub(super) fn end_owner(owner: Owner) {
+    let owner = ptr::without_provenance_mut(owner.0.get());
+
     // SAFETY: Accepts any pointer, and does not follow it.
     unsafe { bindings::iommu_liveupdate_end_owner(owner) };
 }
 
-/// Ends what is left of all devices that are not found.
-pub(super) fn end_lost() {
+/// Ends the passage of all devices that this kernel did not find.
+pub(crate) fn end_lost() {
     // SAFETY: Has no requirements but that one may sleep.
     unsafe { bindings::iommu_liveupdate_end_lost() };
 }

@@ -2,41 +2,54 @@
 
 //! Stands in for `iommu.rs` in a kernel that hands over no page tables.
 
+use super::handles::{
+    Attached,
+    Domain,
+    DomainHandle,
+    Owner, //
+};
 use kernel::{
-    bindings,
-    ffi::c_void,
+    liveupdate::{
+        FileHandler,
+        Unpublished, //
+    },
     prelude::*, //
 };
 
-pub(super) fn register_flb(_handler: *mut bindings::liveupdate_file_handler) -> Result {
+/// Has nothing to share.
+pub(super) fn register_flb<T: FileHandler>(_handler: &Unpublished<T>) -> Result {
     Ok(())
 }
 
-pub(super) fn preserve_domain(_domain: *mut bindings::iommu_domain) -> Result<u64> {
+pub(super) fn preserve_domain(_domain: Domain<'_>) -> Result<Option<DomainHandle>> {
     Err(ENODEV)
 }
 
-pub(super) fn unpreserve_domain(_domain: *mut bindings::iommu_domain) {}
+/// # Safety
+///
+/// None: nothing was preserved.
+pub(super) unsafe fn unpreserve_domain(_domain: Domain<'_>) {}
 
-pub(super) fn preserve_device(
-    _domain: *mut bindings::iommu_domain,
-    _dev: *mut bindings::device,
-    _token: u64,
-) -> Result {
+pub(super) fn preserve_device(_attached: Attached<'_>, _token: u64) -> Result {
     Err(ENODEV)
 }
 
-pub(super) fn unpreserve_device(_domain: *mut bindings::iommu_domain, _dev: *mut bindings::device) {
-}
+/// # Safety
+///
+/// None: nothing was preserved.
+pub(super) unsafe fn unpreserve_device(_attached: Attached<'_>) {}
 
-pub(super) fn transfer_domain(_handle: u64, _owner: *mut c_void) {}
+pub(super) fn transfer_domain(_handle: DomainHandle, _owner: Owner) {}
 
-pub(super) fn can_end() -> bool {
+/// Returns whether all that was handed over can be kept from going on: nothing does.
+pub(crate) fn can_end() -> bool {
     true
 }
 
-pub(super) fn end_domain(_handle: u64) {}
+/// Has nothing to end.
+pub(crate) fn end_domain(_handle: DomainHandle) {}
 
-pub(super) fn end_owner(_owner: *mut c_void) {}
+pub(super) fn end_owner(_owner: Owner) {}
 
-pub(super) fn end_lost() {}
+/// Has nothing to end.
+pub(crate) fn end_lost() {}
