@@ -160,14 +160,54 @@ bool iommu_liveupdate_is_unchanged(struct device *dev);
  * iommu_liveupdate_finish_device - End the passage of an incoming device
  * @dev: Any device. Nothing happens unless it is incoming.
  *
- * Nobody owns the DMA of the device any more because the previous kernel said so.
- * The domain that it had is freed with the last device that had it.
+ * The device stays attached to what its owner attached it to. If nobody attached it
+ * since it was handed over, it is stopped, and blocked. The domain that it had is
+ * freed with the last device that had it, unless iommu_liveupdate_take_domain()
+ * returned it.
  *
  * Context: May sleep.
- * Return: 0, or -EBUSY if the device is still attached to that domain, for another
- *         owner. Then the device stays incoming.
  */
-int iommu_liveupdate_finish_device(struct device *dev);
+void iommu_liveupdate_finish_device(struct device *dev);
+
+/**
+ * iommu_liveupdate_take_domain - Get a domain that was handed over
+ * @handle: What iommu_preserve_domain() set in the previous kernel.
+ *
+ * The domain translates as in the previous kernel. Before it is changed,
+ * iommu_liveupdate_adopt() is to be called. The caller may free it when no device uses
+ * it any more, which is so after iommu_liveupdate_end_owner() at the latest.
+ *
+ * Context: May sleep.
+ * Return: The domain, or NULL if no device that had it was found, or somebody took it
+ *         before.
+ */
+struct iommu_domain *iommu_liveupdate_take_domain(u64 handle);
+
+/**
+ * iommu_liveupdate_adopt - Make the tables of a domain this kernel's
+ * @domain: A domain whose page table nobody changes meanwhile.
+ *
+ * Context: May sleep, for longer the more tables there are.
+ * Return:
+ * * %0 - They are, or the domain was not handed over.
+ * * %-EINVAL - A table was not handed over.
+ * * %-E2BIG - There are more tables than the previous kernel said.
+ *
+ * If it fails, some of the tables are this kernel's. The domain may be used and freed
+ * still, and not changed.
+ */
+int iommu_liveupdate_adopt(struct iommu_domain *domain);
+
+/**
+ * iommu_liveupdate_refuse_domain - Keep devices from a domain that maps what it must not
+ * @domain: A domain that was handed over.
+ *
+ * Devices that are attached to the domain are stopped and blocked, whoever attached
+ * them. No device can be attached to it any more: that fails with -ESTALE.
+ *
+ * Context: May sleep.
+ */
+void iommu_liveupdate_refuse_domain(struct iommu_domain *domain);
 
 /**
  * iommu_liveupdate_transfer_domain - Let an owner claim DMA of incoming devices
@@ -359,14 +399,35 @@ int iommu_liveupdate_transfer_owner(struct device *dev, void *owner);
  * iommu_liveupdate_release_group - Let go of DMA that was handed over
  * @dev: A device of an IOMMU group.
  *
- * The group is owned until this was called for each incoming device of it.
+ * The group is owned until this was called for each incoming device of it. If its
+ * owner did not attach it to anything by then, its devices are stopped, and it is
+ * blocked.
  *
  * Context: May sleep. Takes the mutex of the group.
- * Return: 0, -ENODEV if the device has no group, or -EBUSY if the group is still
- *         attached to the domain that was handed over, for another owner. Then
- *         nothing changes.
  */
-int iommu_liveupdate_release_group(struct device *dev);
+void iommu_liveupdate_release_group(struct device *dev);
+
+/**
+ * iommu_liveupdate_goes_on - Ask whether a device does DMA since the previous kernel
+ * @dev:       The device.
+ * @unclaimed: Ask whether nobody has attached it since, either.
+ *
+ * Context: May sleep. Takes the mutex of the IOMMU group.
+ * Return: true if the passage of the IOMMU group of @dev has not ended, and the group
+ *         is attached to the domain that it had, or to one that its owner attached
+ *         it to, which @unclaimed excludes.
+ */
+bool iommu_liveupdate_goes_on(struct device *dev, bool unclaimed);
+
+/**
+ * iommu_liveupdate_cut_off - Stop and block a device that uses a domain
+ * @dev:    A device of an IOMMU group. Nothing happens unless that is attached to
+ *          @domain.
+ * @domain: The domain.
+ *
+ * Context: May sleep. Takes the mutex of the IOMMU group.
+ */
+void iommu_liveupdate_cut_off(struct device *dev, struct iommu_domain *domain);
 
 #else
 
@@ -390,6 +451,11 @@ static inline void iommu_liveupdate_stop(struct device *dev)
 
 static inline void iommu_liveupdate_free_domain(struct iommu_domain *domain)
 {
+}
+
+static inline int iommu_liveupdate_adopt(struct iommu_domain *domain)
+{
+	return 0;
 }
 
 #endif

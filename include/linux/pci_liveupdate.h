@@ -157,12 +157,24 @@ bool pci_liveupdate_may_bind(struct pci_dev *dev, const char *compatible);
  * pci_liveupdate_take_over - Let the registers of a held device be written to
  * @dev: Any device. Nothing happens unless it is held.
  *
- * The device has its next owner from here on. To be called once its file was
- * retrieved, or before the device is reset if nobody retrieves the file.
+ * The device has its next owner from here on. To be called once whoever retrieved its
+ * file has set it up, or, if nobody retrieves the file, before it is reset.
  *
  * Context: Any.
  */
 void pci_liveupdate_take_over(struct pci_dev *dev);
+
+/**
+ * pci_liveupdate_goes_on - Ask whether a device does DMA since the previous kernel
+ * @dev: The device, which its next owner begins to set up.
+ *
+ * A device that does so is to be left as it is, until pci_liveupdate_take_over() is
+ * called. The registers of one that does not can be written to from here on.
+ *
+ * Context: May sleep. Takes the mutex of the IOMMU group.
+ * Return: true if its DMA goes on.
+ */
+bool pci_liveupdate_goes_on(struct pci_dev *dev);
 
 /**
  * pci_liveupdate_keep_mastering - Have a preserved device do DMA across the kexec
@@ -630,6 +642,11 @@ static inline bool pci_liveupdate_may_bind(struct pci_dev *dev,
 
 static inline void pci_liveupdate_take_over(struct pci_dev *dev)
 {
+}
+
+static inline bool pci_liveupdate_goes_on(struct pci_dev *dev)
+{
+	return false;
 }
 
 static inline int pci_liveupdate_keep_mastering(struct pci_dev *dev)

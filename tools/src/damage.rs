@@ -49,6 +49,8 @@ pub enum Part {
     Directory,
     /// Its PASID entry.
     Pasid,
+    /// The last entry of a walk through its page table to the first address that is mapped.
+    Leaf,
 }
 
 const PAGE: u64 = 4096;
@@ -76,6 +78,15 @@ const DEVICE: u64 = 64;
 const DEVICE_DOMAIN: usize = 24;
 const DEVICE_UNIT: usize = 32;
 
+/// Where `struct iommu_domain_ser` names the first table, and says how many levels there are below it.
+const DOMAIN_TABLE: u64 = 8;
+const DOMAIN_LEVELS: u64 = 32;
+
+/// The size of an entry of a page table, and what says of one that no table follows, if it is not of the last
+/// level.
+const ENTRY: u64 = 8;
+const LARGE: u64 = 1 << 7;
+
 /// Where `struct iommu_hw_ser` names the root table, and says that the unit is in scalable mode.
 const UNIT_ROOT: u64 = 24;
 const UNIT_FLAGS: u64 = 56;
@@ -84,7 +95,7 @@ const UNIT_FLAGS: u64 = 56;
 const RECORDS_DEVICES: usize = 24;
 
 /// What of an entry is the address of a table.
-const TABLE: u64 = !(PAGE - 1);
+const TABLE: u64 = ((1 << 52) - 1) & !(PAGE - 1);
 
 /// Where memory begins that QEMU's q35 has no room for below its devices, how much it has to be, and
 /// how much is below them then.
@@ -220,6 +231,7 @@ impl Memory {
                 let directory = self.read_u64(self.context(unit, id)?)? & TABLE;
                 self.read_u64(directory)? & TABLE
             }
+            Part::Leaf => self.leaf(u64_in(&record, DEVICE_DOMAIN))?,
         })
     }
 
@@ -260,6 +272,24 @@ impl Memory {
         } else {
             (table + 16 * bus, devfn, 16)
         })
+    }
+
+    /// Finds the entry of the first address that the page table of a domain maps.
+    fn leaf(&self, domain: u64) -> Result<u64> {
+        let mut table = self.read_u64(domain + DOMAIN_TABLE)?;
+        for level in (0..=self.read_u64(domain + DOMAIN_LEVELS)? & 0xffff_ffff).rev() {
+            let mut entries = (table..table + PAGE).step_by(ENTRY as usize);
+            let (at, entry) = entries
+                .find_map(|at| {
+                    self.read_u64(at).map(|entry| (entry != 0).then_some((at, entry))).transpose()
+                })
+                .context("a page table maps nothing")??;
+            if level == 0 || entry & LARGE != 0 {
+                return Ok(at);
+            }
+            table = entry & TABLE;
+        }
+        bail!("a page table has no level")
     }
 
     /// Finds the context entry of a device.
@@ -311,6 +341,7 @@ mod tests {
     const CONTEXTS: u64 = 0xa000;
     const DIRECTORY: u64 = 0xb000;
     const PASIDS: u64 = 0xc000;
+    const TABLES: u64 = 0xd000;
 
     fn memory(name: &str) -> Memory {
         let path = std::env::temp_dir().join(format!("lu-damage-{}-{name}", std::process::id()));
@@ -328,6 +359,10 @@ mod tests {
             (ROOT_TABLE + 16, &[CONTEXTS | 1]),
             (CONTEXTS + 8 * 32, &[DIRECTORY | 1]),
             (DIRECTORY, &[PASIDS | 1]),
+            (DOMAIN + DOMAIN_TABLE, &[TABLES]),
+            (DOMAIN + DOMAIN_LEVELS, &[1 | (48 << 32)]),
+            (TABLES + 8 * 4, &[(TABLES + PAGE) | 3]),
+            (TABLES + PAGE + 8 * 5, &[0x3003]),
         ] {
             let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
             memory.file.write_all_at(&bytes, at).expect("written");
@@ -348,6 +383,7 @@ mod tests {
             (Part::Context, CONTEXTS + 8 * 32),
             (Part::Directory, DIRECTORY),
             (Part::Pasid, PASIDS),
+            (Part::Leaf, TABLES + PAGE + 8 * 5),
         ] {
             let heads = memory.heads().expect("what pages begin with");
             assert_eq!(memory.locate(&heads, "01:01.0", part).expect("found"), at, "{part:?}");

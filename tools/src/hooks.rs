@@ -27,9 +27,10 @@ const OWN: [&str; 2] = ["drivers/", "kernel/"];
 
 /// What subjects of patches begin with that mend or speed up what other subsystems have, and know
 /// nothing of ours: their maintainers can take each by itself.
-const GENERIC: [&str; 27] = [
+const GENERIC: [&str; 28] = [
     "iommu: Say who keeps a device from being owned",
     "iommu/vt-d: Let no device keep a CPU in dmar_fault()",
+    "iommu/vt-d: Replace the domain of a device without a gap",
     "iommupt: ",
     "liveupdate: Do not lose what was handed over for want of memory",
     "liveupdate: Escape the names of sessions in the log",

@@ -13,6 +13,7 @@ mod made_up;
 mod mastering;
 mod reads;
 mod registers;
+mod returned;
 mod running;
 mod translation;
 mod witness;
@@ -23,6 +24,7 @@ use mastering::{
 };
 use reads::{idle_reads, running_reads, stopped_reads};
 use registers::registers;
+use returned::{found_out, returned_witness};
 use running::{
     blocked_lost_witness, blocked_witness, crashed_witness, dropped_witness, ended_witness,
     outside, running_below_bridge, running_beside_bystander, running_beside_interrupts,
@@ -53,6 +55,7 @@ pub const ALL: &[(&str, Judge)] = by_name!(
     dropped_igb
     dropped_witness
     ended_witness
+    found_out
     idle_reads
     idle_witness
     keeps_mastering
@@ -61,6 +64,7 @@ pub const ALL: &[(&str, Judge)] = by_name!(
     outside
     quiesced_and_left_alone_igb
     registers
+    returned_witness
     running_below_bridge
     running_beside_bystander
     running_beside_interrupts
@@ -83,6 +87,7 @@ pub const ALL: &[(&str, Judge)] = by_name!(
 const SUITES: &[&str] = &[
     "amdv1_iommu_test",
     "intel_iommu_faults",
+    "intel_iommu_replace",
     "iommu_liveupdate",
     "iommu_liveupdate_objects",
     "pci_liveupdate",

@@ -18,12 +18,15 @@ pub(crate) use self::{
         set_owner, //
     },
     incoming::{
+        adopt,
         block,
         for_each_device_of,
         iommu,
+        refuse_domain,
         release_domain,
         restore,
         stop,
+        take_domain,
         was_preserved,
         HandedOver, //
     },

@@ -170,19 +170,58 @@ pub(crate) unsafe extern "C" fn iommu_liveupdate_is_unchanged(dev: *mut bindings
 ///
 /// `dev` is a device that is not released meanwhile.
 #[export]
-pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(
-    dev: *mut bindings::device,
+pub(crate) unsafe extern "C" fn iommu_liveupdate_finish_device(dev: *mut bindings::device) {
+    let lock = ReleaseLock::take();
+    // SAFETY: By function requirement. The lock keeps it from being released.
+    let domain = unsafe { Device::from_raw(dev) }.and_then(apply::finish);
+
+    drop(lock);
+    drop(domain);
+}
+
+/// See `include/linux/iommu_liveupdate.h`.
+///
+/// # Safety
+///
+/// None: C functions are unsafe to call.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_take_domain(
+    handle: u64,
+) -> *mut bindings::iommu_domain {
+    apply::take_domain(handle, Domain::as_raw).unwrap_or(core::ptr::null_mut())
+}
+
+/// See `include/linux/iommu_liveupdate.h`.
+///
+/// # Safety
+///
+/// `domain` is a domain whose page table nobody changes meanwhile.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_adopt(
+    domain: *mut bindings::iommu_domain,
 ) -> c_int {
     from_result(|| {
-        let lock = ReleaseLock::take();
-        // SAFETY: By function requirement. The lock keeps it from being released.
-        let device = unsafe { Device::from_raw(dev) };
-        let domain = device.map_or(Ok(None), apply::finish)?;
+        // SAFETY: By function requirement.
+        let domain = unsafe { HeldDomain::from_raw(domain) }.ok_or(EINVAL)?;
 
-        drop(lock);
-        drop(domain);
+        apply::adopt(domain)?;
         Ok(0)
     })
+}
+
+/// See `include/linux/iommu_liveupdate.h`.
+///
+/// # Safety
+///
+/// `domain` is a domain.
+#[export]
+pub(crate) unsafe extern "C" fn iommu_liveupdate_refuse_domain(
+    domain: *mut bindings::iommu_domain,
+) {
+    // SAFETY: By function requirement.
+    if let Some(domain) = unsafe { Domain::from_raw(domain) } {
+        apply::refuse_domain(domain);
+    }
 }
 
 /// See `include/linux/iommu_liveupdate.h`.

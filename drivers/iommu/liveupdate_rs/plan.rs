@@ -137,6 +137,8 @@ pub(crate) struct DomainEntry<M> {
     is_shared: bool,
     /// Who retrieved the iommufd that it belongs to.
     owner: Option<Owner>,
+    /// `made` was given to somebody, who frees it.
+    given: bool,
 }
 
 impl<M> DomainEntry<M> {
@@ -153,7 +155,13 @@ impl<M> DomainEntry<M> {
             tables: Tables::HandedOver,
             is_shared: false,
             owner: None,
+            given: false,
         }
+    }
+
+    /// Returns where the record was.
+    pub(crate) const fn phys(&self) -> u64 {
+        self.phys
     }
 
     /// Returns the record.
@@ -181,9 +189,10 @@ impl<M> DomainEntry<M> {
         self.made = Some(made);
     }
 
-    /// Returns what was made of the record, and whether devices are attached to that.
+    /// Returns what was made of the record, and whether devices are attached to that, or somebody else frees
+    /// it.
     pub(crate) fn into_made(self) -> Option<(M, bool)> {
-        Some((self.made?, self.devices != 0))
+        Some((self.made?, self.devices != 0 || self.given))
     }
 }
 
@@ -458,9 +467,15 @@ impl<M> Incoming<'_, M> {
         }
     }
 
-    /// Returns the next device that had the domain whose record was at a physical address, and has not
-    /// ended its passage: its number among these devices, which is `number` at least, and its address.
-    pub(crate) fn next_of(&self, domain_phys: u64, number: usize) -> Option<(usize, Address)> {
+    /// Returns the next device that had the domain whose record was at a physical address: its number among
+    /// these devices, which is `number` at least, and its address. Those whose passage has ended are left out
+    /// if `only_pending`.
+    pub(crate) fn next_of(
+        &self,
+        domain_phys: u64,
+        number: usize,
+        only_pending: bool,
+    ) -> Option<(usize, Address)> {
         let range = range_by(
             self.by_domain,
             self.devices,
@@ -473,8 +488,20 @@ impl<M> Incoming<'_, M> {
             .map(|index| &self.devices[*index])
             .enumerate()
             .skip(number)
-            .filter(|(_, entry)| entry.pending)
+            .filter(|(_, entry)| entry.pending || !only_pending)
             .find_map(|(number, entry)| Some((number, entry.address()?)))
+    }
+
+    /// Returns what was made of the record at a physical address, which is the caller's to free from then on.
+    /// That is returned once.
+    pub(crate) fn give(&mut self, domain_phys: u64) -> Option<&M> {
+        let index = self.domain(domain_phys)?;
+        let domain = &mut self.domains[index];
+
+        if domain.made.is_none() || core::mem::replace(&mut domain.given, true) {
+            return None;
+        }
+        domain.made.as_ref()
     }
 
     /// Notes who retrieved the iommufd that a domain belongs to.
@@ -564,7 +591,7 @@ impl<M> Incoming<'_, M> {
             domain.devices -= 1;
         }
         // One that came late has it, too, as all of its group.
-        if domain.devices != 0 || domain.pending != 0 {
+        if domain.devices != 0 || domain.pending != 0 || domain.given {
             return None;
         }
         domain.made.take()

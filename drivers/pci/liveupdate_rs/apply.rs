@@ -18,6 +18,7 @@ pub(crate) use self::{
         adopt_ari,
         check_reset,
         drops_write,
+        goes_on,
         is_held,
         probed,
         take_over, //
@@ -567,8 +568,7 @@ pub(crate) fn end(locks: &ffi::ResetLocks<'_>) -> Result {
     // Its reset writes to registers.
     take_over(device);
     locks.reset();
-    ffi::end_translation(device)
-        .inspect_err(|err| dev_err!(device, "keeps its translation: {err:?}\n"))?;
+    ffi::end_translation(device);
     finish(device)?;
     dev_info!(
         device,

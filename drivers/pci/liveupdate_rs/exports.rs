@@ -386,6 +386,17 @@ pub(crate) unsafe extern "C" fn pci_liveupdate_take_over(dev: *mut bindings::pci
 ///
 /// # Safety
 ///
+/// `dev` is a device.
+#[export]
+pub(crate) unsafe extern "C" fn pci_liveupdate_goes_on(dev: *mut bindings::pci_dev) -> bool {
+    // SAFETY: By function requirement.
+    apply::goes_on(unsafe { lu_pci::from_raw(dev) })
+}
+
+/// See `include/linux/pci_liveupdate.h`.
+///
+/// # Safety
+///
 /// `dev` is a device that nobody uses any more.
 #[export]
 pub(crate) unsafe extern "C" fn __pci_liveupdate_release_device(dev: *mut bindings::pci_dev) {

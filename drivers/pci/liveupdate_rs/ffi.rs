@@ -13,6 +13,7 @@ pub(crate) mod sleep;
 pub(crate) use self::{
     iommu::{
         end_translation,
+        goes_on,
         has_translation,
         was_cut_off, //
     },

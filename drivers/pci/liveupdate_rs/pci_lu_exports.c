@@ -13,6 +13,7 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming);
 EXPORT_SYMBOL_GPL(pci_liveupdate_is_incoming_for);
 EXPORT_SYMBOL_GPL(pci_liveupdate_may_bind);
 EXPORT_SYMBOL_GPL(pci_liveupdate_take_over);
+EXPORT_SYMBOL_GPL(pci_liveupdate_goes_on);
 EXPORT_SYMBOL_GPL(pci_liveupdate_keep_mastering);
 EXPORT_SYMBOL_GPL(pci_liveupdate_stop_mastering);
 EXPORT_SYMBOL_GPL(pci_liveupdate_keeps_mastering);

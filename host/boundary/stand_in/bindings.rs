@@ -9,15 +9,16 @@ use core::ffi::{
 };
 
 pub const GFP_KERNEL: u32 = 0;
+pub const IOPT_PAGES_ACCOUNT_MM: u32 = 2;
 pub const MAX_PAGE_ORDER: u32 = 10;
 pub const XA_PRESENT: u32 = 8;
+pub const iommufd_object_type_IOMMUFD_OBJ_DEVICE: u32 = 1;
 
 macro_rules! opaque {
     ($($name:ident),+ $(,)?) => { $(pub struct $name(());)+ };
 }
 
 opaque!(
-    device,
     device_driver,
     file,
     folio,
@@ -33,6 +34,8 @@ opaque!(
 
 pub struct iommufd_ctx {
     pub file: *mut file,
+    pub objects: xarray,
+    pub account_mode: u8,
     pub vfio_ioas: *mut iommufd_ioas,
     pub liveupdate_lock: mutex,
     pub liveupdate_preserved: bool,
@@ -41,6 +44,13 @@ pub struct iommufd_ctx {
 
 pub struct iommufd_object {
     pub users: refcount_t,
+    pub type_: u32,
+    pub id: u32,
+}
+
+pub struct iommufd_device {
+    pub obj: iommufd_object,
+    pub dev: *mut device,
 }
 
 pub struct iommufd_hw_pagetable {
@@ -56,15 +66,17 @@ pub struct iommufd_hwpt_paging {
 
 pub struct iommufd_ucmd {
     pub ictx: *mut iommufd_ctx,
+    pub ubuffer: *mut c_void,
+    pub user_size: u32,
     pub cmd: *mut c_void,
 }
 
-pub struct device_with_driver {
+pub struct device {
     pub driver: *mut device_driver,
 }
 
 pub struct pci_dev {
-    pub dev: device_with_driver,
+    pub dev: device,
 }
 
 extern "C" {
@@ -88,6 +100,7 @@ extern "C" {
     pub fn xa_erase(xa: *mut xarray, index: c_ulong) -> *mut c_void;
     pub fn xa_err(entry: *mut c_void) -> c_int;
 
+    pub fn dev_is_pci(dev: *mut device) -> bool;
     pub fn pci_dev_lock(dev: *mut pci_dev);
     pub fn pci_dev_unlock(dev: *mut pci_dev);
     pub fn pci_liveupdate_trylock_rescan_remove() -> bool;

@@ -46,6 +46,12 @@ mod error {
     pub const ENOMEM: Error = Error(12);
     pub const EOPNOTSUPP: Error = Error(95);
 
+    impl From<core::num::TryFromIntError> for Error {
+        fn from(_: core::num::TryFromIntError) -> Self {
+            EINVAL
+        }
+    }
+
     pub fn to_result(err: i32) -> Result {
         if err < 0 {
             Err(Error(err))
@@ -111,6 +117,22 @@ macro_rules! dev_warn {
     }};
 }
 
+#[macro_export]
+macro_rules! container_of {
+    ($field_ptr:expr, $container:ty, $($field:tt)*) => {{
+        let field_ptr = $field_ptr;
+        let container = field_ptr
+            .byte_sub(core::mem::offset_of!($container, $($field)*))
+            .cast::<$container>();
+
+        // The field has the type that is pointed to.
+        if false {
+            let _ = [&raw mut (*container).$($field)*, field_ptr];
+        }
+        container
+    }};
+}
+
 mod sync {
     pub mod atomic {
         use core::cell::UnsafeCell;
@@ -156,4 +178,39 @@ mod types {
 
     #[allow(non_upper_case_globals)]
     pub const NotThreadSafe: NotThreadSafe = core::marker::PhantomData;
+}
+
+mod uaccess {
+    use crate::{
+        error::Result,
+        ffi::c_void, //
+    };
+
+    pub struct UserPtr(());
+
+    impl UserPtr {
+        pub fn from_ptr(_ptr: *mut c_void) -> Self {
+            Self(())
+        }
+    }
+
+    pub struct UserSlice(());
+
+    impl UserSlice {
+        pub fn new(_ptr: UserPtr, _length: usize) -> Self {
+            Self(())
+        }
+
+        pub fn writer(self) -> UserSliceWriter {
+            UserSliceWriter(())
+        }
+    }
+
+    pub struct UserSliceWriter(());
+
+    impl UserSliceWriter {
+        pub fn write_slice(&mut self, _data: &[u8]) -> Result {
+            Ok(())
+        }
+    }
 }

@@ -61,6 +61,17 @@ pub mod pci {
         pci::Device, //
     };
 
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub struct Address(u32);
+
+    pub fn address(_device: &Device) -> Address {
+        Address(0)
+    }
+
+    pub unsafe fn from_raw<'a>(device: *mut bindings::pci_dev) -> &'a Device {
+        unsafe { &*device.cast() }
+    }
+
     pub fn as_raw(device: &Device) -> *mut bindings::pci_dev {
         core::ptr::from_ref(device).cast_mut().cast()
     }

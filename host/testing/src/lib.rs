@@ -73,15 +73,16 @@ mod tests {
         ("pci", "PCI_LUO_DRIVER_FLB_COMPATIBLE", "pci-driver-rs"),
         ("pci", "PCI_LUO_PROBE_FLB_COMPATIBLE", "pci-probe-rs"),
         ("iommu", "IOMMU_LUO_FLB_COMPATIBLE", "iommu-rs"),
-        ("iommufd", "IOMMUFD_LUO_COMPATIBLE", "iommufd-rs-v1"),
+        ("iommufd", "IOMMUFD_LUO_COMPATIBLE", "iommufd-rs-v2"),
         ("vfio_pci", "VFIO_PCI_LUO_FH_COMPATIBLE", "vfio-pci-rs-v1"),
     ];
 
     /// Those that other kernels use for layouts of theirs, and those that stood for ours before: they
     /// are refused by name.
-    const NOT_OURS: [&str; 6] = [
+    const NOT_OURS: [&str; 7] = [
         "iommu-liveupdate",
         "iommu-liveupdate-v1",
+        "iommufd-rs-v1",
         "iommufd-v1",
         "pci-driver-v1",
         "pci-probe-v1",

@@ -66,7 +66,7 @@ pub fn stopped_igb(evidence: &Evidence) -> Vec<Case> {
 pub fn stops_for_unaware(evidence: &Evidence) -> Vec<Case> {
     let said = |missing: &str| {
         missing.ends_with(
-            ", pci-driver-rs-v2, pci-probe-rs-v2, iommu-rs-v1, iommufd-rs-v1, vfio-pci-rs-v1",
+            ", pci-driver-rs-v2, pci-probe-rs-v2, iommu-rs-v1, iommufd-rs-v2, vfio-pci-rs-v1",
         )
     };
     let mut cases = quiesced_until(evidence, "boot");
@@ -382,7 +382,7 @@ mod tests {
             (count(stops_for_unaware(&evidence)), count(stops_for_version(&evidence)))
         };
         let all = "kho-v4, luo-v5, memfd-v2, pci-v2, pci-driver-rs-v2, pci-probe-rs-v2, \
-                   iommu-rs-v1, iommufd-rs-v1, vfio-pci-rs-v1";
+                   iommu-rs-v1, iommufd-rs-v2, vfio-pci-rs-v1";
         let off = "00:01.0 @0x4 <- 0x103";
         assert_eq!(failures(off, &[(11.0, all)]), (0, 1));
         assert_eq!(failures(off, &[(11.0, "vfio-pci-rs-v1")]), (1, 0));

@@ -6,10 +6,16 @@ use super::{
     entries::{
         self,
         BadRecord,
-        Hwpt,
+        Lists,
+        RawAreaSer,
+        RawDeviceSer,
         RawHwptSer,
+        RawIoasSer,
+        RawRangeSer,
         RawSer,
-        Token, //
+        Token,
+        ACCOUNT_MM,
+        SMALL_PAGES, //
     },
     ffi::{
         self,
@@ -19,6 +25,7 @@ use super::{
         DomainHandle,
         Held,
         Kept,
+        NewIommufd,
         Pages,
         PreservedDevice, //
     },
@@ -37,6 +44,7 @@ use super::{
 };
 use core::num::NonZeroU64;
 use kernel::{
+    fmt,
     fs::LocalFile,
     liveupdate::{
         kho::{
@@ -45,11 +53,14 @@ use kernel::{
             IncomingBlocks,
             Restored, //
         },
+        pci::RawAddress,
+        sorted,
         FileHandler,
         FreezeError,
         Handle,
         Handler,
         Incoming,
+        IncomingSession,
         Outgoing,
         OutgoingSession,
         PhysRef,
@@ -61,13 +72,61 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-kernel::assert_same_layout!(RawHwptSer, iommufd_hwpt_ser { token, domain_data });
+kernel::assert_same_layout!(
+    RawIoasSer,
+    iommufd_ioas_ser {
+        id,
+        flags,
+        nr_areas,
+        nr_allowed
+    }
+);
+kernel::assert_same_layout!(
+    RawAreaSer,
+    iommufd_area_ser {
+        iova,
+        length,
+        token,
+        offset,
+        prot,
+        reserved
+    }
+);
+kernel::assert_same_layout!(RawRangeSer, iommufd_range_ser { start, last });
+kernel::assert_same_layout!(
+    RawHwptSer,
+    iommufd_hwpt_ser {
+        token,
+        domain_data,
+        id,
+        ioas_id,
+        flags,
+        reserved
+    }
+);
+kernel::assert_same_layout!(
+    RawDeviceSer,
+    iommufd_device_ser {
+        id,
+        domain,
+        bdf,
+        reserved
+    }
+);
 kernel::assert_same_layout!(
     RawSer,
     iommufd_ser {
         nr_hwpts,
-        reserved,
-        hwpts
+        nr_ioases,
+        nr_areas,
+        nr_allowed,
+        nr_devices,
+        flags,
+        hwpts,
+        ioases,
+        areas,
+        allowed,
+        devices
     }
 );
 
@@ -81,9 +140,28 @@ pub(crate) struct Iommufd;
 pub(crate) struct Preserved {
     /// The marked HWPTs, whose mappings are held until these are dropped.
     _hwpts: Kept,
-    /// What the next kernel is told of them.
-    _blocks: BlockSet<RawHwptSer>,
-    _record: kho::Outgoing<RawSer>,
+    /// What the next kernel is told.
+    _records: OutgoingRecords,
+}
+
+/// What the next kernel is told of an iommufd.
+struct OutgoingRecords {
+    _hwpts: BlockSet<RawHwptSer>,
+    _ioases: BlockSet<RawIoasSer>,
+    _areas: BlockSet<RawAreaSer>,
+    _allowed: BlockSet<RawRangeSer>,
+    _devices: BlockSet<RawDeviceSer>,
+    record: kho::Outgoing<RawSer>,
+}
+
+/// What the previous kernel said of an iommufd, as far as it could be checked. Dropping it frees the memory.
+struct IncomingRecords {
+    record: RawSer,
+    hwpts: IncomingBlocks<RawHwptSer>,
+    ioases: IncomingBlocks<RawIoasSer>,
+    areas: IncomingBlocks<RawAreaSer>,
+    allowed: IncomingBlocks<RawRangeSer>,
+    devices: IncomingBlocks<RawDeviceSer>,
 }
 
 /// An iommufd whose HWPTs map what they may, before a kexec.
@@ -137,6 +215,37 @@ pub(crate) fn unmark(context: Context<'_>, id: u32) -> Result {
     hwpt.set_token(None)
 }
 
+/// Has what page tables map be proved before an ioctl changes any of it.
+///
+/// # Errors
+///
+/// `EBUSY` if the ioctl changes what the next kernel was told. Otherwise as
+/// [`Context::prove_before_change`].
+pub(crate) fn prepare(context: Context<'_>, cmd: u32) -> Result {
+    if cmd == ffi::IOAS_ALLOW_IOVAS && context.lock().is_preserved() {
+        return Err(EBUSY);
+    }
+    if ffi::CHANGE_NOTHING.contains(&cmd) {
+        return Ok(());
+    }
+    context.prove_before_change()
+}
+
+/// Has what page tables map be proved before a device is attached to another one than it goes on with, or a
+/// PASID of it is attached to any.
+///
+/// # Errors
+///
+/// As [`Context::prove_before_change`].
+pub(crate) fn prepare_attach(device: Device<'_>, pasid: u32, id: u32) -> Result {
+    let changes_nothing = pasid == ffi::NO_PASID && device.goes_on_with(id);
+
+    match device.context() {
+        Some(context) if !changes_nothing => context.prove_before_change(),
+        _ => Ok(()),
+    }
+}
+
 /// Decides what becomes of a device that is to be preserved in a session, and preserves what it does
 /// DMA with.
 pub(crate) fn preserve_device(
@@ -182,7 +291,17 @@ impl FileHandler for Iommufd {
 
     fn preserve(outgoing: &Outgoing<'_>) -> Result<(Preserved, Handle)> {
         let context = Context::of(outgoing.file()).ok_or(EINVAL)?;
-        let mut hwpts = context.lock().hold_marked(|marked| {
+        let locked = context.lock();
+
+        if locked.is_incoming() {
+            if kernel::liveupdate_may_log!() {
+                pr_warn!(
+                    "an iommufd cannot be preserved: finish the session that it was retrieved from first\n"
+                );
+            }
+            return Err(EBUSY);
+        }
+        let mut hwpts = locked.hold_marked(|marked| {
             if marked.tracks_dirty() {
                 return Err(EBUSY);
             }
@@ -206,21 +325,12 @@ impl FileHandler for Iommufd {
             }
         }
 
-        let mut blocks = BlockSet::new()?;
-        blocks.store(hwpts.iter().map(|hwpt| record_of(hwpt).into()))?;
-
-        let record = RawSer {
-            nr_hwpts: u32::try_from(hwpts.len())?,
-            reserved: 0,
-            hwpts: blocks.head(),
-        };
-        let record = kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?;
-        let handle = record.handle();
+        let records = store(context, &hwpts, &session)?;
+        let handle = records.record.handle();
 
         let preserved = Preserved {
             _hwpts: hwpts.keep(),
-            _blocks: blocks,
-            _record: record,
+            _records: records,
         };
         Ok((preserved, handle))
     }
@@ -240,46 +350,57 @@ impl FileHandler for Iommufd {
     }
 
     fn retrieve(incoming: &Incoming<'_>) -> Result<ARef<LocalFile>> {
+        let session = incoming.session();
         let reference = PhysRef::<RawSer>::try_from(incoming.handle())?;
 
-        // First: what was handed over is taken over once, and nothing fails for a while after that.
-        let file = ffi::open().map_err(|err| {
+        // First: what was handed over is taken over once, and is lost with whoever is killed then.
+        let mut new = NewIommufd::open();
+        if let Err(err) = new {
             if kernel::liveupdate_may_log!() {
                 pr_warn!(
                     "an iommufd of session '{}' cannot be made now, retrieve it again: {err:?}\n",
-                    incoming.session().name()
+                    session.name()
                 );
             }
-            EAGAIN
-        })?;
-        let hwpts = read(reference).map_err(|bad| {
-            if kernel::liveupdate_may_log!() {
-                pr_warn!(
-                    "an iommufd of session '{}' cannot be retrieved: {bad}, finish the session\n",
-                    incoming.session().name()
-                );
-            }
-            EINVAL
-        })?;
+            return Err(EAGAIN);
+        }
+        let records = read(reference).map_err(|bad| refused(&session, &bad))?;
 
-        let context = Context::of(&file).ok_or(EINVAL)?;
+        let file = loop {
+            let restored = new
+                .map_err(|_| NotRestored::NotNow)
+                .and_then(|new| restore(new, &records, &session));
+
+            match restored {
+                Ok(file) => break file,
+                Err(NotRestored::Bad(bad)) => return Err(refused(&session, &bad)),
+                // Memory is short. What was made goes before it is made again.
+                Err(NotRestored::NotNow) => ffi::wait()?,
+            }
+            new = NewIommufd::open();
+        };
 
         // DMA that went on is that of this iommufd: no other one gets at these devices.
-        for domain in domains(&hwpts) {
-            context.own(domain);
+        if let Some(context) = Context::of(&file) {
+            domains(&records.hwpts).for_each(|domain| context.own(domain));
         }
         Ok(file)
     }
 
     /// What an IOMMU still walks for a device goes before the memory that it maps. A file that could not be
     /// made when it was asked for is to be asked for again.
+    ///
+    /// What the iommufd still maps then is proved: the memfds need not keep it any longer.
     fn can_finish(incoming: &Incoming<'_>) -> bool {
-        !matches!(incoming.retrieval(), Retrieval::Failed(err) if err == EAGAIN) && ffi::can_end()
+        let is_early = matches!(incoming.retrieval(), Retrieval::Failed(err) if err == EAGAIN);
+
+        !is_early && ffi::can_end() && prove(incoming).is_ok()
     }
 
-    /// The same holds for a file whose session is closed without being finished.
-    fn can_abandon(_incoming: &Incoming<'_>) -> bool {
-        ffi::can_end()
+    /// The same holds for a file whose session is closed without being finished. What is not proved by then
+    /// is given up, unless a kexec has to go first.
+    fn can_abandon(incoming: &Incoming<'_>) -> bool {
+        ffi::can_end() && prove(incoming) != Err(ERESTARTNOINTR)
     }
 
     /// Devices end with their own files, which were preserved later. Those that did not, because they were
@@ -293,14 +414,14 @@ impl FileHandler for Iommufd {
                 }
             }
             Retrieval::Failed(err) if err != EAGAIN => ffi::end_lost(),
-            // Nothing of it was taken over.
+            // Nobody got any of it.
             Retrieval::NotAttempted | Retrieval::Failed(_) => {
-                let hwpts = PhysRef::try_from(incoming.handle())
+                let records = PhysRef::try_from(incoming.handle())
                     .map_err(ReadError::from)
                     .and_then(read);
 
-                match hwpts {
-                    Ok(hwpts) => domains(&hwpts).for_each(ffi::end_domain),
+                match records {
+                    Ok(records) => domains(&records.hwpts).for_each(ffi::end_domain),
                     Err(bad) => {
                         pr_err!("an iommufd was handed over with a bad record: {bad}\n");
                         ffi::end_lost();
@@ -311,18 +432,261 @@ impl FileHandler for Iommufd {
     }
 }
 
+/// Says that an iommufd cannot be retrieved, and returns the error for that.
+fn refused(session: &IncomingSession<'_>, why: &dyn fmt::Display) -> Error {
+    if kernel::liveupdate_may_log!() {
+        pr_warn!(
+            "an iommufd of session '{}' cannot be retrieved: {why}, close or drop the session\n",
+            session.name()
+        );
+    }
+    EINVAL
+}
+
+/// Has what a retrieved iommufd maps be compared with the pages of its memfds.
+fn prove(incoming: &Incoming<'_>) -> Result {
+    let Retrieval::Done(file) = incoming.retrieval() else {
+        return Ok(());
+    };
+
+    Context::of(file).map_or(Ok(()), |context| {
+        context.prove().inspect_err(|err| {
+            if *err == ENOMEM && kernel::liveupdate_may_log!() {
+                pr_warn!(
+                    "an iommufd of session '{}' cannot be finished: memory is short, or more would be pinned than RLIMIT_MEMLOCK allows\n",
+                    incoming.session().name()
+                );
+            }
+        })
+    })
+}
+
+/// Stores what the next kernel is told of an iommufd whose HWPTs are held.
+fn store(
+    context: Context<'_>,
+    hwpts: &[Held],
+    session: &OutgoingSession<'_>,
+) -> Result<OutgoingRecords> {
+    // Of each IOAS the first HWPT, in the order of the IDs of IOASes.
+    let mut ioases: KVec<(u32, &Held)> = KVec::with_capacity(hwpts.len(), GFP_KERNEL_ACCOUNT)?;
+    for hwpt in hwpts {
+        ioases.push((hwpt.ioas_id(), hwpt), GFP_KERNEL_ACCOUNT)?;
+    }
+    sorted::sort(&mut ioases, |(id, hwpt)| (*id, hwpt.id()));
+
+    let mut raw_ioases = KVVec::new();
+    let mut raw_areas = KVVec::new();
+    let mut raw_allowed = KVVec::new();
+    let mut last = None;
+    for (id, hwpt) in &ioases {
+        if last.replace(*id) == Some(*id) {
+            continue;
+        }
+        let (nr_areas, nr_allowed) = (raw_areas.len(), raw_allowed.len());
+
+        for area in hwpt.areas() {
+            ffi::pause()?;
+            raw_areas.push(record_of_area(&area?, session)?, GFP_KERNEL_ACCOUNT)?;
+        }
+        for range in hwpt.allowed() {
+            ffi::pause()?;
+            raw_allowed.push(range?, GFP_KERNEL_ACCOUNT)?;
+        }
+        let ioas = RawIoasSer {
+            id: *id,
+            flags: if hwpt.has_small_pages() {
+                SMALL_PAGES
+            } else {
+                0
+            },
+            nr_areas: u32::try_from(raw_areas.len() - nr_areas)?,
+            nr_allowed: u32::try_from(raw_allowed.len() - nr_allowed)?,
+        };
+        raw_ioases.push(ioas, GFP_KERNEL_ACCOUNT)?;
+    }
+
+    let mut devices = KVVec::new();
+    let mut next = 0;
+    while let Some((id, address)) = context.device_from(next) {
+        devices.push((address, id), GFP_KERNEL_ACCOUNT)?;
+        next = id + 1;
+    }
+    sorted::sort(&mut devices, |device| *device);
+    let raw_devices = devices.iter().map(|(address, id)| {
+        let RawAddress { domain, bdf } = (*address).into();
+
+        RawDeviceSer {
+            id: *id,
+            domain,
+            bdf: bdf.into(),
+            reserved: 0,
+        }
+    });
+
+    let mut stored = (
+        BlockSet::new()?,
+        BlockSet::new()?,
+        BlockSet::new()?,
+        BlockSet::new()?,
+        BlockSet::new()?,
+    );
+    stored.0.store(hwpts.iter().map(record_of))?;
+    stored.1.store(raw_ioases.iter().copied())?;
+    stored.2.store(raw_areas.iter().copied())?;
+    stored.3.store(raw_allowed.iter().copied())?;
+    stored.4.store(raw_devices)?;
+
+    let record = RawSer {
+        nr_hwpts: u32::try_from(hwpts.len())?,
+        nr_ioases: u32::try_from(raw_ioases.len())?,
+        nr_areas: u32::try_from(raw_areas.len())?,
+        nr_allowed: u32::try_from(raw_allowed.len())?,
+        nr_devices: u32::try_from(devices.len())?,
+        flags: if context.accounts_to_processes() {
+            ACCOUNT_MM
+        } else {
+            0
+        },
+        hwpts: stored.0.head(),
+        ioases: stored.1.head(),
+        areas: stored.2.head(),
+        allowed: stored.3.head(),
+        devices: stored.4.head(),
+    };
+    Ok(OutgoingRecords {
+        record: kho::Outgoing::new(record, GFP_KERNEL_ACCOUNT)?,
+        _hwpts: stored.0,
+        _ioases: stored.1,
+        _areas: stored.2,
+        _allowed: stored.3,
+        _devices: stored.4,
+    })
+}
+
+/// What the next kernel is told of an area, which is of a file that the session preserves.
+fn record_of_area(area: &Area<'_>, session: &OutgoingSession<'_>) -> Result<RawAreaSer> {
+    let Pages::File { file, .. } = area.pages() else {
+        return Err(EINVAL);
+    };
+    let mapped = area.mapped();
+
+    Ok(RawAreaSer {
+        iova: mapped.iova,
+        length: mapped.length,
+        token: session.token_of(file)?,
+        offset: mapped.offset,
+        prot: mapped.prot,
+        reserved: 0,
+    })
+}
+
+/// Why an iommufd is not what it was.
+enum NotRestored {
+    /// Its record says what cannot be.
+    Bad(BadRecord),
+    /// Memory, or a file, is not to be had now.
+    NotNow,
+}
+
+impl From<BadRecord> for NotRestored {
+    fn from(bad: BadRecord) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+impl NotRestored {
+    /// What an error means that is `bad` unless something is not to be had now.
+    fn of(err: Error, bad: BadRecord) -> Self {
+        if err == ENOMEM || err == EAGAIN || err == ENFILE || err == EINTR {
+            Self::NotNow
+        } else {
+            Self::Bad(bad)
+        }
+    }
+}
+
+/// Gives a new iommufd all that records name.
+fn restore(
+    mut new: NewIommufd,
+    records: &IncomingRecords,
+    session: &IncomingSession<'_>,
+) -> Result<ARef<LocalFile>, NotRestored> {
+    if records.record.flags & ACCOUNT_MM != 0 {
+        new.account_to_processes();
+    }
+    let mut areas = records.areas.entries();
+    let mut allowed = records.allowed.entries();
+    // Areas beside each other often are of one file.
+    let mut memory: Option<(u64, ARef<LocalFile>)> = None;
+
+    for raw in records.ioases.entries() {
+        let id = raw.check()?;
+        let has_hwpts = records.hwpts.entries().any(|hwpt| hwpt.ioas_id == raw.id);
+        let mut ioas = new
+            .add_ioas(id, raw.flags & SMALL_PAGES != 0, has_hwpts)
+            .map_err(|err| NotRestored::of(err, BadRecord::Id(raw.id)))?;
+
+        for area in areas
+            .by_ref()
+            .take(raw.nr_areas.try_into().unwrap_or(usize::MAX))
+        {
+            let file = match memory.take() {
+                Some((token, file)) if token == area.token => file,
+                _ => session
+                    .file(area.token)
+                    .map_err(|err| NotRestored::of(err, BadRecord::NoMemory(area.token)))?,
+            };
+
+            ioas.map(&file, &area)
+                .map_err(|err| NotRestored::of(err, BadRecord::Area(area.iova)))?;
+            memory = Some((area.token, file));
+        }
+        let ranges = allowed
+            .by_ref()
+            .take(raw.nr_allowed.try_into().unwrap_or(usize::MAX));
+        ioas.allow(ranges)
+            .map_err(|err| NotRestored::of(err, BadRecord::Reserved))?;
+        ioas.finish();
+    }
+    for raw in records.hwpts.entries() {
+        let id = raw.check()?;
+
+        new.add_hwpt(id, &raw).map_err(|err| {
+            let bad = if err == ENOENT {
+                BadRecord::NoIoas(Token(raw.token))
+            } else {
+                BadRecord::Id(raw.id)
+            };
+            NotRestored::of(err, bad)
+        })?;
+    }
+    for raw in records.devices.entries() {
+        let (id, address) = raw.check()?;
+
+        new.add_device(id, address)
+            .map_err(|err| NotRestored::of(err, BadRecord::Id(raw.id)))?;
+    }
+    new.publish().map_err(|_| NotRestored::NotNow)
+}
+
 /// Returns the domains of the HWPTs that the previous kernel handed over with an iommufd.
 fn domains(hwpts: &IncomingBlocks<RawHwptSer>) -> impl Iterator<Item = DomainHandle> + '_ {
     hwpts
         .entries()
-        .filter_map(|raw| NonZeroU64::new(raw.domain_data).map(Into::into))
+        .filter_map(|raw| raw.domain().map(Into::into))
 }
 
 /// What the next kernel is told of an HWPT.
-fn record_of(hwpt: &Held) -> Hwpt {
-    Hwpt {
-        token: Token(hwpt.token()),
-        domain: hwpt.domain().map(Into::into),
+fn record_of(hwpt: &Held) -> RawHwptSer {
+    RawHwptSer {
+        token: hwpt.token(),
+        domain_data: hwpt
+            .domain()
+            .map_or(0, |domain| NonZeroU64::from(domain).get()),
+        id: hwpt.id(),
+        ioas_id: hwpt.ioas_id(),
+        flags: hwpt.flags(),
+        reserved: 0,
     }
 }
 
@@ -416,15 +780,31 @@ impl RecordFlaw for BadRecord {
     const SUBJECT: &'static str = "its record";
 }
 
-/// Checks what the previous kernel left, and frees it.
-fn read(reference: PhysRef<RawSer>) -> Result<IncomingBlocks<RawHwptSer>, ReadError<BadRecord>> {
+/// Takes over what the previous kernel left, and checks it.
+fn read(reference: PhysRef<RawSer>) -> Result<IncomingRecords, ReadError<BadRecord>> {
     reference.check_length()?;
 
     let record: Restored<RawSer> = reference.restore()?;
-    let blocks = IncomingBlocks::restore(record.hwpts)?;
+    let records = IncomingRecords {
+        record: *record,
+        hwpts: IncomingBlocks::restore(record.hwpts)?,
+        ioases: IncomingBlocks::restore(record.ioases)?,
+        areas: IncomingBlocks::restore(record.areas)?,
+        allowed: IncomingBlocks::restore(record.allowed)?,
+        devices: IncomingBlocks::restore(record.devices)?,
+    };
 
-    entries::check(&record, blocks.entries())?;
-    Ok(blocks)
+    entries::check(
+        &record,
+        Lists {
+            hwpts: records.hwpts.entries(),
+            ioases: records.ioases.entries(),
+            areas: records.areas.entries(),
+            allowed: records.allowed.entries(),
+            devices: records.devices.entries(),
+        },
+    )?;
+    Ok(records)
 }
 
 /// Lets files be preserved and retrieved.

@@ -6,7 +6,9 @@
 use super::{
     apply,
     ffi::{
+        self,
         Command,
+        Context,
         Device,
         PreservedDevice, //
     },
@@ -19,7 +21,11 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     error::from_result,
-    ffi::c_int,
+    ffi::{
+        c_int,
+        c_uint,
+        c_ulong, //
+    },
     liveupdate::OutgoingSession,
     prelude::*, //
 };
@@ -85,6 +91,115 @@ pub(crate) unsafe extern "C" fn iommufd_hwpt_liveupdate_unmark_preserve(
         let cmd: &bindings::iommu_hwpt_liveupdate_unmark_preserve = unsafe { command.argument() };
 
         apply::unmark(command.context()?, cmd.hwpt_id).map(|()| 0)
+    })
+}
+
+/// See `iommufd_lu.h`.
+///
+/// # Safety
+///
+/// `ucmd` is that of this ioctl.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_hwpt_liveupdate_get_id(
+    ucmd: *mut bindings::iommufd_ucmd,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By function requirement.
+        let command = unsafe { Command::from_raw(NonNull::new(ucmd).ok_or(EINVAL)?) };
+
+        // SAFETY: By function requirement; what this ioctl has as its argument.
+        let cmd: &bindings::iommu_hwpt_liveupdate_get_id = unsafe { command.argument() };
+        let answer = bindings::iommu_hwpt_liveupdate_get_id {
+            out_hwpt_id: command.context()?.marked_id(cmd.hwpt_token).ok_or(ENOENT)?,
+            ..*cmd
+        };
+
+        // SAFETY: As above. Its fields fill it.
+        unsafe { command.answer(&answer) }.map(|()| 0)
+    })
+}
+
+/// See `iommufd_lu.h`.
+///
+/// # Safety
+///
+/// `idev` is a device that is being bound, is not finalized, and that nobody else knows.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_liveupdate_bind(idev: *mut bindings::iommufd_device) {
+    if let Some(idev) = NonNull::new(idev) {
+        // SAFETY: By function requirement.
+        unsafe { ffi::renumber_device(idev) };
+    }
+}
+
+/// See `iommufd_lu.h`.
+///
+/// # Safety
+///
+/// `ictx` is an iommufd that nobody else has any more.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_liveupdate_release(ictx: *mut bindings::iommufd_ctx) {
+    if let Some(ictx) = NonNull::new(ictx) {
+        // SAFETY: By function requirement.
+        unsafe { ffi::release(ictx) };
+    }
+}
+
+/// See `iommufd_lu.h`.
+///
+/// # Safety
+///
+/// `ictx` is an iommufd, which exists meanwhile.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_liveupdate_prepare(
+    ictx: *mut bindings::iommufd_ctx,
+    cmd: c_uint,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By function requirement.
+        let context = unsafe { Context::from_raw(NonNull::new(ictx).ok_or(EINVAL)?) };
+
+        apply::prepare(context, cmd).map(|()| 0)
+    })
+}
+
+/// See `iommufd_lu.h`.
+///
+/// # Safety
+///
+/// `idev` is a device that stays bound to its iommufd, and is not attached to anything else
+/// meanwhile.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_liveupdate_attach(
+    idev: *mut bindings::iommufd_device,
+    pasid: bindings::ioasid_t,
+    pt_id: u32,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: By function requirement.
+        let device = unsafe { Device::from_raw(NonNull::new(idev).ok_or(EINVAL)?) };
+
+        apply::prepare_attach(device, pasid, pt_id).map(|()| 0)
+    })
+}
+
+/// See `iommufd_lu.h`.
+///
+/// # Safety
+///
+/// `domain` is a paging domain that nobody changes meanwhile, and the range ends within the address space.
+#[export]
+pub(crate) unsafe extern "C" fn iommufd_liveupdate_compare(
+    domain: *mut bindings::iommu_domain,
+    iova: c_ulong,
+    paddr: bindings::phys_addr_t,
+    length: usize,
+) -> c_int {
+    from_result(|| {
+        // CAST: lossless, this is for 64-bit kernels.
+        //
+        // SAFETY: By function requirement.
+        unsafe { ffi::compare(domain, iova as u64, paddr, length as u64) }.map(|()| 0)
     })
 }
 

@@ -8,7 +8,9 @@
 #include <linux/types.h>
 
 struct file;
+struct iommu_domain;
 struct iommufd_ctx;
+struct iommufd_device;
 struct iommufd_hwpt_paging;
 struct iommufd_ucmd;
 
@@ -62,6 +64,96 @@ int iommufd_hwpt_liveupdate_mark_preserve(struct iommufd_ucmd *ucmd);
  *         HWPT has the mark that it had, if any.
  */
 int iommufd_hwpt_liveupdate_unmark_preserve(struct iommufd_ucmd *ucmd);
+
+/**
+ * iommufd_hwpt_liveupdate_get_id - IOMMU_HWPT_LIVEUPDATE_GET_ID
+ * @ucmd: What user space passed to the ioctl.
+ *
+ * Finds a marked HWPT by its token.
+ *
+ * Context: An ioctl. May sleep.
+ * Return: 0, or an error of struct iommu_hwpt_liveupdate_get_id, or -EFAULT.
+ */
+int iommufd_hwpt_liveupdate_get_id(struct iommufd_ucmd *ucmd);
+
+/**
+ * iommufd_liveupdate_bind - Give a device the ID that it had in the previous kernel
+ * @idev: A device that is being bound, and that nobody else knows yet. It has another
+ *        ID, with which nothing was done.
+ *
+ * Nothing happens unless the iommufd was retrieved, and had the device bound.
+ *
+ * Context: May sleep. Takes the liveupdate_lock of the iommufd.
+ */
+void iommufd_liveupdate_bind(struct iommufd_device *idev);
+
+/**
+ * iommufd_liveupdate_release - Let go of what an iommufd keeps since it was retrieved
+ * @ictx: An iommufd that is being closed.
+ *
+ * To be called before its objects are destroyed.
+ *
+ * Context: May sleep.
+ */
+void iommufd_liveupdate_release(struct iommufd_ctx *ictx);
+
+/**
+ * iommufd_liveupdate_prepare - Prove what page tables map before an ioctl changes it
+ * @ictx: The iommufd.
+ * @cmd:  The ioctl.
+ *
+ * Page tables that were handed over map what the areas of their IOASes say, or so
+ * the previous kernel said. Before areas or page tables are changed, each page table is
+ * compared with the pages of the areas, which are pinned as if it had been filled from
+ * them. One that maps anything else is not used any more, nor are devices that do DMA
+ * by it: they are stopped, and the log says so.
+ *
+ * Nothing happens if @cmd changes none of that, or if the iommufd was not retrieved.
+ *
+ * Context: May sleep, for longer the more is mapped. Can be killed. Takes the
+ *          liveupdate_lock of the iommufd, and the locks of its IOASes.
+ * Return:
+ * * %0 - What is mapped is known.
+ * * %-EBUSY - The iommufd is preserved, and @cmd is IOMMU_IOAS_ALLOW_IOVAS.
+ * * %-EINTR - The process is about to be killed.
+ * * %-ENOMEM - Memory is short, or more pages would be pinned than the owner may.
+ * * another error - Pages cannot be pinned or accounted.
+ *
+ * If it fails, nothing has changed for the page table, and it can be tried again.
+ */
+int iommufd_liveupdate_prepare(struct iommufd_ctx *ictx, unsigned int cmd);
+
+/**
+ * iommufd_liveupdate_attach - Prove what page tables map before one is attached
+ * @idev:  The device that is to be attached, or to be attached to something else.
+ * @pasid: The PASID of it that is, or IOMMU_NO_PASID.
+ * @pt_id: The ID of what it is to be attached to.
+ *
+ * Nothing happens if that is what the device does DMA with since the previous kernel, without
+ * a PASID.
+ * Otherwise as iommufd_liveupdate_prepare().
+ *
+ * Context: As iommufd_liveupdate_prepare().
+ * Return: As iommufd_liveupdate_prepare().
+ */
+int iommufd_liveupdate_attach(struct iommufd_device *idev, ioasid_t pasid, u32 pt_id);
+
+/**
+ * iommufd_liveupdate_compare - Ask whether a domain maps a range to a piece of memory
+ * @domain: A domain that was handed over, and that nobody changes meanwhile.
+ * @iova:   The first address of the range.
+ * @paddr:  Where it has to be mapped to.
+ * @length: How many bytes.
+ *
+ * Context: May sleep.
+ * Return:
+ * * %0 - It does.
+ * * %-ESTALE - It maps something else there, or nothing.
+ * * %-EINTR - The process is about to be killed.
+ * * %-ERESTARTNOINTR - A kexec has to go first.
+ */
+int iommufd_liveupdate_compare(struct iommu_domain *domain, unsigned long iova,
+			       phys_addr_t paddr, size_t length);
 
 /* What the Rust code needs of iommufd: main.c and iommufd_lu_private.c. */
 
@@ -120,10 +212,19 @@ unsigned int iommufd_liveupdate_read_file(struct file *file, u64 index,
 static inline void iommufd_liveupdate_init(void) { }
 static inline void iommufd_liveupdate_exit(void) { }
 
+static inline int iommufd_liveupdate_no_ioctl(struct iommufd_ucmd *ucmd) { return -EOPNOTSUPP; }
+#define iommufd_hwpt_liveupdate_mark_preserve iommufd_liveupdate_no_ioctl
+#define iommufd_hwpt_liveupdate_unmark_preserve iommufd_liveupdate_no_ioctl
+#define iommufd_hwpt_liveupdate_get_id iommufd_liveupdate_no_ioctl
+static inline void iommufd_liveupdate_bind(struct iommufd_device *idev) { }
+static inline void iommufd_liveupdate_release(struct iommufd_ctx *ictx) { }
 static inline int
-iommufd_hwpt_liveupdate_mark_preserve(struct iommufd_ucmd *ucmd) { return -EOPNOTSUPP; }
+iommufd_liveupdate_prepare(struct iommufd_ctx *ictx, unsigned int cmd) { return 0; }
 static inline int
-iommufd_hwpt_liveupdate_unmark_preserve(struct iommufd_ucmd *ucmd) { return -EOPNOTSUPP; }
+iommufd_liveupdate_attach(struct iommufd_device *idev, ioasid_t pasid, u32 pt_id) { return 0; }
+static inline int
+iommufd_liveupdate_compare(struct iommu_domain *domain, unsigned long iova,
+			   phys_addr_t paddr, size_t length) { return -EOPNOTSUPP; }
 
 #endif
 

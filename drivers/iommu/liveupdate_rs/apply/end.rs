@@ -37,17 +37,13 @@ use kernel::{
 
 /// Ends the passage of a device, if it is incoming. Returns a domain that nobody needs any more: freeing it
 /// walks all of its tables, which is not to be done with a lock held that a kexec waits for.
-///
-/// # Errors
-///
-/// `EBUSY` if the device is still attached to the domain that it had, for another owner.
-pub(crate) fn finish(device: &Device) -> Result<Option<OwnedDomain>> {
+pub(crate) fn finish(device: &Device) -> Option<OwnedDomain> {
     if !was_preserved(device) {
-        return Ok(None);
+        return None;
     }
 
-    device.release_group()?;
-    Ok(with_incoming(device, |incoming, address| incoming.lists().finish(address)).flatten())
+    device.release_group();
+    with_incoming(device, |incoming, address| incoming.lists().finish(address)).flatten()
 }
 
 /// Notes that this kernel can clear the entries that an IOMMU has for incoming devices, or has cleared
@@ -173,39 +169,33 @@ pub(crate) fn end(which: Which) {
     free_tables(&incoming, which);
 }
 
-/// Ends the passage of a device, unless it cannot be kept from memory. Returns a domain that nobody needs any
-/// more.
+/// Ends the passage of a device, which is kept from memory. Returns a domain that nobody needs any more.
 fn end_device(incoming: &Mutex<Incoming>, pending: &Pending) -> Option<OwnedDomain> {
     let lock = ReleaseLock::take();
 
-    if !keep_from_memory(pending, &lock) {
-        return None;
-    }
+    keep_from_memory(pending, &lock);
     let domain = incoming.lock().lists().finish_at(pending.at);
 
     // It may have been found meanwhile: too late for it.
     let found = pending.address.and_then(lu_pci::find);
     if let Some(device) = found.as_deref().and_then(|pci| Device::of(pci, &lock)) {
-        let _ = device.release_group();
+        device.release_group();
     }
     domain
 }
 
-/// Stops a device or clears its IOMMU entries; returns false if its group keeps the domain.
-fn keep_from_memory(pending: &Pending, lock: &ReleaseLock) -> bool {
+/// Keeps a device from memory: stops it, or clears the entries that its IOMMU has for it.
+fn keep_from_memory(pending: &Pending, lock: &ReleaseLock) {
     let Some(address) = pending.address else {
         // No IOMMU took over anything for it.
-        return true;
+        return;
     };
     let found = lu_pci::find(address);
 
     if let Some(device) = found.as_deref().and_then(|pci| Device::of(pci, lock)) {
         stop(device);
-        if let Err(err) = device.release_group() {
-            pr_err!("{address:?} keeps the translation that was handed over: {err:?}\n");
-            return false;
-        }
-        return true;
+        device.release_group();
+        return;
     }
 
     if let Some(pci) = found.as_deref() {
@@ -219,7 +209,6 @@ fn keep_from_memory(pending: &Pending, lock: &ReleaseLock) -> bool {
     if pending.is_beyond_reach {
         passengers::set_cut_off(address);
     }
-    true
 }
 
 /// Frees the tables of certain domains that were made for no device, and that no device needs any more.

@@ -280,7 +280,7 @@ fn report(device: &Device, why: Refusal) -> Error {
 ///
 /// `EINVAL` if a table was not handed over, `E2BIG` if there are more than the record says. Then some are
 /// this kernel's.
-pub(super) fn adopt(domain: HeldDomain<'_>) -> Result {
+pub(crate) fn adopt(domain: HeldDomain<'_>) -> Result {
     let Some(kept) = domain.kept() else {
         return Ok(());
     };
@@ -409,9 +409,49 @@ pub(crate) fn iommu(kind: Kind, token: u64) -> Result<HandedOver> {
     Ok(HandedOver { raw, devices })
 }
 
+/// Calls `f` with the domain that was made of the record at a physical address, which is the caller's to free
+/// from then on. Returns nothing if there is none, or somebody has it already.
+pub(crate) fn take_domain<R>(domain_phys: u64, f: impl FnOnce(&Domain) -> R) -> Option<R> {
+    let incoming = handed_over().ok()?;
+    let mut incoming = incoming.lock();
+    let mut lists = incoming.lists();
+
+    lists.give(domain_phys).map(|domain| f(domain))
+}
+
+/// Keeps all devices from a domain that maps what it must not, whoever attached them, for good.
+pub(crate) fn refuse_domain(domain: &Domain) {
+    domain.set_refused();
+
+    let Ok(incoming) = handed_over() else {
+        return;
+    };
+    let is_it = |made: &OwnedDomain| made.id() == domain.id();
+    let mut from = 0;
+
+    // Another one may have been at its address, and be gone: its devices are not attached to this one.
+    loop {
+        let found = incoming.lock().lists().domains[from..]
+            .iter()
+            .position(|entry| entry.made().is_some_and(is_it))
+            .map(|at| from + at);
+        let Some(at) = found else {
+            break;
+        };
+        let phys = incoming.lock().lists().domains[at].phys();
+
+        for_each_device(phys, false, |device| device.cut_off(domain));
+        from = at + 1;
+    }
+}
+
 /// Calls `f` with each device that had the domain whose record was at a physical address, and has not
 /// ended its passage.
 pub(crate) fn for_each_device_of(domain_phys: u64, f: impl Fn(&Device)) {
+    for_each_device(domain_phys, true, f);
+}
+
+fn for_each_device(domain_phys: u64, only_pending: bool, f: impl Fn(&Device)) {
     let Ok(incoming) = handed_over() else {
         return;
     };
@@ -419,7 +459,10 @@ pub(crate) fn for_each_device_of(domain_phys: u64, f: impl Fn(&Device)) {
     // One by one: the locks of groups come before that of the records.
     let mut index = 0;
     loop {
-        let next = incoming.lock().lists().next_of(domain_phys, index);
+        let next = incoming
+            .lock()
+            .lists()
+            .next_of(domain_phys, index, only_pending);
         let Some((at, address)) = next else {
             break;
         };

@@ -154,14 +154,17 @@ impl Device {
         to_result(unsafe { bindings::iommu_liveupdate_transfer_owner(self.as_raw(), owner) })
     }
 
-    /// Has the IOMMU group of the device owned by nobody, and attached to its default domain.
-    ///
-    /// # Errors
-    ///
-    /// As `iommu_liveupdate_release_group()`.
-    pub(crate) fn release_group(&self) -> Result {
-        // SAFETY: By the type invariants.
-        to_result(unsafe { bindings::iommu_liveupdate_release_group(self.as_raw()) })
+    /// Stops the device and keeps it from memory, if its IOMMU group is attached to a domain.
+    pub(crate) fn cut_off(&self, domain: &Domain) {
+        // SAFETY: By the type invariants of both.
+        unsafe { bindings::iommu_liveupdate_cut_off(self.as_raw(), domain.as_raw()) };
+    }
+
+    /// Has the IOMMU group of the device owned by who claimed it, or by nobody, and then attached to its default
+    /// domain.
+    pub(crate) fn release_group(&self) {
+        // SAFETY: By the type invariants, it has a group.
+        unsafe { bindings::iommu_liveupdate_release_group(self.as_raw()) };
     }
 }
 

@@ -20,6 +20,10 @@ use core::{
 use kernel::{
     bindings,
     prelude::*,
+    sync::atomic::{
+        atomic_store,
+        Relaxed, //
+    },
     types::{
         ForeignOwnable,
         Opaque, //
@@ -68,6 +72,15 @@ impl Domain {
 
         // SAFETY: Domains that somebody allocated have an owner, which stays; static ones have none.
         kind_of(unsafe { owner.as_ref() }?)
+    }
+
+    /// Has no device be attached to the domain any more.
+    pub(crate) fn set_refused(&self) {
+        // SAFETY: By the type invariants.
+        let refused = unsafe { &raw mut (*self.as_raw()).liveupdate_refused };
+
+        // SAFETY: Valid. Nobody clears it, and nothing is concluded from it but this.
+        unsafe { atomic_store(refused, true, Relaxed) };
     }
 
     /// Returns what is kept with the domain, which is something if it was handed over.
@@ -159,11 +172,12 @@ impl Deref for DyingDomain<'_> {
     }
 }
 
-/// A domain that was made of a record, and that is freed with this.
+/// A domain that was made of a record, and that is freed with this, unless it was given away.
 ///
 /// # Invariants
 ///
-/// Points to a domain, which is freed when this is dropped, and not before.
+/// Points to a domain, which is freed when this is dropped, and not before. One that was given away is
+/// forgotten, and not used any more when its passage has ended.
 pub(crate) struct OwnedDomain(NonNull<Domain>);
 
 // SAFETY: Domains belong to no thread.
@@ -181,6 +195,11 @@ impl OwnedDomain {
     unsafe fn from_raw(domain: *mut bindings::iommu_domain) -> Option<Self> {
         // INVARIANT: By function requirement.
         NonNull::new(domain.cast()).map(Self)
+    }
+
+    /// Returns what tells the domain apart from others, which may be gone if it was given away.
+    pub(crate) fn id(&self) -> DomainId {
+        DomainId(self.0.addr().get())
     }
 
     /// Keeps something with the domain, which nothing was kept with.

@@ -111,3 +111,14 @@ pub(crate) fn take_over(device: &pci::Device) {
         ffi::trace_state(device, c"taken over");
     }
 }
+
+/// Returns whether a device does DMA since the previous kernel. One that does not can be written to from here
+/// on. One that was not preserved does not, whatever others of its IOMMU group do.
+pub(crate) fn goes_on(device: &pci::Device) -> bool {
+    let goes_on = super::is_incoming(device) && ffi::goes_on(device);
+
+    if !goes_on {
+        take_over(device);
+    }
+    goes_on
+}

@@ -4,10 +4,8 @@
 
 use kernel::{
     bindings,
-    error::to_result,
     liveupdate::pci as lu_pci,
-    pci,
-    prelude::*, //
+    pci, //
 };
 
 /// Returns whether entries were handed over for a device in its IOMMU, and it is not finished. May sleep.
@@ -18,13 +16,15 @@ pub(crate) fn has_translation(device: &pci::Device) -> bool {
 
 /// Ends the passage of a device as far as its IOMMU is concerned, if entries were handed over for it. May
 /// sleep.
-///
-/// # Errors
-///
-/// As `iommu_liveupdate_finish_device()`.
-pub(crate) fn end_translation(device: &pci::Device) -> Result {
+pub(crate) fn end_translation(device: &pci::Device) {
     // SAFETY: It is a part of a device.
-    to_result(unsafe { bindings::iommu_liveupdate_finish_device(lu_pci::as_raw_device(device)) })
+    unsafe { bindings::iommu_liveupdate_finish_device(lu_pci::as_raw_device(device)) };
+}
+
+/// Returns whether a device does DMA since the previous kernel. May sleep.
+pub(crate) fn goes_on(device: &pci::Device) -> bool {
+    // SAFETY: It is a part of a device.
+    unsafe { bindings::iommu_liveupdate_goes_on(lu_pci::as_raw_device(device), false) }
 }
 
 /// Returns whether the passage of a device ended before it was found, though it may be doing DMA. May

@@ -208,7 +208,12 @@ impl FileHandler for VfioPci {
     }
 
     fn can_finish(incoming: &Incoming<'_>) -> bool {
-        plan::can_finish(progress(incoming))
+        let progress = progress(incoming);
+
+        if let Some(missing) = progress.missing() {
+            report_missing(incoming, missing);
+        }
+        plan::can_finish(progress)
     }
 
     fn finish(incoming: &Incoming<'_>) {
@@ -220,6 +225,7 @@ impl FileHandler for VfioPci {
                 if abandoned {
                     report_abandoned(device.pci(), incoming);
                 }
+                ffi::take_over(device.pci());
                 device.reset_unless_open();
                 ffi::finish(device.pci());
             }
@@ -271,18 +277,48 @@ fn progress(incoming: &Incoming<'_>) -> Progress {
         Retrieval::Failed(err) if err == EAGAIN => Progress::Waiting,
         Retrieval::Failed(_) => Progress::Failed,
         Retrieval::Done(file) => match CoreDevice::of(file) {
+            Some(device) if device.is_open() && ffi::is_unclaimed(device.pci()) => {
+                Progress::Unattached
+            }
             Some(device) if device.is_open() => Progress::Bound,
             _ => Progress::Unbound,
         },
     }
 }
 
+/// Says why a session cannot be finished.
+fn report_missing(incoming: &Incoming<'_>, missing: &str) {
+    if !kernel::liveupdate_may_log!() {
+        return;
+    }
+    let session = incoming.session();
+
+    if let Retrieval::Done(file) = incoming.retrieval() {
+        if let Some(device) = CoreDevice::of(file) {
+            dev_warn!(
+                device.pci(),
+                "session '{}' cannot be finished: {missing}\n",
+                session.name()
+            );
+        }
+    } else {
+        pr_warn!(
+            "session '{}' cannot be finished: a device of it cannot: {missing}\n",
+            session.name()
+        );
+    }
+}
+
 /// Says that a device does not go on, for its session ended before it could be finished.
 fn report_abandoned(device: &pci::Device, incoming: &Incoming<'_>) {
+    let is_bound = progress(incoming) == Progress::Unattached;
+
     dev_warn_ratelimited!(
         device,
-        "is stopped and reset: session '{}' was closed or dropped before it was bound\n",
-        incoming.session().name()
+        "is stopped{}: session '{}' was closed or dropped before it was {}\n",
+        if is_bound { "" } else { " and reset" },
+        incoming.session().name(),
+        if is_bound { "attached" } else { "bound" }
     );
 }
 
@@ -308,9 +344,9 @@ fn retrieve(handle: Handle) -> Result<ARef<LocalFile>, (Error, Lost)> {
     }
     let file = ffi::open(&device).map_err(|err| not_opened(&device, address, err))?;
 
-    // The device is this file's from here on: no other one can be finished in its place.
+    // The device is this file's from here on: no other one can be finished in its place. Registers of the
+    // device can be written to when it is bound.
     reference.restore().map_err(|err| (err, Lost::Record))?;
-    ffi::take_over(&device);
     Ok(file)
 }
 

@@ -23,6 +23,7 @@ pub(crate) use self::{
     passage::{
         finish,
         is_incoming_for,
+        is_unclaimed,
         may_bind,
         reset,
         take_over, //

@@ -321,14 +321,32 @@ pub(crate) enum Progress {
     Failed,
     /// It was retrieved, and is not bound to an iommufd.
     Unbound,
+    /// It was retrieved, and is bound to an iommufd. Its device does DMA since the previous kernel, and nobody
+    /// attached it to anything since.
+    Unattached,
     /// It was retrieved, and is bound to an iommufd.
     Bound,
+}
+
+impl Progress {
+    /// Returns what is to be done before the file can be finished, if something is.
+    pub(crate) const fn missing(self) -> Option<&'static str> {
+        match self {
+            Self::NotRetrieved => Some("it was not retrieved"),
+            Self::Waiting => Some("it was retrieved too early, retrieve it again"),
+            Self::Unbound => Some("it is bound to no iommufd"),
+            Self::Unattached => {
+                Some("it does DMA, and is attached to nothing since it was retrieved")
+            }
+            Self::Failed | Self::Bound => None,
+        }
+    }
 }
 
 /// Returns whether user space may finish a file.
 ///
 /// Finishing one that is not bound would leave its device to whoever opens it first, and so would
-/// finishing one whose device waits for its driver.
+/// finishing one whose device waits for its driver. One that is not attached would have to be stopped.
 pub(crate) fn can_finish(progress: Progress) -> bool {
-    matches!(progress, Progress::Failed | Progress::Bound)
+    progress.missing().is_none()
 }

@@ -14,8 +14,8 @@
 //! # Not preserved
 //!
 //! - The state of the device, unless it is attached to an HWPT that iommufd hands over: such a device
-//!   goes on doing DMA until user space binds it again. Any other one is stopped and reset while the
-//!   old kernel goes down, and bus mastering is off until user space turns it on again.
+//!   goes on doing DMA, also when user space binds and attaches it again. Any other one is stopped and
+//!   reset while the old kernel goes down, and bus mastering is off until user space turns it on again.
 //! - Interrupts, ioeventfds, exported dma-bufs: a kexec is refused while there are any. Of a device
 //!   whose owner is gone while somebody else has the session, interrupts and ioeventfds are turned
 //!   off, and a low power state is ended.
@@ -28,7 +28,8 @@
 //! ```text
 //! old kernel:  open -> preserve -> freeze (decides) -> device shutdown (may stop, reset)
 //!                   <- unpreserve  <- unfreeze (the device was not touched)
-//! new kernel:  retrieve -> user space binds it -> finish
+//! new kernel:  retrieve -> user space binds it (nothing was written to the device until then)
+//!                       -> user space attaches it, if it goes on -> finish
 //! ```
 //!
 //! `freeze` shuts user space out of the file, waits for whoever is inside, and then refuses if the
@@ -38,7 +39,7 @@
 //! done, where it is gone (`Treatment`).
 //!
 //! A session whose owner is gone is finished as it is. A device whose file nobody has bound is reset
-//! then, and anybody may open it.
+//! then, and anybody may open it. One that goes on, and that nobody attached to anything, is stopped.
 //!
 //! # Trust
 //!

@@ -202,6 +202,18 @@ impl Lists {
         all
     }
 
+    /// Returns where the devices of a domain are, as the kernel asks for them.
+    fn devices_of(&mut self, domain_phys: u64, only_pending: bool) -> Vec<u16> {
+        let mut number = 0;
+        let mut bdfs = Vec::new();
+
+        while let Some((at, address)) = self.lists().next_of(domain_phys, number, only_pending) {
+            number = at + 1;
+            bdfs.push(address.bdf());
+        }
+        bdfs
+    }
+
     /// Returns how many page tables the kernel frees.
     fn take_tables(&mut self, which: Which) -> usize {
         let mut from = 0;
@@ -293,6 +305,86 @@ fn domain_that_a_device_did_not_get_is_not_counted() {
     lists.lists().give_up(address(0x300));
     lists.lists().give_up(address(0x300));
     assert_eq!(lists.lists().finish(address(0x300)), Some(Made(1)));
+}
+
+#[test]
+fn domain_is_given_once_and_not_before_it_was_made() {
+    let mut lists = Lists::example();
+
+    // To ask too early is no claim to it.
+    assert_eq!(lists.lists().give(SECOND), None);
+    lists.restore(0x300).unwrap();
+    assert_eq!(lists.lists().give(SECOND), Some(&Made(1)));
+    assert_eq!(lists.lists().give(SECOND), None);
+
+    // Others are not given with it, and there is nothing to give where no record was.
+    assert_eq!(lists.lists().give(FIRST), None);
+    assert_eq!(lists.lists().give(FIRST + 1), None);
+    lists.restore(0x100).unwrap();
+    assert_eq!(lists.lists().give(FIRST), Some(&Made(0)));
+}
+
+#[test]
+fn domain_that_was_freed_is_not_given() {
+    let mut lists = Lists::example();
+
+    lists.restore(0x300).unwrap();
+    assert_eq!(lists.lists().finish(address(0x300)), Some(Made(1)));
+    assert_eq!(lists.lists().give(SECOND), None);
+}
+
+#[test]
+fn domain_that_was_given_is_not_freed_with_its_last_device() {
+    let mut lists = Lists::example();
+
+    lists.restore(0x100).unwrap();
+    lists.restore(0x200).unwrap();
+    lists.restore(0x300).unwrap();
+    assert_eq!(lists.lists().finish(address(0x100)), None);
+    // Whoever it is given to may ask late.
+    assert!(lists.lists().give(FIRST).is_some());
+    assert_eq!(lists.lists().finish(address(0x200)), None);
+    assert_eq!(lists.lists().give(FIRST), None);
+    // Nor are its tables, which it has.
+    assert_eq!(lists.take_tables(Which::At(FIRST)), 0);
+
+    // Another one is none of theirs.
+    assert_eq!(lists.lists().finish(address(0x300)), Some(Made(1)));
+}
+
+#[test]
+fn domain_that_was_given_has_the_devices_that_come_late() {
+    let mut lists = Lists::example();
+
+    lists.restore(0x100).unwrap();
+    assert!(lists.lists().give(FIRST).is_some());
+    assert_eq!(lists.restore(0x200), Ok(0));
+    lists.lists().give_up(address(0x100));
+    lists.lists().give_up(address(0x200));
+    assert_eq!(lists.lists().finish(address(0x100)), None);
+    assert_eq!(lists.lists().finish(address(0x200)), None);
+}
+
+#[test]
+fn domain_that_was_given_is_kept_when_the_records_go() {
+    let mut lists = Lists::example();
+
+    lists.restore(0x100).unwrap();
+    lists.restore(0x300).unwrap();
+    assert!(lists.lists().give(FIRST).is_some());
+    for bdf in [0x100, 0x300] {
+        lists.lists().give_up(address(bdf));
+    }
+
+    let phys: Vec<_> = lists.domains.iter().map(DomainEntry::phys).collect();
+    assert_eq!(phys, [FIRST, SECOND]);
+    // No device is attached to either.
+    let left: Vec<_> = lists
+        .domains
+        .into_iter()
+        .map(DomainEntry::into_made)
+        .collect();
+    assert_eq!(left, [Some((Made(0), true)), Some((Made(1), false))]);
 }
 
 #[test]
@@ -416,25 +508,34 @@ fn memory_is_kept_while_an_iommu_is_not_contained() {
 #[test]
 fn devices_of_a_domain_are_found_one_by_one() {
     let mut lists = Lists::example();
-    let mut bdfs = |domain| {
-        let mut number = 0;
-        let mut bdfs = Vec::new();
 
-        while let Some((at, address)) = lists.lists().next_of(domain, number) {
-            bdfs.push(address.bdf());
-            number = at + 1;
-        }
-        bdfs
-    };
-
-    assert_eq!(bdfs(FIRST), [0x100, 0x200]);
-    assert_eq!(bdfs(SECOND), [0x300]);
-    assert_eq!(bdfs(0), []);
-
-    lists.lists().finish(address(0x100));
-    assert_eq!(lists.lists().next_of(FIRST, 0), Some((1, address(0x200))));
+    for only_pending in [false, true] {
+        assert_eq!(lists.devices_of(FIRST, only_pending), [0x100, 0x200]);
+        assert_eq!(lists.devices_of(SECOND, only_pending), [0x300]);
+        assert_eq!(lists.devices_of(0, only_pending), []);
+    }
     let all: Vec<_> = lists.lists().addresses().map(|at| at.bdf()).collect();
     assert_eq!(all, [0x100, 0x200, 0x300]);
+}
+
+#[test]
+fn devices_whose_passage_has_ended_are_found_only_by_who_asks_for_them() {
+    let mut lists = Lists::example();
+
+    lists.lists().finish(address(0x100));
+    assert_eq!(lists.devices_of(FIRST, true), [0x200]);
+    assert_eq!(lists.devices_of(FIRST, false), [0x100, 0x200]);
+    assert_eq!(lists.devices_of(SECOND, true), [0x300]);
+
+    // Numbers do not change meanwhile.
+    let next = lists.lists().next_of(FIRST, 0, true);
+    assert_eq!(next, Some((1, address(0x200))));
+    assert_eq!(lists.lists().next_of(FIRST, 1, true), next);
+    assert_eq!(lists.lists().next_of(FIRST, 2, true), None);
+
+    lists.lists().finish(address(0x200));
+    assert_eq!(lists.devices_of(FIRST, true), []);
+    assert_eq!(lists.devices_of(FIRST, false), [0x100, 0x200]);
 }
 
 #[test]
@@ -498,17 +599,30 @@ enum Event {
     Restore(u16),
     GiveUp(u16),
     Finish(u16),
+    Give(u64),
+}
+
+/// Returns where the record of a domain was that is made, and which devices have it.
+fn of_made(domain: u64) -> (u64, &'static [u16]) {
+    match domain {
+        0 => (FIRST, &[0x100, 0x200]),
+        _ => (SECOND, &[0x300]),
+    }
 }
 
 proptest! {
-    /// Whatever happens in whatever order, a domain is freed once, and not while a device has it.
+    #![proptest_config(testing::config())]
+
+    /// Whatever happens in whatever order, a domain is freed once, by who it was given to if it was, and
+    /// not while a device has it otherwise.
     #[test]
     fn each_domain_is_freed_once_and_when_nobody_has_it(
         events in prop::collection::vec(
-            (0u16..3, 1u16..4).prop_map(|(kind, number)| match kind {
+            (0u16..4, 1u16..4).prop_map(|(kind, number)| match kind {
                 0 => Event::Restore(number << 8),
                 1 => Event::GiveUp(number << 8),
-                _ => Event::Finish(number << 8),
+                2 => Event::Finish(number << 8),
+                _ => Event::Give(if number == 3 { SECOND } else { FIRST }),
             }),
             0..40,
         ),
@@ -516,6 +630,7 @@ proptest! {
         let mut lists = Lists::example();
         let mut attached = HashSet::new();
         let mut freed = HashSet::new();
+        let mut given = HashSet::new();
 
         for event in events {
             match event {
@@ -533,19 +648,49 @@ proptest! {
                     attached.remove(&bdf);
                     if let Some(Made(domain)) = lists.lists().finish(address(bdf)) {
                         prop_assert!(freed.insert(domain));
-                        let users = if domain == 0 { &[0x100, 0x200][..] } else { &[0x300] };
-                        prop_assert!(users.iter().all(|bdf| !attached.contains(bdf)));
+                        prop_assert!(!given.contains(&domain));
+                        prop_assert!(of_made(domain).1.iter().all(|bdf| !attached.contains(bdf)));
+                    }
+                }
+                Event::Give(phys) => {
+                    if let Some(Made(domain)) = lists.lists().give(phys) {
+                        prop_assert_eq!(of_made(*domain).0, phys);
+                        prop_assert!(given.insert(*domain));
+                        prop_assert!(!freed.contains(domain));
                     }
                 }
             }
         }
-        // What is left is the group's that it is attached to, or nobody's.
+        // What is left is the group's that it is attached to, or whose it was given to, or nobody's.
         for domain in lists.domains {
-            if let Some((Made(domain), is_attached)) = domain.into_made() {
+            if let Some((Made(domain), is_others)) = domain.into_made() {
                 prop_assert!(!freed.contains(&domain));
-                let users = if domain == 0 { &[0x100, 0x200][..] } else { &[0x300] };
-                prop_assert_eq!(is_attached, users.iter().any(|bdf| attached.contains(bdf)));
+                let is_attached = of_made(domain).1.iter().any(|bdf| attached.contains(bdf));
+                let was_given = given.remove(&domain);
+                prop_assert_eq!(is_others, is_attached || was_given);
             }
+        }
+        // None that was given is forgotten.
+        prop_assert!(given.is_empty());
+    }
+
+    /// Asking for devices in whatever state finds those that had the domain, in one order.
+    #[test]
+    fn ended_passages_are_left_out_and_nothing_else(
+        finished in prop::collection::vec((1u16..5).prop_map(|number| number << 8), 0..5),
+    ) {
+        let mut lists = Lists::example();
+
+        for bdf in &finished {
+            lists.lists().finish(address(*bdf));
+        }
+        for domain in [0, 1] {
+            let (phys, all) = of_made(domain);
+            let mut pending = all.to_vec();
+
+            pending.retain(|bdf| !finished.contains(bdf));
+            prop_assert_eq!(lists.devices_of(phys, false), all);
+            prop_assert_eq!(lists.devices_of(phys, true), pending);
         }
     }
 }

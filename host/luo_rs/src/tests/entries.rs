@@ -71,7 +71,7 @@ fn reads_what_was_ever_declared() {
                 "pci-driver-rs-v2",
                 "pci-probe-rs-v2",
                 "iommu-rs-v1",
-                "iommufd-rs-v1",
+                "iommufd-rs-v2",
                 "vfio-pci-rs-v1",
             ],
         ),

@@ -254,16 +254,31 @@ fn says_why_a_file_is_lost_and_which_device_it_was() {
 }
 
 #[test]
-fn finishes_what_is_bound_or_lost_and_not_what_waits() {
-    for (progress, expected) in [
-        (Progress::NotRetrieved, false),
-        (Progress::Waiting, false),
-        (Progress::Failed, true),
-        (Progress::Unbound, false),
-        (Progress::Bound, true),
+fn finishes_what_is_bound_or_lost_and_says_what_else_is_missing() {
+    let mut said = Vec::new();
+
+    for (progress, missing) in [
+        (Progress::NotRetrieved, Some("was not retrieved")),
+        (Progress::Waiting, Some("retrieve it again")),
+        (Progress::Failed, None),
+        (Progress::Unbound, Some("bound to no iommufd")),
+        (Progress::Unattached, Some("attached to nothing")),
+        (Progress::Bound, None),
     ] {
-        assert_eq!(can_finish(progress), expected);
+        let text = progress.missing();
+
+        assert_eq!(can_finish(progress), missing.is_none(), "{progress:?}");
+        assert_eq!(text.is_some(), missing.is_some(), "{progress:?}");
+        if let (Some(text), Some(missing)) = (text, missing) {
+            assert!(text.contains(missing), "{progress:?}: {text}");
+            said.push(text);
+        }
     }
+
+    // Each says something else.
+    said.sort_unstable();
+    said.dedup();
+    assert_eq!(said.len(), 4);
 }
 
 #[test]

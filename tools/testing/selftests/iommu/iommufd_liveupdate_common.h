@@ -130,18 +130,6 @@ static inline int hwpt_alloc_flags(int iommufd, __u32 dev_id, __u32 ioas_id, __u
 	return ret;
 }
 
-static inline int hwpt_alloc(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 *hwpt_id)
-{
-	return hwpt_alloc_flags(iommufd, dev_id, ioas_id, 0, hwpt_id);
-}
-
-static inline int object_destroy(int iommufd, __u32 id)
-{
-	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
-
-	return call(iommufd, IOMMU_DESTROY, &destroy);
-}
-
 static inline int map_file(int iommufd, __u32 ioas_id, int fd)
 {
 	return map_file_at(iommufd, ioas_id, fd, 0, MEMFD_SIZE, IOVA);

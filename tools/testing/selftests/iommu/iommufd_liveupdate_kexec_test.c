@@ -33,6 +33,10 @@
 #define IOMMUFD_TOKEN	3
 #define DEVICE_TOKEN	4
 
+/* What an iommufd calls its first objects */
+#define DEVICE_ID	1
+#define IOAS_ID		2
+
 /* What the memfd has in its last bytes */
 #define MARK		"kept by iommufd_liveupdate_kexec_test"
 
@@ -147,7 +151,7 @@ static void attach(int *device, int *iommufd, int *memfd, __u32 *ioas_id)
 		ksft_exit_skip("no %s, /dev/iommu or memfd\n", cdev_path);
 
 	require(device_bind(*device, *iommufd, &dev_id), 0, "device is bound to the iommufd");
-	require(ioas_alloc(*iommufd, ioas_id) ?:
+	require(dev_id != DEVICE_ID ?: ioas_alloc(*iommufd, ioas_id) ?: *ioas_id != IOAS_ID ?:
 		hwpt_alloc(*iommufd, dev_id, *ioas_id, &hwpt_id) ?:
 		device_attach_to(*device, hwpt_id), 0, "device is attached to an HWPT");
 	require(map_file(*iommufd, *ioas_id, *memfd), 0, "memfd is mapped");
@@ -208,9 +212,9 @@ static void stage_2(int luo, int state_session)
 	require_fd(session, "session is retrieved");
 	device = luo_session_retrieve_fd(session, DEVICE_TOKEN);
 	require_fd(device, "device is retrieved");
+	others = nr_pinned();
 	iommufd = luo_session_retrieve_fd(session, IOMMUFD_TOKEN);
 	require_fd(iommufd, "iommufd is retrieved");
-	others = nr_pinned();
 	memfd = luo_session_retrieve_fd(session, MEMFD_TOKEN);
 	require_fd(memfd, "memfd is retrieved");
 
@@ -225,11 +229,11 @@ static void stage_2(int luo, int state_session)
 		fail_exit("fallocate");
 	require(nr_pinned() - others, MEMFD_SIZE / SZ_4K, "and so is one that goes into a hole");
 
-	/* It is an iommufd like any other, and an empty one. */
-	require(object_destroy(iommufd, 1), -ENOENT, "iommufd has no object");
+	/* It has the objects that it had. A hole is none of what its page table maps. */
+	require(map_file(iommufd, IOAS_ID, memfd), -EEXIST, "memfd is mapped in the IOAS");
 	require(ioas_alloc(iommufd, &ioas_id), 0, "iommufd gets an IOAS");
 	require(map_file(iommufd, ioas_id, memfd), 0, "memfd is mapped again");
-	require(device_bind(device, iommufd, &dev_id) ?:
+	require(device_bind(device, iommufd, &dev_id) ?: dev_id != DEVICE_ID ?:
 		hwpt_alloc(iommufd, dev_id, ioas_id, &hwpt_id) ?:
 		device_attach_to(device, hwpt_id), 0, "device is attached again");
 	require_ats("when it is attached again");

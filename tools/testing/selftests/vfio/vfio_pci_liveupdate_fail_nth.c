@@ -282,27 +282,30 @@ static int open_failing(void)
 }
 
 /*
- * Retrieve a file while the n-th allocation fails, if there are as many, and again
- * while none does. Returns the file, and goes on with the next allocation.
+ * Retrieve a file while the n-th allocation fails, if there are as many, and with the
+ * next one as long as that is an error, which may not be final. Then retrieve it while
+ * none does. Returns the file, and goes on with the next allocation.
  */
 static int retrieve_failing(int session_fd, u64 token, const char *bdf, const char *what,
 			    int *nth)
 {
-	bool failing = *nth;
+	bool failing = *nth, failed = false;
 	int fd, again_fd;
 
-	if (failing)
-		fail_nth((*nth)++);
-	fd = luo_session_retrieve_fd(session_fd, token);
-	if (failing && !fail_nth_done()) {
+	do {
+		if (failing)
+			fail_nth((*nth)++);
+		fd = luo_session_retrieve_fd(session_fd, token);
+		if (failing)
+			failed = fail_nth_done();
+	} while (failed && fd < 0);
+	if (failing && !failed) {
 		ksft_print_msg("%s: no allocation is left after %d that failed\n", what,
 			       *nth - 2);
 		*nth = 0;
-		failing = false;
 	}
-	check(fd >= 0 || (failing && (fd == -ENOMEM || fd == -EAGAIN || fd == -ENFILE)),
-	      "%s: %s is retrieved%s: %d", bdf, what,
-	      failing ? ", or memory is short" : "", fd);
+	check(fd >= 0, "%s: %s is retrieved%s: %d", bdf, what,
+	      failed ? ", though memory is short" : "", fd);
 
 	/* Memory is short for a while, and not for good. */
 	again_fd = luo_session_retrieve_fd(session_fd, token);

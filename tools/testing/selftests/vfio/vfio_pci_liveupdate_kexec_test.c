@@ -510,10 +510,10 @@ static void retrieve_leg(int session_fd, struct leg *leg)
 	if (leg->device_fd >= 0)
 		phase_done("retrieve", start);
 	require_call(leg->device_fd, "%s: device is retrieved", leg->bdf);
-	check(view_count("incoming", "device %s: incoming, " FORMAT ", let go, ", leg->bdf) == 1 &&
+	check(view_count("incoming", "device %s: incoming, " FORMAT ", held, ", leg->bdf) == 1 &&
 	      view_count("incoming", "file %#x: " FORMAT ", device %s, retrieved\n",
 			 DEVICE_TOKEN + leg->index, leg->bdf) == 1,
-	      "%s: debugfs shows that the device has an owner", leg->bdf);
+	      "%s: debugfs shows that the file has an owner", leg->bdf);
 
 	check_errno(device_get_info(leg->device_fd), EINVAL,
 		    "%s: device refuses ioctls before it is bound", leg->bdf);
@@ -537,6 +537,8 @@ static void bind_leg(struct leg *leg)
 	if (!ret)
 		phase_done("bind", start);
 	require_call(ret, "%s: device is bound to a new iommufd", leg->bdf);
+	check(view_count("incoming", "device %s: incoming, " FORMAT ", let go, ", leg->bdf) == 1,
+	      "%s: debugfs shows that the device has an owner", leg->bdf);
 
 	leg->device = vfio_pci_device_init_bound(leg->bdf, leg->iommu,
 						 leg->device_fd);
@@ -597,7 +599,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 		nr_dropped += leg_dropped(leg);
 
 	ksft_set_plan(NR_RETRIEVE_CASES + 4 +
-		      nr_legs * (NR_RETRIEVE_LEG_CASES + 12 + 2 * NR_CONFIG_CASES) +
+		      nr_legs * (NR_RETRIEVE_LEG_CASES + 13 + 2 * NR_CONFIG_CASES) +
 		      (option.again ? NR_PRESERVE_CASES + nr_dropped +
 				      (nr_legs - nr_dropped) * NR_PRESERVE_LEG_CASES
 				    : nr_legs));

@@ -3,10 +3,20 @@
 //! What an HWPT maps: the ranges of its IOAS, and where its page table leads to.
 
 use super::{
-    extents::PAGE,
+    extents::{
+        extents,
+        PAGE, //
+    },
+    pause,
     Held, //
 };
-use crate::plan::Removals;
+use crate::{
+    entries::{
+        prot,
+        RawRangeSer, //
+    },
+    plan::Removals, //
+};
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -15,6 +25,7 @@ use kernel::{
     bindings,
     error::to_result,
     ffi::{
+        c_int,
         c_uint,
         c_ulong, //
     },
@@ -34,7 +45,7 @@ type Semaphore = *mut bindings::rw_semaphore;
 /// # Invariants
 ///
 /// `lock` is one that is held, and `release` releases it.
-struct Locked {
+pub(super) struct Locked {
     lock: Semaphore,
     release: unsafe extern "C" fn(Semaphore),
 }
@@ -80,6 +91,28 @@ impl Locked {
             lock,
             release: bindings::up_write,
         })
+    }
+
+    /// Takes a semaphore when nobody has it any more: whoever has it may wait for user space, and others for
+    /// the caller.
+    ///
+    /// # Errors
+    ///
+    /// As [`pause`].
+    ///
+    /// # Safety
+    ///
+    /// `lock` is one, which exists as long as the result.
+    pub(super) unsafe fn write_or_give_way(lock: Semaphore) -> Result<Self> {
+        loop {
+            // SAFETY: By function requirement.
+            if let Ok(locked) = unsafe { Self::write(lock) } {
+                return Ok(locked);
+            }
+            pause()?;
+            // SAFETY: Has no requirements but that one may sleep.
+            unsafe { bindings::schedule_timeout_killable(1) };
+        }
     }
 }
 
@@ -185,8 +218,21 @@ pub(super) unsafe fn release(hwpt: Hwpt) {
 pub(crate) struct Area<'a> {
     iova: u64,
     nr_pages: u64,
+    /// What of its pages is mapped, and what may be done to it, if they are a file's.
+    mapped: Mapped,
     pages: Pages<'a>,
     _held: PhantomData<&'a Held>,
+}
+
+/// What of a file is mapped at which addresses, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapped {
+    pub(crate) iova: u64,
+    pub(crate) length: u64,
+    /// The first byte of the file.
+    pub(crate) offset: u64,
+    /// Bits `IOMMUFD_AREA_SER_*`.
+    pub(crate) prot: u32,
 }
 
 /// Where the pages of a range are from.
@@ -246,13 +292,26 @@ impl<'a> Area<'a> {
         // SAFETY: As above.
         let last = unsafe { (*area).pages_node.last } as u64;
         // SAFETY: As above.
+        let end = unsafe { (*area).node.last } as u64;
+        // SAFETY: As above.
+        let page_offset = u64::from(unsafe { (*area).page_offset });
+        // SAFETY: As above.
+        let iommu_prot = unsafe { (*area).iommu_prot };
+        // SAFETY: As above.
         let pages = unsafe { (*area).pages };
+        // SAFETY: What is held has its pages.
+        let pages = unsafe { Pages::of(pages, first) };
 
         Ok(Some(Self {
             iova: start / PAGE * PAGE,
             nr_pages: last - first + 1,
-            // SAFETY: What is held has its pages.
-            pages: unsafe { Pages::of(pages, first) },
+            mapped: Mapped {
+                iova: start,
+                length: end - start + 1,
+                offset: pages.index() * PAGE + page_offset,
+                prot: prot_of(iommu_prot),
+            },
+            pages,
             _held: PhantomData,
         }))
     }
@@ -278,6 +337,55 @@ impl<'a> Area<'a> {
     pub(crate) fn pages(&self) -> Pages<'a> {
         self.pages
     }
+
+    /// Returns what of its pages is mapped, and what may be done to it.
+    pub(crate) fn mapped(&self) -> Mapped {
+        self.mapped
+    }
+}
+
+/// Returns what the next kernel is told that devices may do.
+fn prot_of(iommu_prot: c_int) -> u32 {
+    let bits = [
+        (bindings::IOMMU_READ, prot::READ),
+        (bindings::IOMMU_WRITE, prot::WRITE),
+        (bindings::IOMMU_CACHE, prot::CACHE),
+    ];
+
+    bits.into_iter()
+        // CAST: lossless, they are small numbers.
+        .filter(|(bit, _)| iommu_prot as u32 & bit != 0)
+        .fold(0, |all, (_, bit)| all | bit)
+}
+
+/// Returns the range that was allowed and has an address, or else the next one after it. Nothing if there is
+/// none.
+///
+/// # Errors
+///
+/// `EBUSY` if somebody is making an HWPT.
+///
+/// # Safety
+///
+/// `hwpt` exists, and its mappings are held.
+pub(super) unsafe fn allowed_from(hwpt: Hwpt, address: u64) -> Result<Option<RawRangeSer>> {
+    // SAFETY: By function requirement.
+    let iopt = unsafe { mappings(hwpt) };
+    // SAFETY: By function requirement.
+    let _lock = unsafe { Locked::read(&raw mut (*iopt).iova_rwsem) }?;
+    // SAFETY: By function requirement.
+    let allowed = unsafe { &raw mut (*iopt).allowed_itree };
+    // CAST: lossless, this is for 64-bit kernels.
+    //
+    // SAFETY: The semaphore is held.
+    let node =
+        unsafe { bindings::interval_tree_iter_first(allowed, address as c_ulong, c_ulong::MAX) };
+
+    // SAFETY: Null, or a node of the tree, which stays while the semaphore is held.
+    Ok(unsafe { node.as_ref() }.map(|node| RawRangeSer {
+        start: node.start as u64,
+        last: node.last as u64,
+    }))
 }
 
 impl Pages<'_> {
@@ -317,6 +425,41 @@ impl Pages<'_> {
             nr_pages: (size as u64).div_ceil(PAGE),
         }
     }
+}
+
+/// Checks that a domain maps a range to a piece of memory.
+///
+/// # Errors
+///
+/// `ESTALE` if it maps something else there, or nothing; as [`pause`].
+///
+/// # Safety
+///
+/// `domain` is a paging domain whose mappings do not change. The range ends within the address space.
+pub(crate) unsafe fn compare(
+    domain: *mut bindings::iommu_domain,
+    iova: u64,
+    phys: u64,
+    length: u64,
+) -> Result {
+    let (iova, phys) = (iova / PAGE * PAGE, phys / PAGE * PAGE);
+    let nr_pages = length.div_ceil(PAGE);
+    let mut table = extents(nr_pages, |page, nr_pages, extents| {
+        // SAFETY: By function requirement.
+        unsafe { read_table(domain, iova + page * PAGE, nr_pages, extents) }
+    });
+    let mut page = 0;
+
+    while page < nr_pages {
+        match table() {
+            Ok(Some(extent)) if extent.nr_pages != 0 && extent.phys == phys + page * PAGE => {
+                page += extent.nr_pages;
+            }
+            Err(err) if err == EINTR || err == ERESTARTNOINTR => return Err(err),
+            _ => return Err(ESTALE),
+        }
+    }
+    Ok(())
 }
 
 /// Reads where a domain maps pages to, and returns how many extents were filled.

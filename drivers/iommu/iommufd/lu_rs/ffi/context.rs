@@ -11,20 +11,35 @@ use super::{
 };
 use core::{
     marker::PhantomData,
-    ptr::NonNull, //
+    mem,
+    ptr::{
+        self,
+        NonNull, //
+    },
+    slice, //
 };
 use kernel::{
     bindings,
     error::from_err_ptr,
     ffi::c_ulong,
     fs::LocalFile,
-    liveupdate::OutgoingSession,
+    liveupdate::{
+        pci::{
+            self as lu_pci,
+            Address, //
+        },
+        OutgoingSession, //
+    },
     prelude::*,
     sync::atomic::{
         atomic_load,
         Relaxed, //
     },
-    types::NotThreadSafe, //
+    types::NotThreadSafe,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
 };
 
 /// An iommufd.
@@ -59,7 +74,7 @@ impl<'a> Context<'a> {
     /// # Safety
     ///
     /// It is one, which exists for `'a`.
-    pub(super) unsafe fn from_raw(ictx: NonNull<bindings::iommufd_ctx>) -> Self {
+    pub(crate) unsafe fn from_raw(ictx: NonNull<bindings::iommufd_ctx>) -> Self {
         // INVARIANT: By function requirement.
         Self {
             ictx,
@@ -102,12 +117,6 @@ impl<'a> Context<'a> {
         iommu::transfer_domain(domain, self.into());
     }
 
-    /// Ends the passage of all that has a domain which this iommufd was given by [`own`](Self::own): none
-    /// of it reaches what the domain maps any more.
-    pub(crate) fn end(self) {
-        iommu::end_owner(self.into());
-    }
-
     /// Keeps marks from changing, and whether the iommufd is preserved.
     pub(crate) fn lock(self) -> Locked<'a> {
         // SAFETY: By the type invariants, the lock exists.
@@ -131,6 +140,63 @@ impl<'a> Context<'a> {
             context: self,
             _not_send: NotThreadSafe,
         })
+    }
+
+    /// Returns whether pinned pages are accounted to processes.
+    pub(crate) fn accounts_to_processes(self) -> bool {
+        // SAFETY: By the type invariants. Does not change once there are objects.
+        let mode = unsafe { (*self.ictx.as_ptr()).account_mode };
+
+        u32::from(mode) == bindings::IOPT_PAGES_ACCOUNT_MM
+    }
+
+    /// Returns the ID of the HWPT that is marked with a token, if there is one.
+    pub(crate) fn marked_id(self, token: u64) -> Option<u32> {
+        let marked = self.marked();
+
+        // SAFETY: By the type invariants, it exists.
+        unsafe { bindings::xa_lock(marked) };
+        // CAST: lossless, this is for 64-bit kernels.
+        //
+        // SAFETY: As above.
+        let hwpt = unsafe { bindings::xa_load(marked, token as c_ulong) };
+        let hwpt: *mut bindings::iommufd_hwpt_paging = hwpt.cast();
+        // SAFETY: An HWPT is taken away, with the lock, before it is freed.
+        let id = (!hwpt.is_null()).then(|| unsafe { (*hwpt).common.obj.id });
+        // SAFETY: Just taken.
+        unsafe { bindings::xa_unlock(marked) };
+        id
+    }
+
+    /// Returns the next PCI device that is bound to the iommufd: its ID, which is `id` at least, and its
+    /// address.
+    pub(crate) fn device_from(self, id: u32) -> Option<(u32, Address)> {
+        // SAFETY: By the type invariants.
+        let objects = unsafe { &raw mut (*self.ictx.as_ptr()).objects };
+        // CAST: lossless.
+        let mut index = id as c_ulong;
+
+        // SAFETY: By the type invariants, it exists.
+        unsafe { bindings::xa_lock(objects) };
+        let found = loop {
+            // SAFETY: As above.
+            let obj = unsafe {
+                bindings::xa_find(objects, &mut index, c_ulong::MAX, bindings::XA_PRESENT)
+            };
+            let Some(obj) = NonNull::new(obj.cast::<bindings::iommufd_object>()) else {
+                break None;
+            };
+
+            // SAFETY: An object is taken away, with the lock, before it is freed.
+            if let Some(address) = unsafe { address_of(obj) } {
+                // SAFETY: As above.
+                break Some((unsafe { (*obj.as_ptr()).id }, address));
+            }
+            index += 1;
+        };
+        // SAFETY: Just taken.
+        unsafe { bindings::xa_unlock(objects) };
+        found
     }
 
     /// Returns the HWPTs that are marked, by their tokens.
@@ -176,6 +242,31 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Returns the address of the PCI device that an object is, if it is one.
+///
+/// # Safety
+///
+/// `obj` is an object, which exists.
+unsafe fn address_of(obj: NonNull<bindings::iommufd_object>) -> Option<Address> {
+    // SAFETY: By function requirement.
+    if unsafe { (*obj.as_ptr()).type_ } != bindings::iommufd_object_type_IOMMUFD_OBJ_DEVICE {
+        return None;
+    }
+    // SAFETY: Of this type is what is a part of an `iommufd_device`.
+    let idev = unsafe { kernel::container_of!(obj.as_ptr(), bindings::iommufd_device, obj) };
+    // SAFETY: It stays while it is bound.
+    let dev = unsafe { (*idev).dev };
+    // SAFETY: As above.
+    if !unsafe { bindings::dev_is_pci(dev) } {
+        return None;
+    }
+    // SAFETY: Devices on that bus are a part of a `pci_dev`.
+    let pdev = unsafe { kernel::container_of!(dev, bindings::pci_dev, dev) };
+
+    // SAFETY: As above.
+    Some(lu_pci::address(unsafe { lu_pci::from_raw(pdev) }))
+}
+
 impl From<Context<'_>> for Owner {
     fn from(context: Context<'_>) -> Self {
         Self(context.ictx.addr())
@@ -200,7 +291,7 @@ impl<'a> Locked<'a> {
     }
 
     /// Returns whether the iommufd is preserved.
-    pub(super) fn is_preserved(&self) -> bool {
+    pub(crate) fn is_preserved(&self) -> bool {
         // SAFETY: By the type invariants, the lock that protects it is held.
         unsafe { (*self.context.ictx.as_ptr()).liveupdate_preserved }
     }
@@ -260,5 +351,28 @@ impl<'a> Command<'a> {
     pub(crate) unsafe fn argument<T>(&self) -> &'a T {
         // SAFETY: By the type invariants. C code copied it before, and aligned it.
         unsafe { &*(*self.ucmd.as_ptr()).cmd.cast::<T>() }
+    }
+
+    /// Returns an answer to user space, in place of what it passed.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if it cannot be written there.
+    ///
+    /// # Safety
+    ///
+    /// The argument of this ioctl is a `T`, without padding.
+    pub(crate) unsafe fn answer<T>(&self, answer: &T) -> Result {
+        // SAFETY: By the type invariants.
+        let to = unsafe { (*self.ucmd.as_ptr()).ubuffer };
+        // SAFETY: As above.
+        let size = unsafe { (*self.ucmd.as_ptr()).user_size };
+        let size = usize::try_from(size)?.min(mem::size_of::<T>());
+        // SAFETY: It has so many bytes, and by function requirement all of them have a value.
+        let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(answer).cast::<u8>(), size) };
+
+        UserSlice::new(UserPtr::from_ptr(to), size)
+            .writer()
+            .write_slice(bytes)
     }
 }

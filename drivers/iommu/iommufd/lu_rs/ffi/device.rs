@@ -66,7 +66,7 @@ impl<'a> Device<'a> {
     }
 
     /// Returns the device as the driver core knows it.
-    fn dev(self) -> *mut bindings::device {
+    pub(super) fn dev(self) -> *mut bindings::device {
         // SAFETY: By the type invariants. Never changes.
         unsafe { (*self.idev.as_ptr()).dev }
     }

@@ -21,9 +21,15 @@ use super::{
     },
     iommu, //
 };
-use crate::plan::{
-    Extent,
-    Range, //
+use crate::{
+    entries::{
+        kind,
+        RawRangeSer, //
+    },
+    plan::{
+        Extent,
+        Range, //
+    },
 };
 use core::{
     marker::PhantomData,
@@ -117,6 +123,63 @@ impl Held {
     pub(crate) fn id(&self) -> u32 {
         // SAFETY: By the type invariants. Never changes.
         unsafe { (*self.hwpt.as_ptr()).common.obj.id }
+    }
+
+    /// Returns the ID of its IOAS.
+    pub(crate) fn ioas_id(&self) -> u32 {
+        // SAFETY: By the type invariants. An HWPT has its IOAS for life, and that its ID.
+        unsafe { (*(*self.hwpt.as_ptr()).ioas).obj.id }
+    }
+
+    /// Returns whether large pages are off in its IOAS.
+    pub(crate) fn has_small_pages(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { (*(*self.hwpt.as_ptr()).ioas).iopt.disable_large_pages != 0 }
+    }
+
+    /// Returns how it was made: bits `IOMMUFD_HWPT_SER_*`.
+    pub(crate) fn flags(&self) -> u32 {
+        let hwpt = self.hwpt.as_ptr();
+        // SAFETY: By the type invariants. Does not change, and so for all of these.
+        let auto = unsafe { bindings::iommufd_hwpt_paging::auto_domain_raw(hwpt) };
+        // SAFETY: As above.
+        let parent = unsafe { bindings::iommufd_hwpt_paging::nest_parent_raw(hwpt) };
+        // SAFETY: As above.
+        let enforced = unsafe { bindings::iommufd_hwpt_paging::enforce_cache_coherency_raw(hwpt) };
+        // SAFETY: As above.
+        let common = unsafe { &raw const (*hwpt).common };
+        // SAFETY: As above.
+        let pasid = unsafe { bindings::iommufd_hw_pagetable::pasid_compat_raw(common) };
+
+        [
+            (auto, kind::AUTO),
+            (parent, kind::NEST_PARENT),
+            (pasid, kind::PASID),
+            (enforced, kind::ENFORCE_CC),
+        ]
+        .into_iter()
+        .filter(|(has, _)| *has)
+        .fold(0, |all, (_, bit)| all | bit)
+    }
+
+    /// Returns the ranges that are allowed in its IOAS, in their order.
+    ///
+    /// # Errors
+    ///
+    /// Each range: `EBUSY` if user space makes another HWPT for the same mappings at this moment.
+    pub(crate) fn allowed(&self) -> impl Iterator<Item = Result<RawRangeSer>> + '_ {
+        let mut next = Some(0);
+
+        core::iter::from_fn(move || {
+            // SAFETY: By the type invariants, the HWPT exists, and its mappings are held.
+            let found = unsafe { areas::allowed_from(self.hwpt, next?) };
+
+            next = found
+                .as_ref()
+                .ok()
+                .and_then(|range| range.as_ref()?.last.checked_add(1));
+            found.transpose()
+        })
     }
 
     /// Returns what user space of the next kernel calls it.

@@ -10,7 +10,10 @@ use super::handles::{
 };
 use core::{
     num::NonZeroU64,
-    ptr, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
     bindings,
@@ -89,6 +92,47 @@ pub(super) fn transfer_domain(handle: DomainHandle, owner: Owner) {
 
     // SAFETY: Accepts any handle, and any pointer, which it does not follow.
     unsafe { bindings::iommu_liveupdate_transfer_domain(handle.0.get(), owner) };
+}
+
+/// Takes the domain that the IOMMU core made of what the previous kernel handed over, if it has one. That is
+/// the caller's to free, when no device uses it any more.
+pub(super) fn take_domain(handle: DomainHandle) -> Option<NonNull<bindings::iommu_domain>> {
+    // SAFETY: Accepts any handle.
+    NonNull::new(unsafe { bindings::iommu_liveupdate_take_domain(handle.0.get()) })
+}
+
+/// Makes the tables of a domain this kernel's, if they were handed over.
+///
+/// # Errors
+///
+/// As `iommu_liveupdate_adopt()`.
+///
+/// # Safety
+///
+/// `domain` is a domain whose page table nobody changes meanwhile.
+pub(super) unsafe fn adopt(domain: *mut bindings::iommu_domain) -> Result {
+    // SAFETY: By function requirement.
+    to_result(unsafe { bindings::iommu_liveupdate_adopt(domain) })
+}
+
+/// Keeps all devices from a domain for good, as it maps what it must not.
+///
+/// # Safety
+///
+/// `domain` is a domain.
+pub(super) unsafe fn refuse_domain(domain: *mut bindings::iommu_domain) {
+    // SAFETY: By function requirement.
+    unsafe { bindings::iommu_liveupdate_refuse_domain(domain) };
+}
+
+/// Returns whether a device does DMA since the previous kernel.
+///
+/// # Safety
+///
+/// `dev` is a device.
+pub(super) unsafe fn goes_on(dev: *mut bindings::device) -> bool {
+    // SAFETY: By function requirement.
+    unsafe { bindings::iommu_liveupdate_goes_on(dev, false) }
 }
 
 /// Returns whether all that was handed over can be kept from going on, and says why not.

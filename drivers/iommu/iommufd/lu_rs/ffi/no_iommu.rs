@@ -8,7 +8,9 @@ use super::handles::{
     DomainHandle,
     Owner, //
 };
+use core::ptr::NonNull;
 use kernel::{
+    bindings,
     liveupdate::{
         FileHandler,
         Unpublished, //
@@ -40,6 +42,29 @@ pub(super) fn preserve_device(_attached: Attached<'_>, _token: u64) -> Result {
 pub(super) unsafe fn unpreserve_device(_attached: Attached<'_>) {}
 
 pub(super) fn transfer_domain(_handle: DomainHandle, _owner: Owner) {}
+
+pub(super) fn take_domain(_handle: DomainHandle) -> Option<NonNull<bindings::iommu_domain>> {
+    None
+}
+
+/// # Safety
+///
+/// None: it is not looked at.
+pub(super) unsafe fn adopt(_domain: *mut bindings::iommu_domain) -> Result {
+    Ok(())
+}
+
+/// # Safety
+///
+/// None: it is not looked at.
+pub(super) unsafe fn refuse_domain(_domain: *mut bindings::iommu_domain) {}
+
+/// # Safety
+///
+/// None: it is not looked at.
+pub(super) unsafe fn goes_on(_dev: *mut bindings::device) -> bool {
+    false
+}
 
 /// Returns whether all that was handed over can be kept from going on: nothing does.
 pub(crate) fn can_end() -> bool {

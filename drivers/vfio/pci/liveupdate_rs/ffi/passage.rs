@@ -70,20 +70,27 @@ pub(super) fn lost_translation(_device: &pci::Device) -> bool {
     false
 }
 
+/// Returns whether a device does DMA since the previous kernel, and nobody has attached it to anything since.
+#[cfg(CONFIG_IOMMU_LIVEUPDATE)]
+pub(crate) fn is_unclaimed(device: &pci::Device) -> bool {
+    // SAFETY: It is a device.
+    unsafe { bindings::iommu_liveupdate_goes_on(lu_pci::as_raw_device(device), true) }
+}
+
+/// Returns whether a device does DMA since the previous kernel, and nobody has attached it to anything since: no
+/// device does.
+#[cfg(not(CONFIG_IOMMU_LIVEUPDATE))]
+pub(crate) fn is_unclaimed(_device: &pci::Device) -> bool {
+    false
+}
+
 /// Ends the translation of a device that the previous kernel handed over.
 #[cfg(CONFIG_IOMMU_LIVEUPDATE)]
 fn end_translation(device: &pci::Device) {
     let dev = lu_pci::as_raw_device(device);
 
     // SAFETY: `dev` is a device.
-    let result = unsafe { bindings::iommu_liveupdate_finish_device(dev) };
-
-    if let Err(err) = to_result(result) {
-        dev_warn!(
-            device,
-            "keeps the translation that was handed over: {err:?}\n"
-        );
-    }
+    unsafe { bindings::iommu_liveupdate_finish_device(dev) };
 }
 
 /// Ends the translation of a device that the previous kernel handed over: there is none.

@@ -58,4 +58,50 @@ static inline int hwpt_mark(int iommufd, __u32 hwpt_id, __u64 token)
 	return luo_ioctl(iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, &mark);
 }
 
+/* The ID of the HWPT that is marked with @token */
+static inline int hwpt_get_id(int iommufd, __u64 token, __u32 *hwpt_id)
+{
+	struct iommu_hwpt_liveupdate_get_id get = {
+		.size = sizeof(get),
+		.hwpt_token = token,
+	};
+	int ret = luo_ioctl(iommufd, IOMMU_HWPT_LIVEUPDATE_GET_ID, &get);
+
+	*hwpt_id = get.out_hwpt_id;
+	return ret;
+}
+
+/* Another HWPT for the mappings of an IOAS */
+static inline int hwpt_alloc(int iommufd, __u32 devid, __u32 ioas_id, __u32 *hwpt_id)
+{
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc),
+		.dev_id = devid,
+		.pt_id = ioas_id,
+	};
+	int ret = luo_ioctl(iommufd, IOMMU_HWPT_ALLOC, &alloc);
+
+	*hwpt_id = alloc.out_hwpt_id;
+	return ret;
+}
+
+static inline int object_destroy(int iommufd, __u32 id)
+{
+	struct iommu_destroy destroy = { .size = sizeof(destroy), .id = id };
+
+	return luo_ioctl(iommufd, IOMMU_DESTROY, &destroy);
+}
+
+static inline int ioas_unmap(int iommufd, __u32 ioas_id, __u64 iova, __u64 length)
+{
+	struct iommu_ioas_unmap unmap = {
+		.size = sizeof(unmap),
+		.ioas_id = ioas_id,
+		.iova = iova,
+		.length = length,
+	};
+
+	return luo_ioctl(iommufd, IOMMU_IOAS_UNMAP, &unmap);
+}
+
 #endif /* SELFTESTS_LIVEUPDATE_LIB_LUO_IOMMUFD_H */

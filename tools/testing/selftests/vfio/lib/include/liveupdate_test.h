@@ -137,6 +137,9 @@ struct test_group {
 void group_read(const char *bdf, struct test_group *group);
 bool group_same(const struct test_group *a, const struct test_group *b);
 
+int device_bind_iommufd(int device_fd, int iommufd, u32 *devid);
+int device_attach_pt(int device_fd, u32 *pt_id);
+int device_detach_pt(int device_fd);
 bool config_readable(struct vfio_pci_device *device);
 void identity_read(struct vfio_pci_device *device, struct test_identity *identity);
 bool identity_same(const struct test_identity *a, const struct test_identity *b);
@@ -251,6 +254,9 @@ struct wire_header {
 	u64 iova;		/* where the memfd is mapped */
 	u64 is_e1000;		/* what the device is */
 	u64 wire;		/* which wire it is at the end of, from 0 on */
+	u64 devid;		/* what its iommufd calls it */
+	u64 ioas_id;
+	u64 hwpt_id;
 };
 
 struct wire_memory {

@@ -43,6 +43,43 @@ int cdev_open(const char *bdf)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Bind a device, and find out what the iommufd calls it. */
+int device_bind_iommufd(int device_fd, int iommufd, u32 *devid)
+{
+	struct vfio_device_bind_iommufd bind = {
+		.argsz = sizeof(bind),
+		.iommufd = iommufd,
+	};
+
+	if (ioctl(device_fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
+		return -errno;
+
+	*devid = bind.out_devid;
+	return 0;
+}
+
+/* Attach a device to an IOAS or HWPT, and find out which HWPT that is. */
+int device_attach_pt(int device_fd, u32 *pt_id)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+		.pt_id = *pt_id,
+	};
+
+	if (ioctl(device_fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+		return -errno;
+
+	*pt_id = attach.pt_id;
+	return 0;
+}
+
+int device_detach_pt(int device_fd)
+{
+	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
+
+	return ioctl(device_fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ? -errno : 0;
+}
+
 int group_get_device(const char *bdf, const char *mode)
 {
 	struct vfio_pci_device *device;
