@@ -117,7 +117,6 @@ void iommufd_liveupdate_release(struct iommufd_ctx *ictx);
  * * %-EBUSY - The iommufd is preserved, and @cmd is IOMMU_IOAS_ALLOW_IOVAS.
  * * %-EINTR - The process is about to be killed.
  * * %-ENOMEM - Memory is short, or more pages would be pinned than the owner may.
- * * another error - Pages cannot be pinned or accounted.
  *
  * If it fails, nothing has changed for the page table, and it can be tried again.
  */

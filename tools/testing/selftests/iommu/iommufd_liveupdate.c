@@ -75,7 +75,7 @@ FIXTURE_TEARDOWN(liveupdate)
 	ASSERT_EQ(close(self->session), 0);
 	ASSERT_EQ(device_attach(self->device, &pt_id), 0);
 	ASSERT_EQ(object_destroy(self->iommufd, self->hwpt_id), 0);
-	ASSERT_EQ(unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), 0);
+	ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), 0);
 	ASSERT_EQ(map_file(self->iommufd, self->ioas_id, self->memfd), 0);
 	ASSERT_EQ(device_detach(self->device), 0);
 	ASSERT_EQ(object_destroy(self->iommufd, self->ioas_id), 0);
@@ -343,7 +343,7 @@ TEST_F(liveupdate, iommufds_need_no_hwpt)
 	EXPECT_EQ(preserve(self, self->iommufd, OTHER_TOKEN + 1), -EBUSY);
 
 	/* What is not marked may change, but no mark may. */
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
 	EXPECT_EQ(map_file(self->iommufd, self->ioas_id, self->memfd), 0);
 	EXPECT_EQ(hwpt_mark(self->iommufd, self->hwpt_id, HWPT_TOKEN), -EBUSY);
 	close(empty);
@@ -358,7 +358,7 @@ static int refused_for(const struct test_data *self, __u64 length)
 {
 	int ret = preserve(self, self->iommufd, IOMMUFD_TOKEN);
 
-	if (unmap(self->iommufd, self->ioas_id, OTHER_IOVA, length) ||
+	if (ioas_unmap(self->iommufd, self->ioas_id, OTHER_IOVA, length) ||
 	    preserve(self, self->iommufd, IOMMUFD_TOKEN))
 		return 1;
 
@@ -571,7 +571,7 @@ TEST_F(liveupdate, pages_that_left_in_any_way_are_refused)
 		ASSERT_EQ(ways[i].leave(&paged), 0);
 		EXPECT_EQ(preserve_paged(self, &paged), -ESTALE);
 
-		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+		ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
 		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 		close_paged(&paged);
 
@@ -660,7 +660,7 @@ TEST_F(liveupdate, pages_that_are_mapped_stay_otherwise)
 		ASSERT_EQ(close(self->session), 0);
 		self->session = luo_create_session(self->luo, SESSION);
 		ASSERT_GE(self->session, 0);
-		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+		ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
 		close_paged(&paged);
 	}
 }
@@ -701,7 +701,7 @@ TEST_F(liveupdate, pages_behind_the_end_are_refused)
 			self->session = luo_create_session(self->luo, SESSION);
 			ASSERT_GE(self->session, 0);
 		}
-		ret = unmap(self->iommufd, self->ioas_id, OTHER_IOVA, size);
+		ret = ioas_unmap(self->iommufd, self->ioas_id, OTHER_IOVA, size);
 		ASSERT_TRUE(!ret || ret == -ENOENT);
 		close(fd);
 	}
@@ -713,7 +713,7 @@ TEST_F(liveupdate, pages_that_left_before_do_not_matter)
 	struct paged paged;
 
 	ASSERT_EQ(map_paged(self, &paged), 0);
-	ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+	ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
 	ASSERT_EQ(shrink_and_grow(&paged), 0);
 	ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, paged.fd, 0, SZ_2M, OTHER_IOVA), 0);
 	EXPECT_EQ(preserve_paged(self, &paged), 0);
@@ -727,7 +727,7 @@ TEST_F(liveupdate, pages_are_those_of_the_first_page_table)
 	struct paged paged;
 
 	ASSERT_EQ(map_paged(self, &paged), 0);
-	ASSERT_EQ(unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
+	ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, OTHER_IOVA, SZ_2M), 0);
 	ASSERT_EQ(ioas_alloc(self->iommufd, &ioas), 0);
 	ASSERT_EQ(map_file_at(self->iommufd, ioas, paged.fd, 0, SZ_2M, OTHER_IOVA), 0);
 	ASSERT_EQ(punch(&paged), 0);
@@ -742,7 +742,7 @@ TEST_F(liveupdate, pages_are_those_of_the_first_page_table)
 	EXPECT_EQ(preserve_paged(self, &paged), -ESTALE);
 
 	ASSERT_EQ(object_destroy(self->iommufd, hwpt), 0);
-	ASSERT_EQ(unmap(self->iommufd, ioas, 0, UINT64_MAX), 0);
+	ASSERT_EQ(ioas_unmap(self->iommufd, ioas, 0, UINT64_MAX), 0);
 	ASSERT_EQ(object_destroy(self->iommufd, ioas), 0);
 	close_paged(&paged);
 }
@@ -761,7 +761,7 @@ TEST_F(liveupdate, pages_that_went_into_a_hole_are_refused)
 		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -ESTALE);
 
 		/* Mapped again, it is the page that is preserved. */
-		ASSERT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
+		ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
 		ASSERT_EQ(map_file(self->iommufd, self->ioas_id, self->memfd), 0);
 		EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 
@@ -810,8 +810,8 @@ TEST_F(liveupdate, mappings_stay_while_preserved)
 	EXPECT_EQ(map_file_at(self->iommufd, self->ioas_id, self->memfd, 0, SZ_4K, OTHER_IOVA),
 		  -EBUSY);
 	EXPECT_EQ(map_memory(self->iommufd, self->ioas_id, self, SZ_4K, OTHER_IOVA), -EBUSY);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), -EBUSY);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), -EBUSY);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), -EBUSY);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), -EBUSY);
 	EXPECT_EQ(copy_mapping(self->iommufd, self->ioas_id, self->ioas_id, OTHER_IOVA), -EBUSY);
 	EXPECT_EQ(change_process(self->iommufd), -EBUSY);
 
@@ -827,7 +827,7 @@ TEST_F(liveupdate, mappings_stay_while_preserved)
 
 	/* What is not marked may change. */
 	EXPECT_EQ(copy_mapping(self->iommufd, self->ioas_id, other_ioas, OTHER_IOVA), 0);
-	EXPECT_EQ(unmap(self->iommufd, other_ioas, 0, UINT64_MAX), 0);
+	EXPECT_EQ(ioas_unmap(self->iommufd, other_ioas, 0, UINT64_MAX), 0);
 	EXPECT_EQ(object_destroy(self->iommufd, other_hwpt), 0);
 	EXPECT_EQ(object_destroy(self->iommufd, other_ioas), 0);
 
@@ -879,17 +879,17 @@ TEST_F(liveupdate, two_hwpts_hold_one_ioas)
 
 	/* All or none of them */
 	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), -EINVAL);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
 	EXPECT_EQ(map_file(self->iommufd, self->ioas_id, self->memfd), 0);
 	EXPECT_EQ(hwpt_unmark(self->iommufd, bad), 0);
 
 	EXPECT_EQ(preserve(self, self->iommufd, IOMMUFD_TOKEN), 0);
 	EXPECT_EQ(object_destroy(self->iommufd, second), -EBUSY);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), -EBUSY);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), -EBUSY);
 
 	ASSERT_EQ(close(self->session), 0);
 	EXPECT_EQ(object_destroy(self->iommufd, second), 0);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, IOVA, MEMFD_SIZE), 0);
 	self->session = luo_create_session(self->luo, SESSION);
 	ASSERT_GE(self->session, 0);
 

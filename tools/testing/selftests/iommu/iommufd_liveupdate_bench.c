@@ -268,7 +268,7 @@ static void preserve_areas(int luo, unsigned int round)
 		for (;;) {
 			map_file_at(neighbours_iommufd, neighbours_ioas, neighbours_memfd, 0,
 				    SZ_4K, IOVA);
-			unmap(neighbours_iommufd, neighbours_ioas, IOVA, SZ_4K);
+			ioas_unmap(neighbours_iommufd, neighbours_ioas, IOVA, SZ_4K);
 		}
 	}
 

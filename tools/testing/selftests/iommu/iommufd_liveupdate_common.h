@@ -84,13 +84,6 @@ static inline int device_attach_to(int device, __u32 pt_id)
 	return device_attach(device, &pt_id);
 }
 
-static inline int device_detach(int device)
-{
-	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
-
-	return call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
-}
-
 /* The same for a PASID, and for what the device does with that */
 static inline int device_attach_pasid(int device, __u32 pasid, __u32 pt_id)
 {
@@ -115,21 +108,6 @@ static inline int device_detach_pasid(int device, __u32 pasid)
 	return call(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
 
-static inline int hwpt_alloc_flags(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 flags,
-				   __u32 *hwpt_id)
-{
-	struct iommu_hwpt_alloc alloc = {
-		.size = sizeof(alloc),
-		.flags = flags,
-		.dev_id = dev_id,
-		.pt_id = ioas_id,
-	};
-	int ret = call(iommufd, IOMMU_HWPT_ALLOC, &alloc);
-
-	*hwpt_id = alloc.out_hwpt_id;
-	return ret;
-}
-
 static inline int map_file(int iommufd, __u32 ioas_id, int fd)
 {
 	return map_file_at(iommufd, ioas_id, fd, 0, MEMFD_SIZE, IOVA);
@@ -149,18 +127,6 @@ static inline int map_memory(int iommufd, __u32 ioas_id, void *memory, __u64 len
 	};
 
 	return call(iommufd, IOMMU_IOAS_MAP, &map);
-}
-
-static inline int unmap(int iommufd, __u32 ioas_id, __u64 iova, __u64 length)
-{
-	struct iommu_ioas_unmap unmap = {
-		.size = sizeof(unmap),
-		.ioas_id = ioas_id,
-		.iova = iova,
-		.length = length,
-	};
-
-	return call(iommufd, IOMMU_IOAS_UNMAP, &unmap);
 }
 
 static inline int copy_mapping(int iommufd, __u32 from_ioas, __u32 to_ioas, __u64 to_iova)

@@ -184,7 +184,7 @@ static void stage_1(int luo)
 		"iommufd is preserved");
 	require(luo_session_preserve_fd(session, device, DEVICE_TOKEN), 0,
 		"device is preserved");
-	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), -EBUSY, "mappings stay");
+	require(ioas_unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE), -EBUSY, "mappings stay");
 	if (other_path) {
 		require(call(device, VFIO_DEVICE_RESET, NULL), 0, "device is reset");
 		require(is_mastering(), 0, "it can do DMA again");
@@ -239,7 +239,7 @@ static void stage_2(int luo, int state_session)
 	require_ats("when it is attached again");
 
 	require(luo_session_finish(session), 0, "session is finished");
-	require(unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE) ?:
+	require(ioas_unmap(iommufd, ioas_id, IOVA, MEMFD_SIZE) ?:
 		device_detach(device) ?:
 		object_destroy(iommufd, hwpt_id) ?:
 		object_destroy(iommufd, ioas_id), 0, "everything can be taken down");

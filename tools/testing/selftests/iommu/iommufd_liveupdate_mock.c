@@ -68,7 +68,7 @@ FIXTURE_SETUP(mock)
 FIXTURE_TEARDOWN(mock)
 {
 	ASSERT_EQ(close(self->session), 0);
-	ASSERT_EQ(unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), 0);
+	ASSERT_EQ(ioas_unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), 0);
 	ASSERT_EQ(object_destroy(self->iommufd, self->stdev_id), 0);
 	close(self->memfd);
 	close(self->iommufd);
@@ -111,7 +111,7 @@ TEST_F(mock, any_page_table_is_looked_at)
 {
 	ASSERT_EQ(hwpt_mark(self->iommufd, self->ioas_id, HWPT_TOKEN), 0);
 	EXPECT_EQ(preserve_iommufd(self), 0);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), -EBUSY);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, 0, UINT64_MAX), -EBUSY);
 	EXPECT_EQ(hwpt_unmark(self->iommufd, self->auto_hwpt_id), -EBUSY);
 }
 
@@ -180,7 +180,7 @@ TEST_F(mock, dma_bufs_are_refused)
 	ASSERT_EQ(map_file_at(self->iommufd, self->ioas_id, dmabuf, 0, SZ_1M, iova), 0);
 	ASSERT_EQ(hwpt_mark(self->iommufd, self->ioas_id, HWPT_TOKEN), 0);
 	EXPECT_EQ(preserve_iommufd(self), -EINVAL);
-	EXPECT_EQ(unmap(self->iommufd, self->ioas_id, iova, SZ_1M), 0);
+	EXPECT_EQ(ioas_unmap(self->iommufd, self->ioas_id, iova, SZ_1M), 0);
 	EXPECT_EQ(preserve_iommufd(self), 0);
 	close(dmabuf);
 }

@@ -265,7 +265,7 @@ static void find_out(int session_fd)
 	      !ioas_unmap(iommufd, ioas_id, OTHER_IOVA, OTHER_SIZE),
 	      "IOAS %u: it is unmapped", ioas_id);
 
-	check(!device_detach_pt(device_fd), "%s: is detached", bdf);
+	check(!device_detach(device_fd), "%s: is detached", bdf);
 	pt_id = hwpt_id;
 	check(device_attach_pt(device_fd, &pt_id) == -ESTALE, "%s: HWPT %u is refused", bdf,
 	      hwpt_id);
@@ -276,7 +276,7 @@ static void find_out(int session_fd)
 	pt_id = other;
 	check(!device_attach_pt(device_fd, &pt_id), "%s: is attached to it", bdf);
 	check(!luo_session_finish(session_fd), "session is finished");
-	check(!device_detach_pt(device_fd) && !object_destroy(iommufd, other),
+	check(!device_detach(device_fd) && !object_destroy(iommufd, other),
 	      "the other HWPT is destroyed");
 	check(!object_destroy(iommufd, hwpt_id), "HWPT %u is destroyed", hwpt_id);
 	pt_id = ioas_id;

@@ -442,8 +442,8 @@ pub(crate) unsafe fn compare(
     phys: u64,
     length: u64,
 ) -> Result {
+    let nr_pages = (iova % PAGE + length).div_ceil(PAGE);
     let (iova, phys) = (iova / PAGE * PAGE, phys / PAGE * PAGE);
-    let nr_pages = length.div_ceil(PAGE);
     let mut table = extents(nr_pages, |page, nr_pages, extents| {
         // SAFETY: By function requirement.
         unsafe { read_table(domain, iova + page * PAGE, nr_pages, extents) }

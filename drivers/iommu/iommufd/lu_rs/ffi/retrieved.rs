@@ -181,13 +181,13 @@ impl Context<'_> {
 
     /// Has each page table that was handed over be compared with the pages that its IOAS is said to map.
     ///
-    /// That takes as long as user space has memory mapped. Those that map anything else are given up.
+    /// That takes longer the more is mapped. One that maps anything else, or whose pages cannot be had, is given
+    /// up, which is no error.
     ///
     /// # Errors
     ///
     /// `EINTR` if whoever runs is about to be killed, `ERESTARTNOINTR` if a kexec has to go first, `ENOMEM` if
-    /// memory is short, or more of it would be pinned than the owner may, another errno if pages cannot be
-    /// pinned or accounted.
+    /// memory is short, or more of it would be pinned than the owner may. What was proved before that stays so.
     pub(crate) fn prove(self) -> Result {
         let locked = self.lock();
 

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 
 #include <linux/iommufd.h>
+#include <linux/vfio.h>
 
 /* Memory that stays mapped through a kexec does not change its size. */
 #define MAPPED_SEALS	(F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
@@ -72,17 +73,24 @@ static inline int hwpt_get_id(int iommufd, __u64 token, __u32 *hwpt_id)
 }
 
 /* Another HWPT for the mappings of an IOAS */
-static inline int hwpt_alloc(int iommufd, __u32 devid, __u32 ioas_id, __u32 *hwpt_id)
+static inline int hwpt_alloc_flags(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 flags,
+				   __u32 *hwpt_id)
 {
 	struct iommu_hwpt_alloc alloc = {
 		.size = sizeof(alloc),
-		.dev_id = devid,
+		.flags = flags,
+		.dev_id = dev_id,
 		.pt_id = ioas_id,
 	};
 	int ret = luo_ioctl(iommufd, IOMMU_HWPT_ALLOC, &alloc);
 
 	*hwpt_id = alloc.out_hwpt_id;
 	return ret;
+}
+
+static inline int hwpt_alloc(int iommufd, __u32 dev_id, __u32 ioas_id, __u32 *hwpt_id)
+{
+	return hwpt_alloc_flags(iommufd, dev_id, ioas_id, 0, hwpt_id);
 }
 
 static inline int object_destroy(int iommufd, __u32 id)
@@ -102,6 +110,14 @@ static inline int ioas_unmap(int iommufd, __u32 ioas_id, __u64 iova, __u64 lengt
 	};
 
 	return luo_ioctl(iommufd, IOMMU_IOAS_UNMAP, &unmap);
+}
+
+/* Keeps a device from memory */
+static inline int device_detach(int device)
+{
+	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
+
+	return luo_ioctl(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach);
 }
 
 #endif /* SELFTESTS_LIVEUPDATE_LIB_LUO_IOMMUFD_H */

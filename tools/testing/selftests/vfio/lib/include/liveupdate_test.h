@@ -139,7 +139,6 @@ bool group_same(const struct test_group *a, const struct test_group *b);
 
 int device_bind_iommufd(int device_fd, int iommufd, u32 *devid);
 int device_attach_pt(int device_fd, u32 *pt_id);
-int device_detach_pt(int device_fd);
 bool config_readable(struct vfio_pci_device *device);
 void identity_read(struct vfio_pci_device *device, struct test_identity *identity);
 bool identity_same(const struct test_identity *a, const struct test_identity *b);

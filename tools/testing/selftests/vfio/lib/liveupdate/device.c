@@ -73,13 +73,6 @@ int device_attach_pt(int device_fd, u32 *pt_id)
 	return 0;
 }
 
-int device_detach_pt(int device_fd)
-{
-	struct vfio_device_detach_iommufd_pt detach = { .argsz = sizeof(detach) };
-
-	return ioctl(device_fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach) ? -errno : 0;
-}
-
 int group_get_device(const char *bdf, const char *mode)
 {
 	struct vfio_pci_device *device;
