@@ -18,7 +18,7 @@ help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## Live Update of passthrough devices.  Commands:
-##   make run               boot a VM, carry an igb on vfio-pci through a kexec, say what happened
+##   make run               boot a VM, carry an igb on vfio-pci through two live updates, say and plot what happened
 ##   make test [T=names]    everything: VM tests, KUnit, host tests, cheap checks; T= runs VM tests by name or
 ##                          pattern: T="luo-kexec forged-*@debug"; T=--list names them
 ##   make test-full         the same, and what only repeats other tests with other properties

@@ -23,7 +23,7 @@ mod text;
 use reader::Reader;
 
 /// The test that `make run` shows.
-pub const SHOWN: &str = "vfio-kexec-igb";
+pub const SHOWN: &str = "return-shown";
 
 /// Where the files are, in the checkout.
 const DIR: &str = "tools/tests";

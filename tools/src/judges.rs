@@ -35,7 +35,7 @@ use translation::stopped_first;
 use witness::{idle_witness, stopped_witness};
 
 pub use registers::unused;
-pub use witness::longest_gap;
+pub use witness::{BothEnds, both_ends, longest_gap};
 
 /// Looks at what the programs in a VM cannot know.
 pub type Judge = fn(&Evidence) -> Vec<Case>;

@@ -42,6 +42,7 @@ mod modules;
 mod names;
 mod overlay;
 mod pitfalls;
+mod progress;
 mod qmp;
 mod report;
 mod serial;
@@ -79,7 +80,7 @@ enum Task {
     },
     /// Build the kernel and the kselftests.
     Build,
-    /// Carry an igb through a live update and tell how it went.
+    /// Carry an igb through two live updates and tell how it went.
     Run,
     /// Check formatting, lints, documentation, layering and the patch series.
     Check,

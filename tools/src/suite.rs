@@ -19,7 +19,9 @@ use crate::kernel::{self, Built, Variant};
 use crate::legend;
 use crate::libtest;
 use crate::machine;
+use crate::progress::Progress;
 use crate::report;
+use crate::serial::Line;
 use crate::splat::Matcher;
 use crate::times::{self, Kind, elapsed};
 use crate::tree;
@@ -68,12 +70,20 @@ pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
     run_vm_tests(ctx, &names, None, None)
 }
 
-/// Shows the main path: one device through one live update.
+/// Shows one device's way through live updates, and says meanwhile how far it got.
 pub fn show(ctx: &Context) -> Result<bool> {
     let job = Catalog::read(ctx)?.job(SHOWN)?;
     let built = kernel::build(ctx)?;
-    let report = run_job(ctx, &built, &Chosen::default(), &job, &allow_list(ctx)?)?;
-    report::print(ctx, &job, &report);
+    eprintln!("VM: boots; logs in {}", ctx.show(&vm::dir(ctx, &job)));
+    let mut progress = Progress::default();
+    let mut watcher = |port, line: &Line| {
+        if let Some(step) = progress.take(port, line) {
+            eprintln!("{step}");
+        }
+    };
+    let splats = allow_list(ctx)?;
+    let report = vm::run_watched(ctx, &built, &Chosen::default(), &job, &splats, &mut watcher)?;
+    report::print(ctx, &job, &report)?;
     Ok(Totals::of(&report.cases).is_good())
 }
 

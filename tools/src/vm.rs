@@ -26,7 +26,7 @@ use crate::kernel::Built;
 use crate::lines;
 use crate::machine::wire_socket;
 use crate::qmp::Qmp;
-use crate::serial::{self, Port, message};
+use crate::serial::{self, Line, Port, message};
 use crate::splat::Matcher;
 use crate::trace;
 use crate::verdict::Case;
@@ -70,6 +70,9 @@ pub struct Report {
     pub dir: PathBuf,
 }
 
+/// Is told each line of the VM's serial ports when it comes.
+pub type Watcher<'a> = &'a mut dyn FnMut(Port, &Line);
+
 /// Runs `job`, and once more if the VM's clock cannot be trusted.
 pub fn run(
     ctx: &Context,
@@ -78,12 +81,24 @@ pub fn run(
     job: &Job,
     splats: &Matcher,
 ) -> Result<Report> {
-    let report = run_once(ctx, built, chosen, job, splats)?;
+    run_watched(ctx, built, chosen, job, splats, &mut |_, _| ())
+}
+
+/// The same, while somebody watches.
+pub fn run_watched(
+    ctx: &Context,
+    built: &Built,
+    chosen: &Chosen,
+    job: &Job,
+    splats: &Matcher,
+    watcher: Watcher<'_>,
+) -> Result<Report> {
+    let report = run_once(ctx, built, chosen, job, splats, watcher)?;
     let Some(clock) = strange_clock(job, &report.evidence) else {
         return Ok(report);
     };
     println!("note: {}: {clock}: running it once more", job.name);
-    let mut report = run_once(ctx, built, chosen, job, splats)?;
+    let mut report = run_once(ctx, built, chosen, job, splats, watcher)?;
     if let Some(clock) = strange_clock(job, &report.evidence) {
         report.cases = blamed(job, clock, report.cases);
         fs::write(report.dir.join("cases.log"), lines::of(&report.cases))?;
@@ -113,6 +128,11 @@ fn blamed(job: &Job, clock: Strange, cases: Vec<Case>) -> Vec<Case> {
     rest
 }
 
+/// Where the logs of `job` go.
+pub fn dir(ctx: &Context, job: &Job) -> PathBuf {
+    ctx.cache.join("runs").join(&job.name)
+}
+
 /// Runs `job` once.
 fn run_once(
     ctx: &Context,
@@ -120,10 +140,11 @@ fn run_once(
     chosen: &Chosen,
     job: &Job,
     splats: &Matcher,
+    watcher: Watcher<'_>,
 ) -> Result<Report> {
     job.machine().check_supported()?;
     let kernels = booted(built, chosen, job)?;
-    let dir = ctx.cache.join("runs").join(&job.name);
+    let dir = dir(ctx, job);
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
@@ -142,7 +163,8 @@ fn run_once(
         })
         .collect();
     let initrd = initramfs::make(built, &ctx.src.join("tools/vm/init"), &dir, &images)?;
-    let evidence = boot(job, &dir, &kernels[0].image, &initrd, &images[0].cmdline)
+    let first = (&*kernels[0].image, &*images[0].cmdline);
+    let evidence = boot(job, &dir, first, &initrd, watcher)
         .with_context(|| format!("{}: logs in {}", job.name, ctx.show(&dir)))?;
     fs::write(
         dir.join("frames.log"),
@@ -186,8 +208,14 @@ fn booted(built: &Built, chosen: &Chosen, job: &Job) -> Result<Vec<Booted>> {
     Ok(all)
 }
 
-/// Starts QEMU and watches it to its end.
-fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> Result<Evidence> {
+/// Starts QEMU with a kernel and its command line, and watches it to its end.
+fn boot(
+    job: &Job,
+    dir: &Path,
+    (kernel, cmdline): (&Path, &str),
+    initrd: &Path,
+    watcher: Watcher<'_>,
+) -> Result<Evidence> {
     let listener = UnixListener::bind(dir.join("qmp.sock"))?;
     listener.set_nonblocking(true)?;
     let (send, lines) = mpsc::channel();
@@ -235,7 +263,11 @@ fn boot(job: &Job, dir: &Path, kernel: &Path, initrd: &Path, cmdline: &str) -> R
     let mut stages = job.test.stages.iter();
     let deadline = Instant::now() + job.timeout();
     loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let next = lines.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        if let Ok((port, line)) = &next {
+            watcher(*port, line);
+        }
+        match next {
             Ok((Port::Console, line)) => {
                 if message(&line.text).starts_with(STARTING_NEW_KERNEL) {
                     if let Some(stage) = stages.next() {
@@ -350,7 +382,7 @@ mod tests {
 
     #[test]
     fn strange_clock_is_to_blame_for_what_failed() {
-        let line = |at, text: &str| serial::Line { at, text: text.to_owned() };
+        let line = |at, text: &str| Line { at, text: text.to_owned() };
         let console = vec![
             line(10.0, "[    0.000000] Linux version 7.3.4"),
             line(10.1, "[    0.500000] printk: legacy console [ttyS0] enabled"),

@@ -59,6 +59,23 @@ pub fn longest_gap(evidence: &Evidence, wire: usize, bdf: &str, from: f64, to: f
     Witness::of(evidence, wire, bdf)?.longest_gap(from, to)
 }
 
+/// Moments at both ends of a wire, in host time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BothEnds {
+    /// When a frame was sent.
+    pub sent: Vec<f64>,
+    /// When the device wrote one to memory.
+    pub written: Vec<f64>,
+}
+
+/// What was seen of the device under test, if it says where its ring is, in the order of time. Figures.
+pub fn both_ends(evidence: &Evidence) -> Option<BothEnds> {
+    let witness = Witness::of(evidence, 0, device(evidence)?)?;
+    let mut written: Vec<f64> = witness.writes.iter().map(|(at, _)| *at).collect();
+    written.sort_by(f64::total_cmp);
+    Some(BothEnds { sent: witness.sent().collect(), written })
+}
+
 /// The device under test: the first that says where its ring is.
 pub fn device(evidence: &Evidence) -> Option<&str> {
     devices(evidence).next()

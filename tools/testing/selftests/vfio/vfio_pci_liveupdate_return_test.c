@@ -13,8 +13,9 @@
  * of IOAS, HWPT and device: it binds the device and attaches it, changes what is
  * mapped beside the memfd, attaches it to other HWPTs and back, and finishes the
  * session. With --again, all of it is preserved once more, for the next kexec.
- * Meanwhile the device has to write frame after frame. With --wrong, somebody has
- * changed an entry of the page table: the device goes on until that is found out.
+ * Meanwhile the device has to write frame after frame. With --idle, nothing happens
+ * to it for a while before all that, for others to compare with. With --wrong, somebody
+ * has changed an entry of the page table: the device goes on until that is found out.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,6 +64,7 @@ static int iommufd, device_fd;
 static u32 devid, ioas_id, hwpt_id;
 static int rate = DEFAULT_RATE;
 static int nr_replaces = 10;
+static int idle;
 static bool again, wrong;
 
 static char session_name[LIVEUPDATE_SESSION_NAME_LENGTH];
@@ -83,6 +85,7 @@ static void phase(const char *name, u64 start)
 
 static int preserve(int luo_fd)
 {
+	u64 start = now_ns();
 	int session_fd = luo_create_session(luo_fd, session_name), ret;
 
 	require_call(session_fd, "session %s is created", session_name);
@@ -92,6 +95,7 @@ static int preserve(int luo_fd)
 	require_call(ret, "%s: iommufd is preserved", bdf);
 	ret = luo_session_preserve_fd(session_fd, device_fd, DEVICE_TOKEN);
 	require_call(ret, "%s: device is preserved", bdf);
+	phase("preserve", start);
 	return session_fd;
 }
 
@@ -100,6 +104,7 @@ static void stage_1(int luo_fd)
 	u64 iova = strtoul(bdf + strlen("0000:"), NULL, 16) * IOVA_BASE;
 	struct vfio_pci_device *device;
 	struct iommu *iommu;
+	u64 start;
 	int ret;
 
 	create_state_file(luo_fd, state_session_name, STATE_TOKEN, 2);
@@ -128,6 +133,11 @@ static void stage_1(int luo_fd)
 	wire_announce(&mem, bdf);
 	wire_feed(rate);
 	require(nic_rx_wait(&mem.rx, FIRST_FRAMES), "%s: frames arrive", bdf);
+	if (idle) {
+		start = now_ns();
+		sleep(idle);
+		phase("idle", start);
+	}
 	ret = hwpt_mark(iommufd, hwpt_id, HWPT_TOKEN);
 	require_call(ret, "%s: HWPT is marked", bdf);
 	preserve(luo_fd);
@@ -187,16 +197,25 @@ static void replace(void)
 	check_goes_on("with its own HWPT");
 }
 
-static void retrieve(int session_fd)
+static int retrieve_file(int session_fd, u64 token, const char *name)
+{
+	u64 start = now_ns();
+	int fd = luo_session_retrieve_fd(session_fd, token);
+
+	phase(name, start);
+	return fd;
+}
+
+static void retrieve_files(int session_fd)
 {
 	int stranger;
 	u32 id = 0;
 
-	mem.fd = luo_session_retrieve_fd(session_fd, MEMFD_TOKEN);
+	mem.fd = retrieve_file(session_fd, MEMFD_TOKEN, "retrieve-memfd");
 	require_call(mem.fd, "%s: memfd is retrieved", bdf);
 	require(wire_retrieved(&mem), "%s: memfd has size, seals and layout of stage 1", bdf);
 	check_goes_on("in this kernel");
-	iommufd = luo_session_retrieve_fd(session_fd, IOMMUFD_TOKEN);
+	iommufd = retrieve_file(session_fd, IOMMUFD_TOKEN, "retrieve-iommufd");
 	require_call(iommufd, "%s: iommufd is retrieved", bdf);
 	devid = mem.header->devid;
 	ioas_id = mem.header->ioas_id;
@@ -208,7 +227,7 @@ static void retrieve(int session_fd)
 	check(object_destroy(iommufd, ioas_id) == -EBUSY, "IOAS %u cannot be destroyed", ioas_id);
 	check(object_destroy(iommufd, devid) == -ENOENT, "device %u is not there yet", devid);
 
-	device_fd = luo_session_retrieve_fd(session_fd, DEVICE_TOKEN);
+	device_fd = retrieve_file(session_fd, DEVICE_TOKEN, "retrieve-device");
 	require_call(device_fd, "%s: device is retrieved", bdf);
 	/* In the last kernel, what is mapped is proved by changing it, and not here. */
 	if (again)
@@ -308,9 +327,7 @@ static void stage_2(int luo_fd, int state_session_fd)
 
 	session_fd = luo_retrieve_session(luo_fd, session_name);
 	require_call(session_fd, "session %s is retrieved", session_name);
-	start = now_ns();
-	retrieve(session_fd);
-	phase("retrieve", start);
+	retrieve_files(session_fd);
 	bind(session_fd);
 	if (wrong) {
 		find_out(session_fd);
@@ -361,13 +378,14 @@ static void stage_2(int luo_fd, int state_session_fd)
 static void usage(FILE *stream, const char *name)
 {
 	fprintf(stream,
-		"Usage: %s --stage 1|2 [--again|--wrong] [--rate N] [--replaces N] segment:bus:device.function\n"
+		"Usage: %s --stage 1|2 [--again|--wrong] [--rate N] [--idle N] [--replaces N] segment:bus:device.function\n"
 		"\n"
 		"  -s, --stage 1     preserve the device, before the first kexec\n"
 		"  -s, --stage 2     get it back as it was, after each kexec\n"
 		"  -a, --again       in stage 2, preserve it once more in the end\n"
 		"  -w, --wrong       in stage 2, expect a page table that maps something else\n"
 		"  -r, --rate N      have N frames sent per second (%d)\n"
+		"  -i, --idle N      in stage 1, do nothing for N seconds once frames arrive\n"
 		"  -n, --replaces N  in stage 2, attach it to another HWPT and back N times (%d)\n",
 		name, DEFAULT_RATE, nr_replaces);
 }
@@ -380,14 +398,15 @@ int main(int argc, char *argv[])
 		{ "again", 'a', .flag = &again },
 		{ "wrong", 'w', .flag = &wrong },
 		{ "rate", 'r', .number = &rate },
+		{ "idle", 'i', .number = &idle },
 		{ "replaces", 'n', .number = &nr_replaces },
 		{}
 	};
 
 	luo_parse_options(argc, argv, options, usage);
 	if (stage < 1 || stage > 2 || ((again || wrong) && stage != 2) ||
-	    (again && wrong) || rate < 1 || rate > MAX_RATE ||
-	    nr_replaces < 0) {
+	    (again && wrong) || (idle && stage != 1) || rate < 1 || rate > MAX_RATE ||
+	    idle < 0 || nr_replaces < 0) {
 		usage(stderr, argv[0]);
 		return KSFT_FAIL;
 	}
