@@ -35,7 +35,7 @@ const CLAIMS: [(&str, &[&str]); 3] = [
     ("DMA", &["frame", "writes", "written", "IOMMU", "translation", "root table", "remapping"]),
 ];
 
-/// A figure of its own among the claims, which is shown otherwise.
+/// The claim whose name says how long the longest gap was: `gaps` shows that of each live update instead.
 const FIGURE: &str = "longest gap between two DMA writes";
 
 /// If the harness itself could not send for so many seconds, its host has other things to do.
@@ -263,9 +263,11 @@ mod tests {
             "    live update 2, 6.9 s         59.5 ms       10.0 ms   at 13.19 s",
         ];
         let lines = gaps(&Timeline::of(&twice()));
-        assert_eq!(lines.len(), expected.len());
         assert_eq!(lines[0], expected[0]);
         assert_eq!(lines[3], expected[3]);
+        // Where all gaps are as long, rounding says which one is the longest.
+        let without_place = |line: &str| line.split(" at ").next().map(str::to_owned);
+        assert!(lines.iter().map(|line| without_place(line)).eq(expected.map(without_place)));
         assert_eq!(gaps(&Timeline::default()), [""; 0]);
     }
 

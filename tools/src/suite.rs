@@ -21,12 +21,11 @@ use crate::libtest;
 use crate::machine;
 use crate::progress::Progress;
 use crate::report;
-use crate::serial::Line;
 use crate::splat::Matcher;
 use crate::times::{self, Kind, elapsed};
 use crate::tree;
 use crate::verdict::{Case, Outcome, Totals};
-use crate::vm::{self, Chosen, Report};
+use crate::vm::{self, Chosen, Report, Watcher};
 
 /// Prints what the VM tests are called and show: those with these names, or all.
 pub fn list(ctx: &Context, names: &[String]) -> Result<()> {
@@ -70,19 +69,23 @@ pub fn run_on_debug(ctx: &Context, names: &[String]) -> Result<bool> {
     run_vm_tests(ctx, &names, None, None)
 }
 
+/// A watcher that says how far a VM got.
+fn tell_progress() -> Watcher {
+    let mut progress = Progress::default();
+    Box::new(move |port, line| {
+        if let Some(step) = progress.take(port, line) {
+            eprintln!("{step}");
+        }
+    })
+}
+
 /// Shows one device's way through live updates, and says meanwhile how far it got.
 pub fn show(ctx: &Context) -> Result<bool> {
     let job = Catalog::read(ctx)?.job(SHOWN)?;
     let built = kernel::build(ctx)?;
     eprintln!("VM: boots; logs in {}", ctx.show(&vm::dir(ctx, &job)));
-    let mut progress = Progress::default();
-    let mut watcher = |port, line: &Line| {
-        if let Some(step) = progress.take(port, line) {
-            eprintln!("{step}");
-        }
-    };
     let splats = allow_list(ctx)?;
-    let report = vm::run_watched(ctx, &built, &Chosen::default(), &job, &splats, &mut watcher)?;
+    let report = vm::run(ctx, &built, &Chosen::default(), &job, &splats, tell_progress)?;
     report::print(ctx, &job, &report)?;
     Ok(Totals::of(&report.cases).is_good())
 }
@@ -290,7 +293,7 @@ fn run_job(
     splats: &Matcher,
 ) -> Result<Report> {
     let start = Instant::now();
-    let report = vm::run(ctx, built, chosen, job, splats)?;
+    let report = vm::run(ctx, built, chosen, job, splats, vm::nobody)?;
     if report.cases.is_empty() {
         bail!("{}: no case ran", job.name);
     }

@@ -70,35 +70,30 @@ pub struct Report {
     pub dir: PathBuf,
 }
 
-/// Is told each line of the VM's serial ports when it comes.
-pub type Watcher<'a> = &'a mut dyn FnMut(Port, &Line);
+/// Is told each line of a VM's serial ports when it comes.
+pub type Watcher = Box<dyn FnMut(Port, &Line)>;
 
-/// Runs `job`, and once more if the VM's clock cannot be trusted.
+/// A watcher for a VM whose lines nobody wants before it has ended.
+pub fn nobody() -> Watcher {
+    Box::new(|_, _| ())
+}
+
+/// Runs `job`, and once more if the VM's clock cannot be trusted. Each of these VMs has a watcher of its own.
 pub fn run(
     ctx: &Context,
     built: &Built,
     chosen: &Chosen,
     job: &Job,
     splats: &Matcher,
+    watcher: fn() -> Watcher,
 ) -> Result<Report> {
-    run_watched(ctx, built, chosen, job, splats, &mut |_, _| ())
-}
-
-/// The same, while somebody watches.
-pub fn run_watched(
-    ctx: &Context,
-    built: &Built,
-    chosen: &Chosen,
-    job: &Job,
-    splats: &Matcher,
-    watcher: Watcher<'_>,
-) -> Result<Report> {
-    let report = run_once(ctx, built, chosen, job, splats, watcher)?;
+    let run_once = || run_once(ctx, built, chosen, job, splats, watcher());
+    let report = run_once()?;
     let Some(clock) = strange_clock(job, &report.evidence) else {
         return Ok(report);
     };
     println!("note: {}: {clock}: running it once more", job.name);
-    let mut report = run_once(ctx, built, chosen, job, splats, watcher)?;
+    let mut report = run_once()?;
     if let Some(clock) = strange_clock(job, &report.evidence) {
         report.cases = blamed(job, clock, report.cases);
         fs::write(report.dir.join("cases.log"), lines::of(&report.cases))?;
@@ -140,7 +135,7 @@ fn run_once(
     chosen: &Chosen,
     job: &Job,
     splats: &Matcher,
-    watcher: Watcher<'_>,
+    watcher: Watcher,
 ) -> Result<Report> {
     job.machine().check_supported()?;
     let kernels = booted(built, chosen, job)?;
@@ -214,7 +209,7 @@ fn boot(
     dir: &Path,
     (kernel, cmdline): (&Path, &str),
     initrd: &Path,
-    watcher: Watcher<'_>,
+    mut watcher: Watcher,
 ) -> Result<Evidence> {
     let listener = UnixListener::bind(dir.join("qmp.sock"))?;
     listener.set_nonblocking(true)?;

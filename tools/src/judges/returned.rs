@@ -13,7 +13,7 @@ const FEWEST: usize = 4;
 
 /// A device that goes on through one live update after the other, and while its owner takes it back in each
 /// kernel: every frame arrives, and in time, until the end; nothing of it is blocked, and nothing is written to
-/// its registers.
+/// its configuration space.
 pub fn returned_witness(evidence: &Evidence) -> Vec<Case> {
     let bdf = device(evidence).unwrap_or_default();
     let last = evidence.boots().len();
@@ -76,13 +76,17 @@ fn left_alone(evidence: &Evidence, bdf: &str, from: f64, to: f64) -> Case {
     let before = evidence
         .events(0.0, from)
         .any(|event| event.name == "pci_cfg_write" && event.args.contains(&place));
-    Case::check(format!("no register of {bdf} is written to"), before && written.is_empty(), || {
-        if before {
-            format!("QEMU saw {} writes: {:?}", written.len(), &written[..written.len().min(8)])
-        } else {
-            "QEMU saw nothing before, either".into()
-        }
-    })
+    Case::check(
+        format!("the configuration space of {bdf} is not written to"),
+        before && written.is_empty(),
+        || {
+            if before {
+                format!("QEMU saw {} writes: {:?}", written.len(), &written[..written.len().min(8)])
+            } else {
+                "QEMU saw nothing before, either".into()
+            }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -127,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn register_that_is_written_to_fails() {
+    fn configuration_space_that_is_written_to_fails() {
         let mut evidence = returned();
         evidence.trace.push(seen(25.0, "pci_cfg_write", "igb 01:00.0 @0x4 <- 0x2"));
-        assert_eq!(failed(returned_witness, &evidence), ["no register of "]);
+        assert_eq!(failed(returned_witness, &evidence), ["the configuration space of "]);
         let mut evidence = returned();
         evidence.trace.push(seen(25.0, "pci_cfg_write", "igb 02:00.0 @0x4 <- 0x2"));
         assert!(failed(returned_witness, &evidence).is_empty());
         evidence.trace.retain(|event| event.name != "pci_cfg_write");
-        assert_eq!(failed(returned_witness, &evidence), ["no register of "]);
+        assert_eq!(failed(returned_witness, &evidence), ["the configuration space of "]);
     }
 }

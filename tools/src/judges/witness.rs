@@ -68,7 +68,8 @@ pub struct BothEnds {
     pub written: Vec<f64>,
 }
 
-/// What was seen of the device under test, if it says where its ring is, in the order of time. Figures.
+/// When frames were sent to the device under test and when it wrote them, in the order of time, or nothing if no
+/// program said where the ring of the device is.
 pub fn both_ends(evidence: &Evidence) -> Option<BothEnds> {
     let witness = Witness::of(evidence, 0, device(evidence)?)?;
     let mut written: Vec<f64> = witness.writes.iter().map(|(at, _)| *at).collect();
